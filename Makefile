@@ -1,0 +1,108 @@
+# Every target makes .venv first where it is missing or out of date: nothing else has to be typed.
+#   make                 this list          make test            every check (.ci/run calls it)
+#   make study           the demo study     make smoke           the same study at toy size
+#   make study PROFILE=paper                make lab             JupyterLab in notebooks/
+#   make study ARGS="--help"                make data NAME=mvtec fetch a dataset
+#   make format          tidy code and notebooks before a commit
+#   make lock            requirements.lock and environment.yml from pyproject.toml
+#   make clean           remove caches and half-made runs; keeps .venv, data/ and finished results
+# PYTHON=/path/to/python chooses the interpreter that .venv is made with (3.11 or later).
+# Kept to what GNU make 3.81 (macOS) and a plain POSIX shell can do.
+
+PROFILE ?= demo
+NAME ?= mini
+ARGS ?=
+PYTHON ?=
+WORKERS ?= 2
+
+BIN = .venv/bin
+# What `make test` makes, in the folder of this name, is made anew each time.
+TRIAL = build/test
+
+# torch's threads spin while they wait, which costs tenfold when two runs share two cores.
+export OMP_WAIT_POLICY = PASSIVE
+
+.PHONY: help study smoke test lint lab data format lock clean
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
+
+study: .venv/.ready
+	$(BIN)/pouta study --profile $(PROFILE) $(ARGS)
+
+smoke: .venv/.ready
+	$(BIN)/pouta study --profile smoke $(ARGS)
+
+data: .venv/.ready
+	$(BIN)/pouta data $(if $(filter mini,$(NAME)),mini,get $(NAME)) $(ARGS)
+
+lab: .venv/.ready
+	cd notebooks && ../$(BIN)/python -m jupyterlab $(ARGS)
+
+# The smoke study comes before pytest because notebooks that draw tables read its runs.
+test: lint
+	rm -rf $(TRIAL)
+	mkdir -p $(TRIAL)
+	POUTA_DATA="$$PWD/$(TRIAL)/data" POUTA_RESULTS="$$PWD/$(TRIAL)/results" \
+	POUTA_FIGURES="$$PWD/$(TRIAL)/figures" $(BIN)/pouta study --profile smoke
+	POUTA_TRIAL="$$PWD/$(TRIAL)" OMP_NUM_THREADS=1 \
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+lint: .venv/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: .venv/.ready
+	$(BIN)/python tools/clean_notebooks.py notebooks
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: .venv/.ready
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate \
+	  --extra dev pyproject.toml --output-file requirements.lock $(ARGS) > /dev/null
+	sed '/^  - pip:/q' environment.yml > environment.yml.new
+	sed -n '/^[a-z].*==/{ s/ *\\$$//; s/.*/      - "&"/; p; }' requirements.lock \
+	  >> environment.yml.new
+	echo '      - "-e ."' >> environment.yml.new
+	mv environment.yml.new environment.yml
+
+clean:
+	rm -rf build .pytest_cache .ruff_cache results/smoke figures/smoke
+	find pouta_lib tests notebooks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find notebooks -name .ipynb_checkpoints -type d -prune -exec rm -rf {} +
+	for folder in results figures; do if [ -d $$folder ]; then \
+	  find $$folder \( -name '*.partial' -o -name '.*.tmp' \) -prune -exec rm -rf {} +; fi; done
+
+# Two stamps: the locked packages (made from nothing when the lock changes, or when an earlier
+# attempt was cut short) and, quick, this package itself.
+.venv/.ready: .venv/.locked pyproject.toml
+	$(BIN)/python -m pip install --quiet --no-index --no-deps --no-build-isolation -e .
+	@touch $@
+
+# The base interpreter is asked for, since `python3` may be that of the .venv to be removed.
+.venv/.locked: requirements.lock
+	@if [ -n "$(PYTHON)" ]; then set -- "$(PYTHON)"; \
+	else set -- python3.11 python3.12 python3.13 python3 python; fi; \
+	for candidate; do \
+	  base=$$("$$candidate" -c 'import ensurepip, sys, venv; \
+	    sys.exit(1) if sys.version_info < (3, 11) else print(sys._base_executable)' \
+	    2> /dev/null) && break; \
+	  base=; \
+	done; \
+	if [ -z "$$base" ]; then \
+	  echo "expected Python 3.11 or later with its venv module, found none as: $$*" >&2; \
+	  echo "  to do: install one (Debian: apt install python3-venv, macOS: brew install" \
+	       "python@3.11), or name it: make PYTHON=/path/to/python" >&2; \
+	  exit 1; \
+	fi; \
+	echo "Making .venv with $$base (up to 6 GB; half a minute to five minutes)"; \
+	rm -rf .venv && "$$base" -m venv .venv
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.txt
+	@{ $(BIN)/python -m pip install --quiet --no-deps --only-binary :all: --require-hashes \
+	     -r .venv/uv.txt && \
+	   $(BIN)/uv pip install --python $(BIN)/python --require-hashes -r requirements.lock; } || \
+	{ echo "uv could not install the packages; pip will, in about three minutes" >&2; \
+	  $(BIN)/python -m pip install --require-hashes -r requirements.lock; }
+	@touch $@

@@ -1,0 +1,119 @@
+"""The batch: Snakemake over notebooks, and papermill over one notebook."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from pouta_lib.errors import PoutaError, problem
+from pouta_lib.paths import atomic_path, figures_root, project_root, results_root
+
+
+def execute_notebook(source: Path, target: Path, parameters: dict[str, Any]) -> None:
+    """Executes a notebook with papermill; the executed copy appears at `target` when it is whole.
+
+    Where a cell fails, the copy up to that cell is kept as ``<target>.failed.ipynb``.
+
+    *Raises* :class:`PoutaError` with the failing cell's error.
+    """
+    import papermill
+
+    failed = target.with_suffix(".failed.ipynb")
+    try:
+        with atomic_path(target) as temporary:
+            partial = temporary.with_suffix(".ipynb")
+            try:
+                papermill.execute_notebook(
+                    source,
+                    partial,
+                    parameters,
+                    cwd=source.parent,
+                    kernel_name="python3",
+                    progress_bar=False,
+                    stdout_file=sys.stdout,
+                    stderr_file=sys.stderr,
+                )
+                partial.rename(temporary)
+            finally:
+                if partial.exists():
+                    partial.replace(failed)
+    except papermill.PapermillExecutionError as error:
+        raise PoutaError(
+            f"{source.name} failed in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
+            f"  where: {failed}\n  to do: open this copy; the failing cell is marked"
+        ) from error
+    failed.unlink(missing_ok=True)
+
+
+def execute_run(**parameters: Any) -> Path:
+    """One run by notebook 05; the run's folder, with the executed copy in it."""
+    from pouta_lib.records import partial_folder, remove_partial
+    from pouta_lib.run import prepare_run
+
+    key = prepare_run(**parameters).key
+    os.environ.setdefault("POUTA_PROGRESS", "lines")
+    copy = partial_folder(key) / "train.ipynb"
+    execute_notebook(project_root() / "notebooks" / "05_train_category.ipynb", copy, parameters)
+    copy.replace(key.folder() / "train.ipynb")
+    remove_partial(key)
+    return key.folder()
+
+
+def run_study(
+    profile: str,
+    categories: list[str],
+    overrides: list[str],
+    *,
+    cores: int,
+    dry_run: bool = False,
+) -> int:
+    """Makes what is missing of a study through the Snakefile; Snakemake's exit status."""
+    from pouta_lib.profiles import load_profile, parse_overrides
+    from pouta_lib.study import planned_runs
+
+    settings = load_profile(profile, **parse_overrides(overrides))
+    keys = planned_runs(settings.name, categories, **parse_overrides(overrides))
+    if not keys:
+        raise problem("at least one run", "none", f"configs/{settings.name}.yaml", "add a group")
+    missing = [key for key in keys if not (key.folder() / "train.ipynb").is_file()]
+    print(f"study {settings.label}: {len(keys)} runs, {len(missing)} to make, {cores} cores")
+    if missing and not dry_run:
+        _announce(settings, missing, cores)
+    command = [sys.executable, "-m", "snakemake", "--snakefile", project_root() / "Snakefile"]
+    command += ["--directory", project_root(), "--cores", str(cores), "--rerun-incomplete"]
+    command += ["--quiet", "rules", "host", "reason", "--keep-going", "--nolock"]
+    command += ["--resources", f"gpu={_parallel_runs(cores)}"] + (["--dry-run"] if dry_run else [])
+    command += ["--config", f"profile={settings.name}", f"categories={' '.join(categories)}"]
+    command += [f"overrides={' '.join(overrides)}"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "POUTA_PROGRESS": "lines"}
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    started = time.monotonic()
+    status = subprocess.run(command, env=environment, check=False).returncode
+    if status == 0 and not dry_run:
+        minutes = (time.monotonic() - started) / 60
+        print(f"study {settings.label}: done in {minutes:.1f} minutes")
+        print(f"  records and tables: {results_root() / settings.label}")
+        print(f"  figures:            {figures_root() / settings.label}")
+    return status
+
+
+def _parallel_runs(cores: int) -> int:
+    """Runs side by side: one an accelerator, else one a core."""
+    import torch
+
+    return 1 if torch.cuda.is_available() or torch.backends.mps.is_available() else cores
+
+
+def _announce(settings, missing, cores: int) -> None:
+    """Says beforehand how long it will take, from a probe of a few training steps."""
+    from pouta_lib.study import seconds_per_step
+    from pouta_lib.training import num_steps
+
+    a_step = seconds_per_step(settings)
+    images = settings.max_train or 250  # where epochs count: a typical category
+    steps = [num_steps(settings, images, key.shots) for key in missing]
+    side_by_side = min(_parallel_runs(cores), len(missing))
+    minutes = sum(steps) * a_step / side_by_side / 60
+    print(f"  a training step takes {a_step:.2f} s here: about {minutes:.0f} minutes of training")

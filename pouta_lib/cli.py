@@ -1,0 +1,161 @@
+"""``pouta``: the study, single runs, data and tables from the command line."""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from pouta_lib import __version__
+from pouta_lib.errors import PoutaError
+from pouta_lib.paths import project_root
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; 0 when it went well, 1 with a message when the user can mend it."""
+    options = _parser().parse_args(arguments)
+    for variable, value in (
+        ("POUTA_DATA", getattr(options, "data_root", None)),
+        ("POUTA_RESULTS", getattr(options, "results", None)),
+        ("POUTA_FIGURES", getattr(options, "figures", None)),
+    ):
+        if value:
+            os.environ[variable] = str(Path(value).expanduser().resolve())
+    try:
+        return options.command(options) or 0
+    except PoutaError as error:
+        print(f"pouta: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("pouta: stopped; the same command goes on from the checkpoints", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="pouta", description=__doc__.partition(": ")[2])
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    study = commands.add_parser("study", help="make every run, table and figure of a profile")
+    _common(study)
+    study.add_argument(
+        "--categories",
+        nargs="+",
+        default=[],
+        metavar="DATASET[/CATEGORY]",
+        help="POUTA runs on these, in place of the profile's own list",
+    )
+    study.add_argument("--cores", type=int, default=os.cpu_count() or 1)
+    study.add_argument("--dry-run", action="store_true", help="only say what would be made")
+    study.set_defaults(command=_study)
+
+    run = commands.add_parser("run", help="make one run: notebook 05 with these parameters")
+    _common(run)
+    run.add_argument("--dataset", default="mini-mvtec")
+    run.add_argument("--category", default="")
+    run.add_argument("--variant", default="pouta")
+    run.add_argument("--shots", type=int)
+    run.add_argument("--seed", type=int, default=0)
+    run.set_defaults(command=_run)
+
+    notebook = commands.add_parser("notebook", help="execute a study notebook over run records")
+    _common(notebook)
+    notebook.add_argument("source", type=Path)
+    notebook.add_argument("target", type=Path)
+    notebook.add_argument("--categories", default="")
+    notebook.set_defaults(command=_notebook)
+
+    data = commands.add_parser("data", help="get or check a dataset")
+    actions = data.add_subparsers(required=True, metavar="ACTION")
+    get = actions.add_parser("get", help="download, verify and unpack a dataset")
+    get.add_argument("name")
+    get.add_argument("--data-root")
+    get.add_argument("--from", dest="source_file", type=Path, help="an archive you already have")
+    get.set_defaults(command=_data_get)
+    check = actions.add_parser("check", help="count a dataset's images against the published counts")
+    check.add_argument("name")
+    check.add_argument("--data-root")
+    check.set_defaults(command=_data_check)
+    mini = actions.add_parser("mini", help="draw the embedded datasets")
+    mini.add_argument("--data-root")
+    mini.set_defaults(command=_data_mini)
+    return parser
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--profile", default="", help="default: $POUTA_PROFILE, else demo")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="override a profile setting; the results get a folder of their own",
+    )
+    parser.add_argument("--data-root", help="the folder of datasets; default: $POUTA_DATA, data/")
+    parser.add_argument("--results", help="default: $POUTA_RESULTS, results/")
+    parser.add_argument("--figures", help="default: $POUTA_FIGURES, figures/")
+
+
+def _study(options: argparse.Namespace) -> int:
+    from pouta_lib.batch import run_study
+
+    return run_study(
+        options.profile,
+        options.categories,
+        options.overrides,
+        cores=options.cores,
+        dry_run=options.dry_run,
+    )
+
+
+def _run(options: argparse.Namespace) -> None:
+    from pouta_lib.batch import execute_run
+    from pouta_lib.profiles import parse_overrides
+
+    execute_run(
+        profile=options.profile,
+        dataset=options.dataset,
+        category=options.category,
+        variant=options.variant,
+        shots=options.shots,
+        seed=options.seed,
+        overrides=parse_overrides(options.overrides),
+    )
+
+
+def _notebook(options: argparse.Namespace) -> None:
+    from pouta_lib.batch import execute_notebook
+    from pouta_lib.profiles import parse_overrides
+
+    parameters = {"profile": options.profile, "categories": options.categories.split()}
+    parameters["overrides"] = parse_overrides(options.overrides)
+    execute_notebook(options.source, options.target, parameters)
+
+
+def _data_get(options: argparse.Namespace) -> None:
+    from pouta_lib.data.download import get_dataset
+
+    folder = get_dataset(options.name, options.data_root, source_file=options.source_file)
+    print(f"{options.name} is ready in {folder}")
+
+
+def _data_check(options: argparse.Namespace) -> int:
+    from pouta_lib.data import check_dataset
+
+    report = check_dataset(options.name, options.data_root)
+    print(report)
+    return 1 if report.problems else 0
+
+
+def _data_mini(options: argparse.Namespace) -> None:
+    from pouta_lib.data.mini import ensure_mini
+    from pouta_lib.paths import data_root
+
+    root = data_root(options.data_root)
+    ensure_mini(root)
+    print(f"mini-mvtec, mini-visa and mini-dagm are ready in {root}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

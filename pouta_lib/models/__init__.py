@@ -1,0 +1,26 @@
+"""The five variants of Table V, by name."""
+
+import difflib
+
+from torch import nn
+
+from pouta_lib.errors import problem
+from pouta_lib.models.pouta import Pouta
+from pouta_lib.models.vanilla import Vanilla
+
+VARIANTS = ("vanilla", "base", "base+hsg", "base+mss", "pouta")
+
+
+def build_model(variant: str, width: int = 64) -> nn.Module:
+    """The network of `variant` with fresh weights from torch's current random state.
+
+    *Raises* :class:`PoutaError` for a name outside :data:`VARIANTS`.
+    *Source*: paper, IV-D and Table V.
+    """
+    if variant not in VARIANTS:
+        near = difflib.get_close_matches(variant, VARIANTS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "choose one of them"
+        raise problem(f"a variant out of {list(VARIANTS)}", repr(variant), "variant", hint)
+    if variant == "vanilla":
+        return Vanilla(width)
+    return Pouta(width, hsg=variant in ("base+hsg", "pouta"), mss=variant in ("base+mss", "pouta"))

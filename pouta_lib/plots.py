@@ -1,0 +1,190 @@
+"""The pictures, and the one function that saves them with the list of what they show."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pouta_lib.data import Category
+from pouta_lib.paths import atomic_path, figures_root, results_root
+from pouta_lib.synthesis import SyntheticBatch
+
+OUTLINE = "#00e5ff"  # cyan: seen on magma, on gray and by colour-blind readers
+MAP_COLOURS = "magma"
+LOSS_NAMES = {
+    "total": "total",
+    "reconstruction": "reconstruction (MSE + SSIM)",
+    "anomaly": "anomaly map (focal + L1)",
+    "mss": "MSS heads, weighted",
+}
+
+
+def save_figure(
+    figure: Figure,
+    name: str,
+    profile: str,
+    caption: str,
+    records: Sequence[dict[str, Any]] = (),
+    *,
+    line_art: bool = False,
+) -> Path:
+    """Writes ``figures/<profile>/<name>.png`` and ``<name>.json``: what it shows, and from what.
+
+    Line art is written as PDF as well. The dates that the formats would carry are left out, so
+    that the same figure is the same file. Returns the picture's path.
+    """
+    folder = figures_root() / profile
+    results = results_root()
+    sources = [str(Path(r["path"]).relative_to(results).as_posix()) for r in records]
+    for suffix in (".png", ".pdf") if line_art else (".png",):
+        no_dates = {"Software": None} if suffix == ".png" else {"CreationDate": None}
+        path = folder / (name + suffix)
+        with atomic_path(path) as temporary:
+            figure.savefig(
+                temporary, format=suffix[1:], dpi=200, bbox_inches="tight", metadata=no_dates
+            )
+    note = {"figure": name, "caption": caption, "records": sources}
+    with atomic_path(folder / f"{name}.json") as temporary:
+        temporary.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+    return folder / f"{name}.png"
+
+
+def show_image(ax: Axes, image: np.ndarray, mask: np.ndarray | None = None) -> None:
+    """An image ``(3, H, W)`` uint8 or float in [0, 1], with a mask's outline ``(H, W)``."""
+    ax.imshow(np.moveaxis(np.asarray(image), 0, -1))
+    _outline(ax, mask)
+    ax.set_axis_off()
+
+
+def show_map(ax: Axes, anomaly_map: np.ndarray, mask: np.ndarray | None = None):
+    """An anomaly map ``(H, W)`` on the fixed scale from 0 to 1, with a mask's outline."""
+    shown = ax.imshow(np.asarray(anomaly_map, np.float32), cmap=MAP_COLOURS, vmin=0, vmax=1)
+    _outline(ax, mask)
+    ax.set_axis_off()
+    return shown
+
+
+def _outline(ax: Axes, mask: np.ndarray | None) -> None:
+    if mask is not None and mask.any():
+        padded = np.pad(np.asarray(mask, float), 1)
+        extent = np.arange(-1, padded.shape[0] - 1), np.arange(-1, padded.shape[1] - 1)
+        ax.contour(extent[1], extent[0], padded, [0.5], colors=OUTLINE, linewidths=0.9)
+
+
+def plot_losses(history: dict[str, list[float]]) -> Figure:
+    """The loss curves of one run, one panel each, so that each keeps its own scale."""
+    shown = {key: name for key, name in LOSS_NAMES.items() if any(history[key])}
+    figure, axes = plt.subplots(
+        1, len(shown), figsize=(3.1 * len(shown), 2.4), constrained_layout=True
+    )
+    colours = sns.color_palette("colorblind")
+    for ax, (key, name), colour in zip(np.atleast_1d(axes), shown.items(), colours, strict=False):
+        ax.plot(history["step"], history[key], color=colour, linewidth=1.2)
+        ax.set(title=name, xlabel="step", yscale="log")
+        ax.title.set_fontsize(10)
+        sns.despine(ax=ax)
+    return figure
+
+
+def plot_synthesis(batch: SyntheticBatch, count: int = 6) -> Figure:
+    """How a training sample comes about: one column a sample, one row a step."""
+    count = min(count, len(batch.image))
+    rows = ["original", "Perlin field", "mask M", "augmented", "training input"]
+    figure, axes = plt.subplots(
+        len(rows), count, figsize=(1.35 * count + 1.1, 1.38 * len(rows)), constrained_layout=True
+    )
+    for j in range(count):
+        mask = batch.mask[j].numpy()
+        show_image(axes[0, j], batch.original[j].numpy())
+        axes[1, j].imshow(batch.noise[j].numpy(), cmap="gray", vmin=-1, vmax=1)
+        axes[2, j].imshow(mask, cmap="gray", vmin=0, vmax=1)
+        show_image(axes[3, j], batch.augmented[j].numpy())
+        show_image(axes[4, j], batch.image[j].numpy(), mask)
+    _row_titles(axes, rows)
+    return figure
+
+
+def plot_detections(
+    rows: Sequence[dict[str, Any]], columns: Sequence[str] = ("input", "truth", "rebuilt", "map")
+) -> Figure:
+    """Detections side by side: one column of pictures an example, one row a stage.
+
+    Each of `rows` is one example with ``title``, ``image``, ``mask``, and for the other stages
+    ``rebuilt`` (an image) or ``map`` (an anomaly map); all maps share the scale from 0 to 1.
+    """
+    titles = {
+        "input": "input",
+        "truth": "ground truth",
+        "rebuilt": "rebuilt $I_r$",
+        "map": "anomaly map $M_p$",
+    }
+    figure, axes = plt.subplots(
+        len(columns),
+        len(rows),
+        figsize=(1.45 * len(rows) + 1.3, 1.55 * len(columns)),
+        constrained_layout=True,
+        squeeze=False,
+    )
+    shown = None
+    for j, row in enumerate(rows):
+        for i, stage in enumerate(columns):
+            ax, mask = axes[i, j], row["mask"]
+            if stage in ("input", "rebuilt"):
+                show_image(ax, row["image" if stage == "input" else "rebuilt"])
+            elif stage == "truth":
+                show_image(ax, row["image"], mask)
+            else:
+                shown = show_map(ax, row[stage], mask)
+        axes[0, j].set_title(row["title"], fontsize=8)
+    _row_titles(axes, [titles.get(stage, stage) for stage in columns])
+    if shown is not None:
+        bar = figure.colorbar(shown, ax=axes[-1, -1], fraction=0.05, pad=0.03)
+        bar.set_label("$M_p$", fontsize=8)
+        bar.ax.tick_params(labelsize=7)
+    return figure
+
+
+def _row_titles(axes: np.ndarray, titles: Sequence[str]) -> None:
+    for ax, title in zip(axes[:, 0], titles, strict=True):
+        ax.set_axis_on()
+        ax.set(xticks=[], yticks=[])
+        sns.despine(ax=ax, left=True, bottom=True)
+        ax.set_ylabel(title, fontsize=8, rotation=0, ha="right", va="center")
+    for ax in axes[:, 1:].flat:
+        ax.set(xticks=[], yticks=[])
+        sns.despine(ax=ax, left=True, bottom=True)
+
+
+def plot_contact_sheet(categories: Sequence[Category], per_row: int = 6) -> Figure:
+    """Good test images left, defective ones right, one row a category, defects outlined."""
+    columns = 2 * per_row
+    figure, axes = plt.subplots(
+        len(categories),
+        columns,
+        figsize=(0.95 * columns + 1.4, 0.98 * len(categories) + 0.3),
+        constrained_layout=True,
+        squeeze=False,
+    )
+    for row, category in zip(axes, categories, strict=True):
+        good = spread(np.flatnonzero(~category.labels), per_row)
+        bad = spread(np.flatnonzero(category.labels), per_row)
+        for ax, index in zip(row, [*good, *bad], strict=False):
+            mask = None if category.masks is None else category.masks[index]
+            show_image(ax, category.test[index], mask)
+            if category.labels[index]:
+                ax.set_title(category.defects[index].replace("_", " "), fontsize=6, pad=2)
+    _row_titles(axes, [f"{c.dataset}\n{c.name}" for c in categories])
+    return figure
+
+
+def spread(indices: np.ndarray, count: int) -> np.ndarray:
+    """At most `count` of `indices`, evenly spread: never the best or the worst ones."""
+    if len(indices) <= count:
+        return indices
+    return indices[np.linspace(0, len(indices) - 1, count).round().astype(int)]

@@ -1,0 +1,183 @@
+"""Synthetic anomalies: a texture, blended into a Perlin-shaped region (paper, III-A).
+
+Everything works on a batch at once, on the CPU and on a GPU alike, and draws from the
+``torch.Generator`` it is handed, so that a seed gives identical batches.
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+MAX_LATTICE = 32  # Perlin cells an axis are 2^0 .. 2^5
+PERLIN_THRESHOLD = 0.5
+
+
+class SyntheticBatch(NamedTuple):
+    """What a training step sees, and what it was made from."""
+
+    image: Tensor  # I_in (B, 3, H, W) in [0, 1]
+    mask: Tensor  # M (B, H, W), 0 or 1
+    original: Tensor  # I_ori (B, 3, H, W) in [0, 1]
+    augmented: Tensor  # I_aug (B, 3, H, W) in [0, 1]
+    noise: Tensor  # the Perlin field (B, H, W), roughly in [-1, 1]
+
+
+def uniform(
+    generator: Generator, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0
+) -> Tensor:
+    """Uniform draws in [low, high) on the generator's device."""
+    return low + (high - low) * torch.rand(shape, generator=generator, device=generator.device)
+
+
+@functools.lru_cache(maxsize=8)
+def _lattice_weights(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Per power of two: how much each lattice line counts at each pixel, and its ramp.
+
+    *Shape*: two ``(6, size, 33)``: power, pixel, lattice line.
+    """
+    value, ramp = torch.zeros(2, 6, size, MAX_LATTICE + 1, dtype=torch.float64)
+    pixels = torch.arange(size)
+    for power in range(6):
+        position = (pixels + 0.5) / size * 2**power
+        cell = position.long()
+        fraction = (position - cell).double()
+        fade = 6 * fraction**5 - 15 * fraction**4 + 10 * fraction**3
+        value[power, pixels, cell] = 1 - fade
+        value[power, pixels, cell + 1] = fade
+        ramp[power, pixels, cell] = (1 - fade) * fraction
+        ramp[power, pixels, cell + 1] = fade * (fraction - 1)
+    return value.float().to(device), ramp.float().to(device)
+
+
+def perlin_noise(batch: int, size: int, generator: Generator) -> Tensor:
+    """Perlin noise with 2^0 to 2^5 cells an axis, drawn per sample and axis.
+
+    At a pixel, the noise is the sum over the cell's four corners of
+    ``fade_y fade_x (g_y dy + g_x dx)``. Both factors separate by axis, so the whole field is two
+    products of thin matrices with the lattices of gradients.
+
+    *Shape*: ``(batch, size, size)``, values within [-1, 1].
+    *Source*: Perlin 1985 (paper's [39]); the scales are DRAEM's (D10).
+    """
+    value, ramp = _lattice_weights(size, generator.device)
+    powers = torch.randint(0, 6, (2, batch), generator=generator, device=generator.device)
+    angle = uniform(generator, (batch, MAX_LATTICE + 1, MAX_LATTICE + 1), 0, 2 * math.pi)
+    value_y, value_x = value[powers[0]], value[powers[1]]  # (B, size, 33)
+    ramp_y, ramp_x = ramp[powers[0]], ramp[powers[1]]
+    across = value_y @ angle.cos() @ ramp_x.mT  # (B, size, 33) (B, 33, 33) (B, 33, size)
+    along = ramp_y @ angle.sin() @ value_x.mT
+    return (across + along) * math.sqrt(2)
+
+
+def rotate_and_shift(image: Tensor, angle: Tensor, shift: Tensor) -> Tensor:
+    """Each image turned about its centre and moved; what comes in from outside is mirrored.
+
+    *Shape*: image ``(B, C, H, W)``; angle ``(B,)`` in radians; shift ``(B, 2)`` as shares of half
+    the width and height.
+    """
+    cos, sin = angle.cos(), angle.sin()
+    rows = [torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)]
+    grid = F.affine_grid(torch.stack(rows, 1), list(image.shape), align_corners=False)
+    return F.grid_sample(
+        image, grid.to(image), mode="bilinear", padding_mode="reflection", align_corners=False
+    )
+
+
+def perlin_mask(batch: int, size: int, generator: Generator) -> tuple[Tensor, Tensor]:
+    """A thresholded, rotated Perlin field M, and the field.
+
+    Where a field nowhere exceeds the threshold it is cut at 70 % of its own maximum, so that a
+    sample that is meant to be anomalous has an anomaly (D10).
+
+    *Shape*: two ``(batch, size, size)``: mask of 0 and 1, field within [-1, 1].
+    *Source*: paper, III-A ("M is specified by Perlin generator").
+    """
+    noise = perlin_noise(batch, size, generator)
+    angle = uniform(generator, (batch,), -math.pi / 2, math.pi / 2)
+    noise = rotate_and_shift(noise.unsqueeze(1), angle, torch.zeros(batch, 2, device=noise.device))
+    noise = noise.squeeze(1)
+    highest = noise.amax(dim=(1, 2), keepdim=True)
+    own = highest - 0.3 * highest.abs()
+    threshold = torch.where(highest > PERLIN_THRESHOLD, PERLIN_THRESHOLD, own)
+    return (noise > threshold).float(), noise
+
+
+def transform_original(original: Tensor, generator: Generator) -> Tensor:
+    """T(I_ori): a third stays as it is, a third is moved, a third is turned.
+
+    *Source*: paper, III-A ("translation, rotation or identity").
+    """
+    batch = len(original)
+    choice = torch.randint(0, 3, (batch,), generator=generator, device=original.device)
+    shift = uniform(generator, (batch, 2), -1, 1) * (choice == 1).unsqueeze(1)
+    angle = uniform(generator, (batch,), -math.pi, math.pi) * (choice == 2)
+    return rotate_and_shift(original, angle, shift)
+
+
+def vary_texture(texture: Tensor, generator: Generator) -> Tensor:
+    """Textures with flips, turned by right angles, other colours, contrast and brightness.
+
+    *Shape*: ``(B, 3, H, W)`` in [0, 1], square.
+    *Source*: our choice: it multiplies a small set of textures (D11).
+    """
+    batch, device = len(texture), texture.device
+    flips = torch.randint(0, 2, (3, batch, 1, 1, 1), generator=generator, device=device).bool()
+    texture = torch.where(flips[0], texture.flip(3), texture)
+    texture = torch.where(flips[1], texture.flip(2), texture)
+    texture = torch.where(flips[2], texture.mT, texture)
+    order = torch.rand(batch, 3, generator=generator, device=device).argsort(dim=1)
+    texture = texture.gather(1, order.view(batch, 3, 1, 1).expand_as(texture))
+    contrast = uniform(generator, (batch, 1, 1, 1), 0.6, 1.6)
+    brightness = uniform(generator, (batch, 3, 1, 1), -0.3, 0.3)
+    middle = texture.mean(dim=(1, 2, 3), keepdim=True)
+    return (middle + (texture - middle) * contrast + brightness).clamp(0, 1)
+
+
+def soften(mask: Tensor, sigma_px: float) -> Tensor:
+    """The mask with a Gaussian edge, for blending; sigma 0 leaves it hard: ``(B, H, W)``."""
+    if sigma_px == 0:
+        return mask
+    radius = max(1, math.ceil(3 * sigma_px))
+    offsets = torch.arange(-radius, radius + 1, device=mask.device, dtype=torch.float32)
+    kernel = torch.exp(-(offsets**2) / (2 * sigma_px**2))
+    kernel = kernel / kernel.sum()
+    padded = F.pad(mask.unsqueeze(1), (radius,) * 4, mode="replicate")
+    blurred = F.conv2d(F.conv2d(padded, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
+    return blurred.squeeze(1).clamp(0, 1)
+
+
+def synthesize(
+    original: Tensor,
+    textures: Tensor,
+    generator: Generator,
+    *,
+    anomalous_share: float = 0.5,
+    max_opacity: float = 0.8,
+    edge_sigma: float = 0.0,
+) -> SyntheticBatch:
+    """A batch in which a share of the images carries a synthetic anomaly.
+
+    ``I_aug = (1 - b) texture + b T(I_ori)`` with b uniform in [0, max_opacity], and
+    ``I_in = (1 - M) I_ori + M I_aug``, where M has a soft edge for blending and a hard one as the
+    target.
+
+    *Shape*: original ``(B, 3, S, S)`` float in [0, 1]; textures ``(K, 3, S, S)`` uint8; both on
+    the generator's device.
+    *Source*: paper, III-A; the distribution of b, the share and the edge are our reading (D09,
+    D10, D11).
+    """
+    batch, size = len(original), original.shape[-1]
+    mask, noise = perlin_mask(batch, size, generator)
+    anomalous = uniform(generator, (batch, 1, 1)) < anomalous_share
+    mask = mask * anomalous
+    chosen = torch.randint(len(textures), (batch,), generator=generator, device=original.device)
+    texture = vary_texture(textures[chosen].float() / 255, generator)
+    opacity = uniform(generator, (batch, 1, 1, 1), 0, max_opacity)
+    augmented = (1 - opacity) * texture + opacity * transform_original(original, generator)
+    soft = soften(mask, edge_sigma * size).unsqueeze(1)
+    image = (1 - soft) * original + soft * augmented
+    return SyntheticBatch(image.clamp(0, 1), mask, original, augmented.clamp(0, 1), noise)

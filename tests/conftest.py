@@ -1,0 +1,35 @@
+"""Tests and notebooks run at the smoke profile and write to a folder of their own."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+_FOLDERS = {"POUTA_DATA": "data", "POUTA_RESULTS": "results", "POUTA_FIGURES": "figures"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Point the library away from the committed results before anything is collected.
+
+    Notebook kernels, command lines and pytest-xdist's workers inherit these variables. Where
+    ``$POUTA_TRIAL`` is set (`make test`), that folder is used and kept; else a temporary one.
+    """
+    if hasattr(config, "workerinput"):
+        return
+    trial = os.environ.get("POUTA_TRIAL")
+    if not trial:
+        trial = tempfile.mkdtemp(prefix="pouta-test-")
+        config.add_cleanup(lambda: shutil.rmtree(trial, ignore_errors=True))
+    os.environ["POUTA_PROFILE"] = "smoke"
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for variable, folder in _FOLDERS.items():
+        os.environ[variable] = str(Path(trial, folder).resolve())
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The checkout that is being tested."""
+    return REPOSITORY

@@ -1,0 +1,130 @@
+"""Metrics against scikit-learn, brute force and a case worked by hand."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+
+from pouta_lib.errors import PoutaError
+from pouta_lib.metrics import image_metrics, pixel_metrics
+
+
+def best_f1(truth, values):
+    precision, recall, _ = precision_recall_curve(truth, values)
+    return np.max(2 * precision * recall / np.maximum(precision + recall, 1e-12))
+
+
+def brute_force_aupro(masks, maps, limit):
+    """The definition: one threshold after another, region by region, then the cut area."""
+    regions = []
+    for k, mask in enumerate(masks):
+        labelled, count = ndimage.label(mask, structure=np.ones((3, 3)))
+        regions += [(k, labelled == r) for r in range(1, count + 1)]
+    points = [(0.0, 0.0)]
+    for threshold in np.unique(maps)[::-1]:
+        above = maps >= threshold
+        overlap = np.mean([above[k][region].mean() for k, region in regions])
+        points.append((above[~masks].mean(), overlap))
+    area = 0.0
+    for (x0, y0), (x1, y1) in zip(points[:-1], points[1:], strict=True):
+        if x0 >= limit:
+            break
+        if x1 > limit:
+            x1, y1 = limit, y0 + (y1 - y0) * (limit - x0) / (x1 - x0)
+        area += (x1 - x0) * (y0 + y1) / 2
+    return area / limit
+
+
+def random_case(seed, levels):
+    """Blobs, and maps that half know of them, with few distinct values where levels is small."""
+    rng = np.random.default_rng(seed)
+    masks = ndimage.gaussian_filter(rng.standard_normal((6, 24, 20)), (0, 2, 2)) > 0.25
+    masks[0] = False
+    maps = 0.6 * masks + rng.random(masks.shape)
+    maps = np.round(maps * levels) / levels if levels else maps
+    return masks, maps.astype(np.float32)
+
+
+@pytest.mark.parametrize("levels", [0, 3, 20])
+@pytest.mark.parametrize("seed", range(5))
+def test_against_scikit_learn(seed, levels):
+    masks, maps = random_case(seed, levels)
+    found = pixel_metrics(masks, maps)
+    truth, values = masks.ravel(), maps.ravel()
+    assert found["pixel_auroc"] == pytest.approx(roc_auc_score(truth, values), abs=1e-12)
+    assert found["pixel_ap"] == pytest.approx(average_precision_score(truth, values), abs=1e-12)
+    assert found["pixel_f1max"] == pytest.approx(best_f1(truth, values), abs=1e-12)
+    images = image_metrics(truth, values)
+    assert list(images.values()) == [found[f"pixel_{m}"] for m in ("auroc", "ap", "f1max")]
+
+
+@pytest.mark.parametrize("limit", [0.05, 0.3, 1.0])
+@pytest.mark.parametrize("levels", [0, 3, 20])
+@pytest.mark.parametrize("seed", range(3))
+def test_aupro_against_the_definition(seed, levels, limit):
+    masks, maps = random_case(seed, levels)
+    found = pixel_metrics(masks, maps, pro_limit=limit)["pixel_aupro"]
+    assert found == pytest.approx(brute_force_aupro(masks, maps, limit), abs=1e-12)
+
+
+def test_four_by_four_by_hand():
+    """Two regions, of 2 pixels and of 1; 13 normal pixels.
+
+    Falling values: 9 (region A), 8 (normal), 7 (A), 6 (normal), 5 (B), then 11 normal pixels at 0.
+    """
+    mask = np.zeros((1, 4, 4), bool)
+    mask[0, 0, :2] = mask[0, 3, 3] = True
+    values = np.zeros((1, 4, 4))
+    values[0, 0] = [9, 7, 8, 6]
+    values[0, 3, 3] = 5
+    found = pixel_metrics(mask, values)
+    assert found["pixel_auroc"] == pytest.approx((13 + 12 + 11) / (3 * 13))
+    assert found["pixel_ap"] == pytest.approx((1 / 1 + 2 / 3 + 3 / 5) / 3)
+    assert found["pixel_f1max"] == pytest.approx(2 * 3 / (5 + 3))
+    # overlap, averaged over A and B: 1/4 up to 1/13, 1/2 up to 2/13, then 1
+    area = (1 / 13) * 0.25 + (1 / 13) * 0.5 + (0.3 - 2 / 13) * 1
+    assert found["pixel_aupro"] == pytest.approx(area / 0.3)
+
+
+def test_perfect_and_inverted_maps():
+    masks, _ = random_case(0, 0)
+    assert all(v == pytest.approx(1) for v in pixel_metrics(masks, masks.astype(float)).values())
+    inverted = pixel_metrics(masks, 1.0 - masks)
+    assert inverted["pixel_auroc"] == 0
+    assert inverted["pixel_ap"] == pytest.approx(masks.mean())
+    assert inverted["pixel_aupro"] == 0
+
+
+def test_a_constant_map_is_chance():
+    masks, maps = random_case(1, 0)
+    found = pixel_metrics(masks, np.zeros_like(maps))
+    assert found["pixel_auroc"] == 0.5
+    assert found["pixel_ap"] == pytest.approx(masks.mean())
+
+
+@pytest.mark.parametrize("value", [False, True])
+def test_one_kind_only_is_undefined(value):
+    masks = np.full((2, 4, 4), value)
+    assert set(pixel_metrics(masks, np.random.default_rng(0).random((2, 4, 4))).values()) == {None}
+    assert set(image_metrics(masks[:, 0, 0], np.arange(2.0)).values()) == {None}
+
+
+def test_eight_neighbours_make_one_region():
+    mask = np.zeros((1, 4, 4), bool)
+    mask[0, 1, 1] = mask[0, 2, 2] = True  # touch at a corner only
+    values = np.zeros((1, 4, 4))
+    values[0, 1, 1], values[0, 0, 0] = 2, 1
+    area = (1 / 14) * 0.5 + 0.5 * (0.3 - 1 / 14) + 0.5 * (0.3 - 1 / 14) ** 2 / (2 * 13 / 14)
+    assert pixel_metrics(mask, values)["pixel_aupro"] == pytest.approx(area / 0.3)
+
+
+def test_bad_input_is_named():
+    masks = np.zeros((2, 4, 4), bool)
+    with pytest.raises(PoutaError, match=r"maps of shape \(2, 4, 4\).*found \(2, 4, 5\)"):
+        pixel_metrics(masks, np.zeros((2, 4, 5)))
+    broken = np.zeros((2, 4, 4))
+    broken[0, 0, 0] = np.nan
+    with pytest.raises(PoutaError, match="expected finite maps, found 1 values"):
+        pixel_metrics(masks, broken)
+    with pytest.raises(PoutaError, match="finite scores"):
+        image_metrics(np.array([True, False]), np.array([np.inf, 0]))

@@ -1,0 +1,162 @@
+"""Models: the paper's sizes, the equations written out by hand, the names of the trace."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from pouta_lib.efficiency import count_multiply_adds, count_parameters
+from pouta_lib.errors import PoutaError
+from pouta_lib.models import VARIANTS, build_model
+from pouta_lib.models.discriminative import AnomalyHead, FeatureContrast, SemanticGuidance
+from pouta_lib.models.reconstructive import level_channels
+
+TABLE_VI = {  # parameters (M), multiply-adds (G), tolerance
+    "pouta": (15.02, 35.37, 0.005),
+    "vanilla": (28.68, 39.38, 0.015),
+}
+
+
+@pytest.mark.parametrize("variant", TABLE_VI)
+def test_cost_meets_table_6(variant):
+    parameters, multiply_adds, tolerance = TABLE_VI[variant]
+    model = build_model(variant)
+    assert count_parameters(model) / 1e6 == pytest.approx(parameters, rel=tolerance)
+    assert count_multiply_adds(model, 224) / 1e9 == pytest.approx(multiply_adds, rel=tolerance)
+
+
+@pytest.fixture(scope="module")
+def image():
+    return torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+
+
+def small(variant):
+    torch.manual_seed(0)
+    return build_model(variant, width=8).eval()
+
+
+def expected_shapes(variant):
+    c, side = level_channels(8), {i: 64 // 2 ** (i - 1) for i in (1, 2, 3, 4)}
+    shapes = {"F_M": (2, 64, 4, 4), "I_r": (2, 3, 64, 64), "M_p": (2, 64, 64)}
+    shapes["logits"] = (2, 2, 64, 64)
+    for i in (1, 2, 3, 4):
+        level = (2, c[i], side[i], side[i])
+        shapes |= {f"F_E{i}": level, f"F_D{i}": level}
+        if variant != "vanilla":
+            shapes[f"F_C{i}"] = level
+        if variant in ("base+hsg", "pouta") and i < 4:
+            shapes[f"F'_C{i}"] = level
+            shapes |= {f"W_sp{i}": (2, 1, side[i], side[i]), f"W_cn{i}": (2, c[i], 1, 1)}
+        if variant in ("base+mss", "pouta"):
+            shapes |= {f"M_p{i}": (2, 64, 64), f"logits{i}": (2, 2, 64, 64)}
+    return shapes
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_trace_has_every_name_with_its_shape(variant, image):
+    with torch.no_grad():
+        named = small(variant).trace(image)
+    assert {name: tuple(t.shape) for name, t in named.items()} == expected_shapes(variant)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_inference_equals_trace(variant, image):
+    model = small(variant)
+    with torch.no_grad():
+        assert torch.equal(model(image), model.trace(image)["M_p"])
+
+
+@pytest.mark.parametrize("variant", ["base", "base+hsg", "base+mss", "pouta"])
+def test_inference_computes_neither_the_image_nor_the_mss_heads(variant, image):
+    model, called = small(variant), []
+    unneeded = [model.reconstructive.to_image, *model.discriminative.mss.values()]
+    for module in unneeded:
+        module.register_forward_hook(lambda *_: called.append(1))
+    with torch.no_grad():
+        model(image)
+        assert called == []
+        model.trace(image)
+    assert len(called) == len(unneeded)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_weight_gets_a_gradient(variant, image):
+    from pouta_lib.losses import total_loss
+
+    model = small(variant).train()
+    mask = (torch.rand(2, 64, 64) > 0.9).float()
+    total_loss(model.trace(image), image, mask)["total"].backward()
+    without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    # a bias in front of batch normalisation cancels out: its gradient is zero but for rounding
+    assert [name for name in without if not name.endswith(".0.bias")] == []
+
+
+def test_fcm_by_hand():
+    torch.manual_seed(0)
+    fcm = FeatureContrast(4)
+    e, d = torch.randn(2, 2, 4, 5, 5)
+
+    def conv1(layer, x):  # a 1 x 1 convolution is a matrix at each pixel
+        weight, bias = layer[0].weight[:, :, 0, 0], layer[0].bias
+        return torch.relu(torch.einsum("oc,bchw->bohw", weight, x) + bias.view(1, -1, 1, 1))
+
+    pair = torch.cat([conv1(fcm.of_encoder, e), conv1(fcm.of_decoder, d)], dim=1)
+    torch.testing.assert_close(fcm(e, d), conv1(fcm.contrast, pair))
+
+
+def test_hsg_by_hand():
+    torch.manual_seed(0)
+    hsg = SemanticGuidance(8, 4)
+    contrast, deeper = torch.randn(2, 4, 6, 6), torch.randn(2, 8, 3, 3)
+    raised = F.interpolate(deeper, size=(6, 6), mode="bilinear", align_corners=False)
+    g = torch.relu(F.conv2d(raised, hsg.guide[0].weight, hsg.guide[0].bias, padding=1))
+    w_sp = 1 / (1 + torch.exp(-F.conv2d(g, hsg.spatial.weight, hsg.spatial.bias)))
+    pooled = g.sum(dim=(2, 3)) / 36
+    w_cn = 1 / (1 + torch.exp(-(pooled @ hsg.channel.weight[:, :, 0, 0].T + hsg.channel.bias)))
+    refined, spatial, channel = hsg(contrast, deeper)
+    torch.testing.assert_close(spatial, w_sp)
+    torch.testing.assert_close(channel[:, :, 0, 0], w_cn)
+    torch.testing.assert_close(refined, w_sp * contrast * w_cn[:, :, None, None])
+
+
+def test_mss_by_hand(image):
+    model = small("pouta")
+    with torch.no_grad():
+        named = model.trace(image)
+        for i, name in ((1, "F'_C1"), (2, "F'_C2"), (3, "F'_C3"), (4, "F_C4")):
+            head = model.discriminative.mss[str(i)]
+            raised = F.interpolate(
+                named[name], size=(64, 64), mode="bilinear", align_corners=False
+            )
+            two = F.conv2d(raised, head.weight, head.bias)  # up-sample, 1 x 1 convolution, softmax
+            torch.testing.assert_close(named[f"M_p{i}"], two.softmax(1)[:, 1])
+
+
+def test_guidance_runs_from_deep_to_shallow(image):
+    model = small("pouta")
+    with torch.no_grad():
+        named = model.trace(image)
+        for i, below in ((3, "F_C4"), (2, "F'_C3"), (1, "F'_C2")):
+            again, _, _ = model.discriminative.hsg[str(i)](named[f"F_C{i}"], named[below])
+            torch.testing.assert_close(named[f"F'_C{i}"], again)
+
+
+def test_head_equals_upsample_concatenate_convolve():
+    torch.manual_seed(0)
+    channels = level_channels(8)
+    head = AnomalyHead(channels)
+    levels = {i: torch.randn(2, channels[i], 64 // 2 ** (i - 1), 64 // 2 ** (i - 1)) for i in channels}
+    stacked = torch.cat(
+        [
+            F.interpolate(levels[i], size=(64, 64), mode="bilinear", align_corners=False)
+            for i in channels
+        ],
+        dim=1,
+    )
+    weight = torch.cat([head.of_level[str(i)].weight for i in channels], dim=1)
+    whole = F.conv2d(stacked, weight, head.of_level["1"].bias)
+    torch.testing.assert_close(head(levels), whole, rtol=1e-5, atol=1e-5)
+
+
+def test_unknown_variant_lists_the_valid_ones():
+    with pytest.raises(PoutaError, match=r"'base\+hgs'.*\n.*\n.*did you mean 'base\+hsg'"):
+        build_model("base+hgs")

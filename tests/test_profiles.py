@@ -1,0 +1,81 @@
+"""Profiles: the paper's values, and every way to get one wrong."""
+
+import pytest
+
+from pouta_lib.errors import PoutaError
+from pouta_lib.profiles import load_profile, parse_overrides, profile_names
+
+
+def test_the_four_profiles_load():
+    assert set(profile_names()) >= {"smoke", "demo", "quick", "paper"}
+    for name in profile_names():
+        assert load_profile(name).name == name
+
+
+def test_paper_profile_is_the_paper():
+    p = load_profile("paper")
+    assert (p.size_px, p.width, p.batch_size, p.epochs, p.steps) == (224, 64, 8, 600, None)
+    assert (p.lr, p.lr_milestones, p.lr_gamma) == (0.0002, [0.8, 0.9], 0.2)  # epochs 480, 540
+    assert (p.textures, p.max_train, p.max_test) == ("dtd", None, None)
+    assert p.score_window_px == 21
+
+
+@pytest.mark.parametrize("size", [32, 64, 96, 128, 224, 448])
+def test_score_window_is_odd_and_scales(size):
+    window = load_profile("paper", size_px=size).score_window_px
+    assert window % 2 == 1
+    assert abs(window - 21 * size / 224) <= 1
+
+
+def test_environment_names_the_default(monkeypatch):
+    monkeypatch.setenv("POUTA_PROFILE", "paper")
+    assert load_profile("").name == "paper"
+    assert load_profile("demo").name == "demo"
+    monkeypatch.delenv("POUTA_PROFILE")
+    assert load_profile().name == "demo"
+
+
+def test_overridden_results_have_a_label_of_their_own():
+    assert load_profile("demo").label == "demo"
+    changed = load_profile("demo", steps=50, lr=0.001)
+    assert changed.label == "demo~lr=0.001~steps=50"
+    same = load_profile("demo", steps=load_profile("demo").steps)
+    assert same.label == "demo"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"stepz": 3}, "did you mean 'steps'"),
+        ({"nonsense": 3}, "expected a setting out of"),
+        ({"lr": "1e-4"}, "expected lr to be of type float, found '1e-4'"),
+        ({"steps": 2.5}, "expected steps to be of type int | None"),
+        ({"compile": 1}, "expected compile to be of type bool"),
+        ({"textures": "photos"}, "'dtd'"),
+        ({"size_px": 100}, "multiple of 32, found 100"),
+        ({"width": 6}, "width to be a multiple of 4"),
+        ({"epochs": 5}, "exactly one of steps and epochs"),
+        ({"steps": 0}, "above 0"),
+        ({"lr": 0.0}, "lr above 0"),
+        ({"lr_milestones": [0.9, 0.8]}, "rising shares"),
+        ({"anomalous_share": 1.5}, "anomalous_share in"),
+    ],
+)
+def test_wrong_settings_are_named(overrides, message):
+    with pytest.raises(PoutaError) as error:
+        load_profile("demo", **overrides)
+    assert message in str(error.value)
+
+
+def test_unknown_profile_lists_the_valid_ones():
+    with pytest.raises(PoutaError, match=r"demo.*paper.*found 'papre'"):
+        load_profile("papre")
+
+
+def test_overrides_from_the_command_line():
+    words = ["lr=1e-4", "steps=50", "compile=true", "epochs=null", "textures=dtd"]
+    assert parse_overrides(words) == {
+        "lr": 1e-4, "steps": 50, "compile": True, "epochs": None, "textures": "dtd",
+    }  # fmt: skip
+    with pytest.raises(PoutaError, match="expected field=value, found 'lr'"):
+        parse_overrides(["lr"])

@@ -1,0 +1,140 @@
+"""Synthesis: ranges, seeds, shapes, and Perlin noise against its definition."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from pouta_lib import synthesis
+from pouta_lib.synthesis import perlin_mask, perlin_noise, rotate_and_shift, soften, synthesize
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def originals():
+    return torch.rand(16, 3, 64, 64, generator=generator(5))
+
+
+@pytest.fixture(scope="module")
+def textures():
+    return torch.randint(0, 256, (7, 3, 64, 64), dtype=torch.uint8, generator=generator(6))
+
+
+def perlin_by_the_definition(size, cells_y, cells_x, angle):
+    """Interpolated dot products of corner gradients, pixel by pixel."""
+
+    def fade(t):
+        return t**3 * (t * (t * 6 - 15) + 10)
+
+    field = np.zeros((size, size))
+    for row in range(size):
+        for column in range(size):
+            y, x = (row + 0.5) / size * cells_y, (column + 0.5) / size * cells_x
+            i, j = int(y), int(x)
+            for a in (0, 1):
+                for b in (0, 1):
+                    dy, dx = y - (i + a), x - (j + b)
+                    weight = fade(1 - abs(dy)) * fade(1 - abs(dx))
+                    g = angle[i + a, j + b]
+                    field[row, column] += weight * (math.sin(g) * dy + math.cos(g) * dx)
+    return field * math.sqrt(2)
+
+
+def test_perlin_against_its_definition():
+    field = perlin_noise(3, 24, generator(3))
+    again = generator(3)
+    powers = torch.randint(0, 6, (2, 3), generator=again)
+    angles = torch.rand(3, 33, 33, generator=again) * 2 * math.pi
+    for k in range(3):
+        cells = 2 ** int(powers[0, k]), 2 ** int(powers[1, k])
+        expected = perlin_by_the_definition(24, *cells, angles[k].double().numpy())
+        np.testing.assert_allclose(field[k].numpy(), expected, atol=2e-5)
+
+
+def test_perlin_stays_in_range_and_spreads():
+    field = perlin_noise(200, 32, generator())
+    assert field.abs().max() <= 1
+    assert 0.2 < field.std() < 0.4
+
+
+def test_every_mask_has_an_anomaly_and_none_fills_the_image():
+    mask, _ = perlin_mask(1000, 32, generator())
+    area = mask.mean(dim=(1, 2))
+    assert set(mask.unique().tolist()) == {0.0, 1.0}
+    assert area.min() > 0
+    assert area.max() < 0.9
+
+
+def test_a_seed_gives_identical_batches(originals, textures):
+    one, same = (synthesize(originals, textures, generator(9)) for _ in range(2))
+    other = synthesize(originals, textures, generator(10))
+    assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True))
+    assert not torch.equal(one.image, other.image)
+
+
+@pytest.mark.parametrize("edge_sigma", [0.0, 0.02])
+def test_ranges_and_shapes(originals, textures, edge_sigma):
+    batch = synthesize(originals, textures, generator(), edge_sigma=edge_sigma)
+    assert batch.image.shape == originals.shape and batch.mask.shape == (16, 64, 64)
+    for part in (batch.image, batch.augmented, batch.original):
+        assert part.dtype == torch.float32
+        assert 0 <= part.min() and part.max() <= 1
+    assert set(batch.mask.unique().tolist()) <= {0.0, 1.0}
+
+
+def test_hard_edge_blends_exactly(originals, textures):
+    batch = synthesize(originals, textures, generator(), anomalous_share=1, edge_sigma=0)
+    mask = batch.mask.unsqueeze(1)
+    torch.testing.assert_close(batch.image, (1 - mask) * originals + mask * batch.augmented)
+
+
+def test_soft_edge_leaves_the_far_outside_alone(originals, textures):
+    batch = synthesize(originals, textures, generator(), anomalous_share=1, edge_sigma=0.02)
+    near = torch.nn.functional.max_pool2d(batch.mask.unsqueeze(1), 11, 1, 5)  # 3 sigma is 4 px
+    far = (near == 0).expand_as(originals)
+    assert torch.equal(batch.image[far], originals[far])
+    assert far.any()
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_share_of_anomalous_images(originals, textures, share):
+    batch = synthesize(originals, textures, generator(), anomalous_share=share)
+    assert (batch.mask.flatten(1).any(dim=1)).float().mean() == share
+    if share == 0:
+        assert torch.equal(batch.image, originals)
+
+
+def test_share_is_met_on_average(textures):
+    originals = torch.rand(800, 3, 64, 64, generator=generator(1))
+    batch = synthesize(originals, textures, generator(2), anomalous_share=0.3)
+    assert float(batch.mask.flatten(1).any(1).float().mean()) == pytest.approx(0.3, abs=0.06)
+
+
+def test_opacity_one_with_identity_shows_the_original(originals, textures, monkeypatch):
+    monkeypatch.setattr(synthesis, "transform_original", lambda image, _: image)
+    monkeypatch.setattr(
+        synthesis, "uniform", lambda g, shape, low=0.0, high=1.0: torch.full(shape, float(high))
+    )
+    batch = synthesize(originals, textures, generator(), anomalous_share=2, max_opacity=1.0)
+    torch.testing.assert_close(batch.augmented, originals)
+
+
+def test_rotation_by_a_quarter_turn_and_identity(originals):
+    still = torch.zeros(16)
+    nowhere = torch.zeros(16, 2)
+    torch.testing.assert_close(
+        rotate_and_shift(originals, still, nowhere), originals, atol=1e-5, rtol=0
+    )
+    turned = rotate_and_shift(originals, still + math.pi / 2, nowhere)
+    torch.testing.assert_close(turned, originals.rot90(1, (2, 3)), atol=1e-4, rtol=0)
+
+
+def test_soften_keeps_the_area_and_zero_is_hard():
+    mask = torch.zeros(1, 40, 40)
+    mask[:, 15:25, 12:28] = 1
+    assert torch.equal(soften(mask, 0), mask)
+    assert float(soften(mask, 1.5).sum()) == pytest.approx(float(mask.sum()), rel=1e-5)

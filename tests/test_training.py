@@ -1,0 +1,183 @@
+"""Training: resumes to the bit, follows the schedule, refuses another run's checkpoint."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pouta_lib import training
+from pouta_lib.errors import PoutaError
+from pouta_lib.profiles import load_profile
+from pouta_lib.training import batch_indices, learning_rate, num_steps, summarise, train
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (10, 3, 32, 32), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def textures():
+    return np.random.default_rng(1).integers(0, 256, (5, 3, 32, 32), dtype=np.uint8)
+
+
+def settings(**changes):
+    return load_profile("smoke", **({"size_px": 32, "steps": 8, "checkpoint_steps": 3} | changes))
+
+
+def weights(trained):
+    return trained.model.state_dict()
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_interrupted_run_ends_with_the_same_weights(images, textures, tmp_path, precision):
+    profile = settings(precision=precision, steps=13, checkpoint_steps=4)
+    whole = train(images, textures, profile, "pouta", 0, device="cpu")
+
+    def stop_late(step, steps, losses):
+        raise Stop
+
+    checkpoint = tmp_path / "run.partial" / "checkpoint.pt"
+    with pytest.raises(Stop):  # at step 10, after the checkpoint of step 8
+        train(
+            images, textures, profile, "pouta", 0,
+            device="cpu", checkpoint=checkpoint, progress=stop_late,
+        )  # fmt: skip
+    assert torch.load(checkpoint, weights_only=True)["step"] == 8
+    torch.manual_seed(99)  # whatever happened in between must not matter
+    resumed = train(images, textures, profile, "pouta", 0, device="cpu", checkpoint=checkpoint)
+    assert equal(weights(whole), weights(resumed))
+    assert whole.history == resumed.history
+
+
+KILLED = """
+import sys, time
+import numpy as np
+from safetensors.torch import save_file
+from pouta_lib.profiles import load_profile
+from pouta_lib.training import train
+folder, pause = sys.argv[1], float(sys.argv[2])
+images = np.random.default_rng(0).integers(0, 256, (10, 3, 32, 32), dtype=np.uint8)
+profile = load_profile("smoke", size_px=32, steps=30, checkpoint_steps=10)
+def progress(step, steps, losses):
+    print(step, flush=True)
+    time.sleep(pause)
+done = train(images, images, profile, "pouta", 3, device="cpu",
+             checkpoint=__import__("pathlib").Path(folder) / "c.pt", progress=progress)
+save_file({k: v.contiguous() for k, v in done.model.state_dict().items()}, folder + "/w.safetensors")
+"""
+
+
+def test_killed_process_started_again_ends_with_the_same_weights(tmp_path):
+    def start(folder, pause):
+        folder.mkdir(exist_ok=True)
+        return subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(folder), str(pause)],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    assert start(tmp_path / "whole", 0).wait(300) == 0
+    killed = start(tmp_path / "killed", 600)
+    assert killed.stdout.readline().strip() == "10"
+    killed.send_signal(signal.SIGKILL)
+    killed.wait(60)
+    assert (tmp_path / "killed" / "c.pt").is_file()
+    assert not (tmp_path / "killed" / "w.safetensors").exists()
+    assert start(tmp_path / "killed", 0).wait(300) == 0
+    whole, again = (load_file(tmp_path / f / "w.safetensors") for f in ("whole", "killed"))
+    assert equal(whole, again)
+
+
+def test_seeds_differ_and_repeat(images, textures):
+    one, same, other = (train(images, textures, settings(), "base", s) for s in (0, 0, 1))
+    assert equal(weights(one), weights(same))
+    assert not equal(weights(one), weights(other))
+
+
+def test_training_reduces_the_loss(images, textures):
+    profile = settings(steps=60, lr=0.002)
+    history = train(images[:4], textures, profile, "pouta", 0).history
+    assert np.mean(history["total"][-10:]) < 0.8 * np.mean(history["total"][:5])
+
+
+def test_checkpoint_of_another_run_is_refused(images, textures, tmp_path):
+    checkpoint = tmp_path / "checkpoint.pt"
+    train(images, textures, settings(steps=2), "base", 0, checkpoint=checkpoint)
+    with pytest.raises(PoutaError, match=r"another's: variant=base in place of pouta\n"):
+        train(images, textures, settings(steps=2), "pouta", 0, checkpoint=checkpoint)
+
+
+def test_checkpoint_of_other_images_is_refused(images, textures, tmp_path):
+    checkpoint = tmp_path / "checkpoint.pt"
+    train(images, textures, settings(steps=2), "base", 0, checkpoint=checkpoint)
+    with pytest.raises(PoutaError, match=r"another's: images="):
+        train(255 - images, textures, settings(steps=2), "base", 0, checkpoint=checkpoint)
+
+
+def test_truncated_checkpoint_is_refused(images, textures, tmp_path):
+    checkpoint = tmp_path / "checkpoint.pt"
+    checkpoint.write_bytes(b"PK\x03\x04 not a checkpoint")
+    with pytest.raises(PoutaError, match="unreadable file"):
+        train(images, textures, settings(steps=2), "base", 0, checkpoint=checkpoint)
+
+
+def test_diverging_loss_is_named(images, textures, monkeypatch):
+    def broken(named, original, mask):
+        return dict.fromkeys(training.LOSSES, named["I_r"].float().sum() * float("nan"))
+
+    monkeypatch.setattr(training, "total_loss", broken)
+    with pytest.raises(PoutaError, match=r"finite losses.*step 0\n.*\n.*lower lr"):
+        train(images, textures, settings(steps=3), "base", 0)
+
+
+def test_schedule_of_the_paper():
+    paper = load_profile("paper")
+    steps = num_steps(paper, 240)
+    assert steps == 600 * 30
+    rates = {epoch: learning_rate(paper, epoch * 30, steps) for epoch in (0, 479, 480, 539, 540)}
+    expected = {0: 2e-4, 479: 2e-4, 480: 4e-5, 539: 4e-5, 540: 8e-6}
+    assert rates == pytest.approx(expected)
+
+
+def test_few_shot_steps_do_not_shrink_with_the_support_set():
+    paper = load_profile("paper")
+    assert num_steps(paper, 2, shots=2) == num_steps(paper, 8, shots=8) == paper.few_shot_steps
+
+
+@pytest.mark.parametrize("num_images", [1, 3, 10, 64])
+def test_batches_are_full_and_each_pass_takes_every_image_once(num_images):
+    batches = [batch_indices(num_images, 8, step, seed=4) for step in range(16)]
+    assert all(len(batch) == 8 for batch in batches)
+    row = np.concatenate(batches)
+    for start in range(0, len(row) - num_images + 1, num_images):
+        assert sorted(row[start : start + num_images]) == list(range(num_images))
+
+
+def test_history_keeps_the_mean_of_each_stretch():
+    losses = torch.arange(40, dtype=torch.float32).view(10, 4)
+    history = summarise(losses, points=3)
+    assert history["step"] == [4, 7, 10]
+    assert history["total"] == [6.0, 20.0, 32.0]  # means of rows 0-3, 4-6, 7-9 of 0, 4, 8, ...
+
+
+def test_progress_is_told_at_the_end(images, textures):
+    told = []
+    train(images, textures, settings(steps=8), "base", 0, progress=lambda *a: told.append(a))
+    step, steps, losses = told[-1]
+    assert (step, steps) == (8, 8)
+    assert set(losses) == set(training.LOSSES)
