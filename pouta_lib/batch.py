@@ -32,7 +32,6 @@ def execute_notebook(source: Path, target: Path, parameters: dict[str, Any]) -> 
                     cwd=source.parent,
                     kernel_name="python3",
                     progress_bar=False,
-                    stdout_file=sys.stdout,
                     stderr_file=sys.stderr,
                 )
                 partial.rename(temporary)
@@ -49,7 +48,7 @@ def execute_notebook(source: Path, target: Path, parameters: dict[str, Any]) -> 
 
 def execute_run(**parameters: Any) -> Path:
     """One run by notebook 05; the run's folder, with the executed copy in it."""
-    from pouta_lib.records import partial_folder, remove_partial
+    from pouta_lib.records import partial_folder, read_record, remove_partial
     from pouta_lib.run import prepare_run
 
     key = prepare_run(**parameters).key
@@ -58,6 +57,10 @@ def execute_run(**parameters: Any) -> Path:
     execute_notebook(project_root() / "notebooks" / "05_train_category.ipynb", copy, parameters)
     copy.replace(key.folder() / "train.ipynb")
     remove_partial(key)
+    record = read_record(key.folder())
+    metrics = {name: record["metrics"][name] for name in ("image_auroc", "pixel_auroc", "pixel_ap")}
+    told = [f"{name} {100 * value:.1f} %" for name, value in metrics.items() if value is not None]
+    print(f"{key.dataset}/{key.category} {key.variant}: {', '.join(told)}", flush=True)
     return key.folder()
 
 

@@ -2,13 +2,11 @@
 
 import argparse
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 from pouta_lib import __version__
 from pouta_lib.errors import PoutaError
-from pouta_lib.paths import project_root
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -72,7 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     get.add_argument("--data-root")
     get.add_argument("--from", dest="source_file", type=Path, help="an archive you already have")
     get.set_defaults(command=_data_get)
-    check = actions.add_parser("check", help="count a dataset's images against the published counts")
+    check = actions.add_parser(
+        "check", help="count a dataset's images against the published counts"
+    )
     check.add_argument("name")
     check.add_argument("--data-root")
     check.set_defaults(command=_data_check)
@@ -141,7 +141,7 @@ def _data_get(options: argparse.Namespace) -> None:
 
 
 def _data_check(options: argparse.Namespace) -> int:
-    from pouta_lib.data import check_dataset
+    from pouta_lib.data.check import check_dataset
 
     report = check_dataset(options.name, options.data_root)
     print(report)

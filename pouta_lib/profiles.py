@@ -108,7 +108,9 @@ def load_profile(name: str | None = "", **overrides: Any) -> Profile:
     for key, value in values.items():
         _check(key, value, path if key not in overrides else "the overrides")
     profile = Profile(
-        name=name, overrides=tuple(f"{key}={_brief(values[key])}" for key in sorted(changed)), **values
+        name=name,
+        overrides=tuple(f"{key}={_brief(values[key])}" for key in sorted(changed)),
+        **values,
     )
     _check_together(profile, path)
     return profile

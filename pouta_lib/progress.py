@@ -1,6 +1,7 @@
 """How a training run tells how far it is."""
 
 import os
+import sys
 import time
 
 from tqdm.auto import tqdm
@@ -30,4 +31,5 @@ class TrainingProgress:
         if now - self.last >= self.every or step == steps:
             self.last = now
             spent = now - self.started
-            print(f"{self.title}: step {step}/{steps}, loss {losses['total']:.3f}, {spent:.0f} s", flush=True)
+            line = f"{self.title}: step {step}/{steps}, loss {losses['total']:.3f}, {spent:.0f} s"
+            print(line, file=sys.stderr, flush=True)

@@ -100,7 +100,7 @@ SCHEMA = _object(
         "selection": _TEXT,
         "steps": _WHOLE,
         "history": _object(
-            {key: _NUMBERS for key in ("step", "total", "reconstruction", "anomaly", "mss")}
+            dict.fromkeys(("step", "total", "reconstruction", "anomaly", "mss"), _NUMBERS)
         ),
         "metrics": _object(dict.fromkeys(METRICS, _FRACTION), additionalProperties=False),
         "seconds": _object({"train": _NUMBER, "evaluate": _NUMBER}),
@@ -239,5 +239,3 @@ def load_arrays(folder: str | Path) -> dict[str, np.ndarray]:
         raise problem("the run's maps", "no file", path, todo)
     with np.load(path) as arrays:
         return dict(arrays)
-
-

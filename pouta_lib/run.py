@@ -60,7 +60,9 @@ def prepare_run(
         if not isinstance(value, kind) or isinstance(value, bool):
             raise problem(f"{name} to be {wanted}", _shown(value), name, "correct the parameter")
     if (shots is not None and shots < 1) or seed < 0:
-        raise problem("shots above 0 and a seed from 0", f"{shots}, {seed}", "parameters", "correct them")
+        raise problem(
+            "shots above 0 and a seed from 0", f"{shots}, {seed}", "parameters", "correct them"
+        )
     if variant not in VARIANTS:
         raise problem(f"a variant out of {list(VARIANTS)}", repr(variant), "variant", "choose one")
     settings = load_profile(profile, **(overrides or {}))
@@ -76,9 +78,7 @@ def _shown(value: Any) -> str:
     return f"{value!r} ({type(value).__name__})"
 
 
-def check_parameters(
-    valid: Sequence[str] = PARAMETERS, cells: Sequence[str] | None = None
-) -> None:
+def check_parameters(valid: Sequence[str] = PARAMETERS, cells: Sequence[str] | None = None) -> None:
     """Refuses a parameter that a notebook does not know: papermill itself would only warn.
 
     `cells` are the sources that have run so far, by default those of this notebook. Papermill

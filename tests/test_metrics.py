@@ -1,5 +1,7 @@
 """Metrics against scikit-learn, brute force and a case worked by hand."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -26,7 +28,7 @@ def brute_force_aupro(masks, maps, limit):
         overlap = np.mean([above[k][region].mean() for k, region in regions])
         points.append((above[~masks].mean(), overlap))
     area = 0.0
-    for (x0, y0), (x1, y1) in zip(points[:-1], points[1:], strict=True):
+    for (x0, y0), (x1, y1) in itertools.pairwise(points):
         if x0 >= limit:
             break
         if x1 > limit:

@@ -124,9 +124,7 @@ def test_mss_by_hand(image):
         named = model.trace(image)
         for i, name in ((1, "F'_C1"), (2, "F'_C2"), (3, "F'_C3"), (4, "F_C4")):
             head = model.discriminative.mss[str(i)]
-            raised = F.interpolate(
-                named[name], size=(64, 64), mode="bilinear", align_corners=False
-            )
+            raised = F.interpolate(named[name], size=(64, 64), mode="bilinear", align_corners=False)
             two = F.conv2d(raised, head.weight, head.bias)  # up-sample, 1 x 1 convolution, softmax
             torch.testing.assert_close(named[f"M_p{i}"], two.softmax(1)[:, 1])
 
@@ -144,7 +142,9 @@ def test_head_equals_upsample_concatenate_convolve():
     torch.manual_seed(0)
     channels = level_channels(8)
     head = AnomalyHead(channels)
-    levels = {i: torch.randn(2, channels[i], 64 // 2 ** (i - 1), 64 // 2 ** (i - 1)) for i in channels}
+    levels = {
+        i: torch.randn(2, channels[i], 64 // 2 ** (i - 1), 64 // 2 ** (i - 1)) for i in channels
+    }
     stacked = torch.cat(
         [
             F.interpolate(levels[i], size=(64, 64), mode="bilinear", align_corners=False)

@@ -77,7 +77,8 @@ def progress(step, steps, losses):
     time.sleep(pause)
 done = train(images, images, profile, "pouta", 3, device="cpu",
              checkpoint=__import__("pathlib").Path(folder) / "c.pt", progress=progress)
-save_file({k: v.contiguous() for k, v in done.model.state_dict().items()}, folder + "/w.safetensors")
+state = {k: v.contiguous() for k, v in done.model.state_dict().items()}
+save_file(state, folder + "/w.safetensors")
 """
 
 

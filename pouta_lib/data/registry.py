@@ -27,8 +27,19 @@ MVTEC_COUNTS = {  # category: train good, test good, test defective
     "zipper": (240, 32, 119),
 }
 VISA_CATEGORIES = (
-    "candle capsules cashew chewinggum fryum macaroni1 macaroni2 pcb1 pcb2 pcb3 pcb4 pipe_fryum"
-).split()
+    "candle",
+    "capsules",
+    "cashew",
+    "chewinggum",
+    "fryum",
+    "macaroni1",
+    "macaroni2",
+    "pcb1",
+    "pcb2",
+    "pcb3",
+    "pcb4",
+    "pipe_fryum",
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,7 @@ DATASETS = {
             "CC BY 4.0",
             "https://github.com/amazon-science/spot-diff",
             10821,
-            tuple(VISA_CATEGORIES),
+            VISA_CATEGORIES,
         ),
         DatasetInfo(
             "dagm",

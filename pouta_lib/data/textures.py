@@ -158,7 +158,9 @@ def _weave(size: int, rng: np.random.Generator) -> np.ndarray:
     y, x = _turned(size, rng)
     threads = rng.uniform(6, 20)
     over = (np.floor(y * threads) + np.floor(x * threads)) % 2
-    return np.where(over == 0, np.abs(np.sin(np.pi * y * threads)), np.abs(np.sin(np.pi * x * threads)))
+    return np.where(
+        over == 0, np.abs(np.sin(np.pi * y * threads)), np.abs(np.sin(np.pi * x * threads))
+    )
 
 
 def _scales(size: int, rng: np.random.Generator) -> np.ndarray:

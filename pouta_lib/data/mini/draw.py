@@ -4,6 +4,7 @@ Lengths are in half image widths: x and y run from -1 to 1, left to right and to
 Colours and brightness are in [0, 1].
 """
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -63,7 +64,7 @@ def path(rng: Rng, start: tuple[float, float], angle: float, length: float, wand
 def along(grid: Grid, points: np.ndarray) -> np.ndarray:
     """The distance of each pixel to a line through `points`."""
     nearest = np.full(grid.x.shape, np.inf, np.float32)
-    for (ax, ay), (bx, by) in zip(points[:-1], points[1:], strict=True):
+    for (ax, ay), (bx, by) in itertools.pairwise(points):
         vx, vy = bx - ax, by - ay
         t = ((grid.x - ax) * vx + (grid.y - ay) * vy) / max(vx * vx + vy * vy, 1e-9)
         t = np.clip(t, 0, 1)

@@ -1,6 +1,7 @@
 """Three objects: a hexagon nut, a screw cap, a chip with leads. Conventions as in surfaces.py."""
 
 import numpy as np
+from scipy import ndimage
 
 from pouta_lib.data.mini.draw import (
     Grid,
@@ -139,11 +140,17 @@ def chip(rng: Rng, hurt: Rng | None, defect: str | None, grid: Grid) -> np.ndarr
         foot = posed(local, LEADS[n % 6], side * 0.5, bend if n == hit else 0)
         foot = posed(foot, 0, side * 0.14, 0)
         lead = box(foot, 0.042, 0.17, 0.015)
-        scene = mix(scene, scene * 0.55, 0.7 * cover(box(posed(foot, 0.025, 0.02, 0), 0.045, 0.17), 0.05))
+        scene = mix(
+            scene, scene * 0.55, 0.7 * cover(box(posed(foot, 0.025, 0.02, 0), 0.045, 0.17), 0.05)
+        )
         tone = 0.72 + 0.16 * np.cos(foot.x / 0.042 * 1.3) + 0.08 * np.sin(foot.y * 16)
-        scene = mix(scene, tone[..., None] * np.array([1, 0.99, 0.95], np.float32), cover(lead, local.px))
+        scene = mix(
+            scene, tone[..., None] * np.array([1, 0.99, 0.95], np.float32), cover(lead, local.px)
+        )
     body = box(local, 0.66, 0.5, 0.03)
-    scene = mix(scene, scene * 0.45, 0.7 * cover(box(posed(local, 0.03, 0.035, 0), 0.66, 0.5), 0.07))
+    scene = mix(
+        scene, scene * 0.45, 0.7 * cover(box(posed(local, 0.03, 0.035, 0), 0.66, 0.5), 0.07)
+    )
     value = 0.15 + 0.012 * noise(rng, size, 90) + 0.03 * np.clip(1 + body / 0.05, 0, 1)
     package = (value * rng.normal(1, 0.06))[..., None] * np.array([1, 1, 1.04], np.float32)
     dot = np.hypot(local.x + 0.54, local.y - 0.37) - 0.05
@@ -159,24 +166,27 @@ def chip(rng: Rng, hurt: Rng | None, defect: str | None, grid: Grid) -> np.ndarr
     return mix(scene, package, cover(body, local.px))
 
 
+CELL = 16  # pixels a character, on a small plate that is then laid on the package
+BARS = [
+    (2, 2, 8, 2),
+    (7, 2, 8, 2),
+    (12, 2, 8, 2),
+    (2, 2, 2, 6),
+    (7, 2, 2, 6),
+    (2, 9, 2, 6),
+    (7, 9, 2, 6),
+]
+
+
 def _marking(rng: Rng, local: Grid) -> np.ndarray:
-    """Two lines of laser-marked characters, each a few strokes in a cell; the lot varies."""
-    ink = np.zeros_like(local.x)
-    fixed = np.random.default_rng(7)  # the type is the same on every part ...
-    for row, (y, count) in enumerate(((-0.13, 9), (0.12, 7))):
-        source = fixed if row == 0 else rng  # ... the lot number is not
+    """Two lines of laser-marked characters, each a few of seven bars; the lot number varies."""
+    plate = np.zeros((3 * CELL, 10 * CELL), np.float32)
+    fixed = np.random.default_rng(7)  # the type is the same on every part
+    for row, (count, source) in enumerate(((9, fixed), (7, rng))):
         for n in range(count):
-            cell = posed(local, -0.4 + n * 0.1, y, 0)
-            for stroke in source.permutation(7)[: source.integers(3, 6)]:
-                ink = np.maximum(ink, _segment(cell, int(stroke)))
-    return ink
-
-
-def _segment(cell: Grid, stroke: int) -> np.ndarray:
-    """One bar of a seven-bar character."""
-    if stroke < 3:
-        part = box(posed(cell, 0, (stroke - 1) * 0.07, 0), 0.03, 0.009)
-    else:
-        x, y = divmod(stroke - 3, 2)
-        part = box(posed(cell, x * 0.06 - 0.03, y * 0.07 - 0.035, 0), 0.009, 0.035)
-    return cover(part, cell.px)
+            for bar in source.permutation(7)[: source.integers(3, 6)]:
+                top, left, width, height = BARS[bar]
+                y, x = top + (CELL + 6) * row, left + CELL * n
+                plate[y : y + height, x : x + width] = 1
+    rows, columns = (local.y + 0.2) * 130, (local.x + 0.48) * 150
+    return ndimage.map_coordinates(plate, [rows, columns], order=1)

@@ -41,10 +41,12 @@ def tablets(rng: Rng, hurt: Rng | None, defect: str | None, grid: Grid) -> np.nd
         edge = r - 0.24
         if n == hit and defect == "broken":
             k = hurt.uniform(0, 2 * np.pi)
-            bite = blob(hurt, local, 0.24 * np.cos(k), 0.24 * np.sin(k), hurt.uniform(0.07, 0.15), 0.5)
+            bite = blob(
+                hurt, local, 0.24 * np.cos(k), 0.24 * np.sin(k), hurt.uniform(0.07, 0.15), 0.5
+            )
             edge = np.maximum(edge, -bite)
         scene = shadow(scene, np.hypot(grid.x - x - 0.03, grid.y - y - 0.04) - 0.24, 0.06)
-        relief = 0.05 * np.clip(-edge / 0.06, 0, 1) - 0.02 * (np.abs(local.x) < 0.016)
+        relief = 0.05 * np.clip(-edge / 0.06, 0, 1) - 0.02 * np.exp(-((local.x / 0.016) ** 2))
         value = 0.84 + 0.35 * lit(relief, grid.px, azimuth) + 0.012 * noise(rng, size, 70)
         colour = np.array([0.97, 0.95, 0.88]) * rng.normal(1, 0.02)
         pill = (colour * value[..., None]).astype(np.float32)
@@ -77,7 +79,9 @@ def macaroni(rng: Rng, hurt: Rng | None, defect: str | None, grid: Grid) -> np.n
         value += 0.18 * np.exp(-(((across + 0.35) / 0.25) ** 2)) + 0.015 * noise(rng, size, 60)
         colour = np.array([0.93, 0.76, 0.4]) * rng.normal(1, 0.03) + rng.normal(0, 0.012, 3)
         tube = (colour * value[..., None]).astype(np.float32)
-        mouth = cover((half - 0.12 - np.abs(angle)) * 0.24, 0.03) * cover(np.abs(across) - 0.55, 0.3)
+        mouth = cover((half - 0.12 - np.abs(angle)) * 0.24, 0.03) * cover(
+            np.abs(across) - 0.55, 0.3
+        )
         tube = mix(tube, (0.3, 0.2, 0.08), 0.6 * mouth)
         if n == hit:
             tube = _blemish(hurt, defect, posed(local, 0, 0.02, 0), tube, 0.09)
@@ -114,8 +118,8 @@ def granular(rng: Rng, hurt: Rng | None, defect: str | None, grid: Grid) -> np.n
     if defect:
         x, y, angle, a, b = ellipse(hurt)
         local = posed(grid, x, y, angle)
-        inside = np.exp(-((local.x / (0.75 * a)) ** 4) - (local.y / (0.5 * b)) ** 4)
-        value = value + hurt.choice([-1, 1]) * hurt.uniform(0.16, 0.26) * inside
+        inside = np.exp(-((local.x / (0.8 * a)) ** 4) - (local.y / (0.75 * b)) ** 4)
+        value = value + hurt.choice([-1, 1]) * hurt.uniform(0.18, 0.3) * inside
     return value
 
 

@@ -28,16 +28,19 @@ def place(hurt: Rng, reach: float = 0.65) -> tuple[float, float]:
 
 
 def scratch(hurt: Rng, grid: Grid, scene: np.ndarray, reach: float = 0.6) -> np.ndarray:
-    """A bright groove with a dark side."""
+    """A groove with a bright and a dark side, deeper here and shallower there."""
     angle = hurt.uniform(0, np.pi)
     length = hurt.uniform(0.3, 1.0)
     x, y = place(hurt, reach)
     start = (x - np.cos(angle) * length / 2, y - np.sin(angle) * length / 2)
     points = path(hurt, start, angle, length, 0.05)
-    width = hurt.uniform(0.008, 0.022)
-    strength = hurt.uniform(0.45, 0.9)
-    scene = mix(scene, scene * 0.45, strength * cover(along(grid, points + width) - width, 0.02))
-    return mix(scene, (0.93, 0.93, 0.9), strength * cover(along(grid, points) - width, 0.012))
+    depth = np.clip(0.7 + 0.3 * noise(hurt, grid.x.shape[0], 10), 0.2, 1.2)
+    width = hurt.uniform(0.004, 0.012) * depth
+    strength = hurt.uniform(0.5, 0.95)
+    beside = along(grid, points + 0.014)
+    scene = mix(scene, scene * 0.5, strength * depth * cover(beside - width, 0.02))
+    bright = np.minimum(strength * depth, 1) * cover(along(grid, points) - width, 0.012)
+    return mix(scene, (0.93, 0.93, 0.9), bright)
 
 
 def stain(hurt: Rng, grid: Grid, scene: np.ndarray, colour, reach: float = 0.6) -> np.ndarray:
@@ -101,7 +104,7 @@ def metal(rng: Rng, hurt: Rng | None, defect: str | None, grid: Grid) -> np.ndar
         squeezed = posed(grid, x, y, hurt.uniform(0, np.pi))
         r = np.hypot(squeezed.x, squeezed.y * hurt.uniform(1, 1.6)) / radius
         relief = lit(-0.9 * radius * np.exp(-(r**2) * 2), grid.px, rng.uniform(0, 2 * np.pi))
-        scene = scene * (1 + hurt.uniform(0.5, 0.9) * relief * (r < 1.6))[..., None]
+        scene = scene * (1 + hurt.uniform(0.25, 0.55) * relief * (r < 1.6))[..., None]
     if defect == "rust":
         x, y = place(hurt)
         inside = cover(blob(hurt, grid, x, y, hurt.uniform(0.08, 0.24), 0.5), 0.03)
@@ -111,7 +114,13 @@ def metal(rng: Rng, hurt: Rng | None, defect: str | None, grid: Grid) -> np.ndar
 
 
 CHIPS = np.array(
-    [[0.9, 0.88, 0.84], [0.62, 0.6, 0.57], [0.72, 0.58, 0.42], [0.32, 0.31, 0.31], [0.8, 0.74, 0.66]],
+    [
+        [0.9, 0.88, 0.84],
+        [0.62, 0.6, 0.57],
+        [0.72, 0.58, 0.42],
+        [0.32, 0.31, 0.31],
+        [0.8, 0.74, 0.66],
+    ],
     np.float32,
 )
 

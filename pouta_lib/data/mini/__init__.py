@@ -1,0 +1,60 @@
+"""The embedded datasets: small, drawn, and laid out on disk as MVTec AD, VisA and DAGM are.
+
+The defects are structural: scratches, cracks, holes, missing parts. None is drawn the way the
+training's synthetic anomalies are, else the study would test itself. The masks are exact: each
+defective picture is drawn twice, with and without its defect, before the camera's light and grain.
+"""
+
+import shutil
+from pathlib import Path
+
+from pouta_lib.data.mini.plan import MINI_KINDS, SCENES
+from pouta_lib.data.mini.write import DATASETS, VERSION, write_mini
+from pouta_lib.paths import atomic_path, data_root
+
+__all__ = ["MINI_KINDS", "SCENES", "ensure_mini", "generate_mini"]
+
+MARKER = "VERSION"
+
+
+def ensure_mini(root: str | Path | None = None) -> None:
+    """Draws the three datasets into `root` where they are missing or of an older version."""
+    root = data_root(root)
+    if all(_version(root / name) == VERSION for name in DATASETS):
+        return
+    generate_mini(root)
+
+
+def generate_mini(root: str | Path, seed: int = 0, *, share: float = 1.0, workers: int = 2) -> None:
+    """Draws mini-mvtec, mini-visa and mini-dagm into `root`, each put in place in one move.
+
+    `share` below 1 draws fewer images of each kind. The files are the same for a seed, whatever
+    `workers` is. Where two processes draw at once, the one that is later keeps what it finds.
+    """
+    root = Path(root)
+    root.mkdir(parents=True, exist_ok=True)
+    whole = root / ".mini"  # only a name for the temporary folder beside it
+    with atomic_path(whole) as temporary:
+        write_mini(temporary, seed, share, workers)
+        for name in DATASETS:
+            (temporary / name / MARKER).write_text(VERSION + "\n", encoding="ascii")
+            _move_in(temporary / name, root / name)
+    shutil.rmtree(whole, ignore_errors=True)
+
+
+def _version(folder: Path) -> str | None:
+    path = folder / MARKER
+    return path.read_text(encoding="ascii").strip() if path.is_file() else None
+
+
+def _move_in(source: Path, target: Path) -> None:
+    """Renames `source` to `target`; an older version makes room, an equal one stays."""
+    if _version(target) == VERSION:
+        return
+    if target.exists():
+        shutil.rmtree(target)
+    try:
+        source.rename(target)
+    except OSError:
+        if _version(target) != VERSION:
+            raise

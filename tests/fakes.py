@@ -1,0 +1,36 @@
+"""Run records that pass the schema, without a training run behind them."""
+
+import numpy as np
+import torch
+
+from pouta_lib.profiles import load_profile
+from pouta_lib.records import METRICS, RunKey, write_run
+
+
+def record_body(**metrics):
+    """What save_run hands to write_run; `metrics` are fractions, the others are 0.5."""
+    points = {name: [1.0, 0.5] for name in ("total", "reconstruction", "anomaly", "mss")}
+    return {
+        "profile": load_profile("demo").to_dict(),
+        "device": "cpu",
+        "precision": "fp32",
+        "data": {
+            "manifest_hash": "0" * 64,
+            "num_train": 3,
+            "num_test": 4,
+            "num_defect": 2,
+            "train_paths": None,
+        },
+        "selection": "last step",
+        "steps": 2,
+        "history": {"step": [1, 2]} | points,
+        "metrics": dict.fromkeys(METRICS, 0.5) | metrics,
+        "seconds": {"train": 1.0, "evaluate": 0.5},
+    }
+
+
+def fake_run(results, dataset, category, variant="pouta", seed=0, shots=None, **metrics):
+    """Writes one run folder below `results`; its path."""
+    key = RunKey("demo", dataset, category, variant, shots, seed)
+    arrays = {"maps": np.zeros((4, 8, 8), np.float16)}
+    return write_run(key, record_body(**metrics), torch.nn.Conv2d(3, 2, 1), arrays, results)
