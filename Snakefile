@@ -12,8 +12,8 @@ from pouta_lib.study import planned_runs
 
 HOME = project_root()
 LIBRARY = HOME / "pouta_lib"
-WORDS = str(config.get("categories", "")).split()
-OVERRIDES = str(config.get("overrides", "")).split()
+WORDS = str(config.get("categories") or "").split()
+OVERRIDES = str(config.get("overrides") or "").split()
 KEYS = planned_runs(config["profile"], WORDS, **parse_overrides(OVERRIDES))
 LABEL = KEYS[0].profile
 RESULTS = results_root() / LABEL

@@ -97,7 +97,11 @@ def plot_synthesis(batch: SyntheticBatch, count: int = 6) -> Figure:
     count = min(count, len(batch.image))
     rows = ["original", "Perlin field", "mask M", "augmented", "training input"]
     figure, axes = plt.subplots(
-        len(rows), count, figsize=(1.35 * count + 1.1, 1.38 * len(rows)), constrained_layout=True
+        len(rows),
+        count,
+        figsize=(1.35 * count + 1.1, 1.38 * len(rows)),
+        constrained_layout=True,
+        squeeze=False,
     )
     for j in range(count):
         mask = batch.mask[j].numpy()

@@ -1,14 +1,20 @@
 """Metrics against scikit-learn, brute force and a case worked by hand."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
 from scipy import ndimage
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    precision_recall_curve,
+    roc_auc_score,
+    roc_curve,
+)
 
 from pouta_lib.errors import PoutaError
-from pouta_lib.metrics import image_metrics, pixel_metrics
+from pouta_lib.metrics import curves, image_metrics, pixel_metrics
 
 
 def best_f1(truth, values):
@@ -88,6 +94,46 @@ def test_four_by_four_by_hand():
     assert found["pixel_aupro"] == pytest.approx(area / 0.3)
 
 
+@pytest.mark.parametrize("levels", [0, 3, 20])
+def test_curves_against_scikit_learn(levels):
+    masks, maps = random_case(4, levels)
+    found = curves(masks, maps)
+    truth, values = masks.ravel(), maps.ravel()
+    false, true, thresholds = roc_curve(truth, values, drop_intermediate=False)
+    np.testing.assert_array_equal(found["threshold"], thresholds[1:])
+    np.testing.assert_allclose(found["false_positive_rate"], false[1:], atol=1e-12)
+    np.testing.assert_allclose(found["recall"], true[1:], atol=1e-12)
+    precision, recall, _ = precision_recall_curve(truth, values)
+    np.testing.assert_allclose(found["precision"], precision[-2::-1], atol=1e-12)
+    np.testing.assert_allclose(found["recall"], recall[-2::-1], atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, bool])
+def test_whole_numbers_rank_like_floats(dtype):
+    masks, maps = random_case(2, 3)
+    whole = np.round(maps * 3).astype(dtype)
+    assert pixel_metrics(masks, whole) == pixel_metrics(masks, whole.astype(np.float32))
+
+
+def test_the_order_of_images_and_pixels_does_not_count():
+    masks, maps = random_case(3, 20)
+    found = pixel_metrics(masks, maps)
+    other = pixel_metrics(masks[::-1, ::-1], maps[::-1, ::-1])
+    assert other == pytest.approx(found, abs=1e-12)
+
+
+def test_memory_grows_by_at_most_80_bytes_a_pixel():
+    rng = np.random.default_rng(0)
+    maps = rng.random((20, 224, 224), dtype=np.float32) ** 8
+    masks = np.zeros(maps.shape, bool)
+    masks[::2, 50:60, 60:70] = True
+    tracemalloc.start()
+    pixel_metrics(masks, maps)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak / maps.size < 80  # 3.7 GiB for 1,000 maps
+
+
 def test_perfect_and_inverted_maps():
     masks, _ = random_case(0, 0)
     assert all(v == pytest.approx(1) for v in pixel_metrics(masks, masks.astype(float)).values())
@@ -111,6 +157,12 @@ def test_one_kind_only_is_undefined(value):
     assert set(image_metrics(masks[:, 0, 0], np.arange(2.0)).values()) == {None}
 
 
+def test_no_images_are_undefined():
+    nothing = np.zeros((0, 4, 4))
+    assert set(pixel_metrics(nothing > 0, nothing).values()) == {None}
+    assert set(image_metrics(np.zeros(0, bool), np.zeros(0)).values()) == {None}
+
+
 def test_eight_neighbours_make_one_region():
     mask = np.zeros((1, 4, 4), bool)
     mask[0, 1, 1] = mask[0, 2, 2] = True  # touch at a corner only
@@ -130,3 +182,7 @@ def test_bad_input_is_named():
         pixel_metrics(masks, broken)
     with pytest.raises(PoutaError, match="finite scores"):
         image_metrics(np.array([True, False]), np.array([np.inf, 0]))
+    with pytest.raises(PoutaError, match="pro_limit above 0 and at most 1, found 30"):
+        pixel_metrics(masks, np.zeros((2, 4, 4)), pro_limit=30)
+    with pytest.raises(PoutaError, match="normal and anomalous ones, found 0 anomalous of 32"):
+        curves(masks, np.zeros((2, 4, 4)))

@@ -177,7 +177,8 @@ def test_there_are_notebooks() -> None:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_is_clean(path: Path) -> None:
     notebook = nbformat.reader.reads(path.read_text(encoding="utf-8"))  # nothing mended
-    assert [fault for check in CHECKS for fault in check(notebook)] == []
+    faults = [fault for check in CHECKS for fault in check(notebook)]
+    assert not faults, "\n".join(faults)
 
 
 def good_notebook() -> NotebookNode:

@@ -1,4 +1,4 @@
-"""Tables follow from records; published numbers are the paper's and agree with its averages."""
+"""Tables follow from records: means, spread and differences by hand, files byte for byte."""
 
 import json
 
@@ -8,7 +8,7 @@ from fakes import fake_run
 
 from pouta_lib.errors import PoutaError
 from pouta_lib.paths import project_root
-from pouta_lib.published import average_report, read_published
+from pouta_lib.published import read_published
 from pouta_lib.records import RunKey, find_records
 from pouta_lib.tables import benchmark_table, write_tables
 
@@ -64,6 +64,102 @@ def test_mini_is_never_compared_with_the_paper(results):
     assert frame["difference"].isna().all()
 
 
+def change(folder, edit):
+    """Edits a written record in place."""
+    path = folder / "record.json"
+    record = json.loads(path.read_text())
+    edit(record)
+    path.write_text(json.dumps(record))
+
+
+def test_the_spread_of_an_average_is_that_of_the_seeds_averages(results):
+    average = cell(benchmark_table(find_records("demo", results), "mvtec"), "average")
+    assert average["std"] == pytest.approx(abs((98 + 90) / 2 - (96 + 80) / 2) / 2**0.5)
+    assert average["n"] == 2
+    fake_run(results, "mvtec", "cable", seed=2, image_auroc=0.85)  # seeds are no longer the same
+    average = cell(benchmark_table(find_records("demo", results), "mvtec"), "average")
+    assert average["measured"] == pytest.approx((97 + 85) / 2)
+    assert pd.isna(average["std"])
+    assert average["n"] == 2
+
+
+def test_each_row_says_how_it_was_measured(tmp_path):
+    fake_run(tmp_path, "mvtec", "bottle")
+    change(fake_run(tmp_path, "mvtec", "cable"), lambda r: r.update(steps=9, precision="bf16"))
+    frame = benchmark_table(find_records("demo", tmp_path), "mvtec")
+    said = "demo: resized to 96 px, width 16, {} steps, builtin textures, {}"
+    assert cell(frame, "bottle")["protocol"] == said.format("2", "fp32")
+    assert cell(frame, "cable")["protocol"] == said.format("9", "bf16")
+    assert cell(frame, "average")["protocol"] == said.format("2-9", "bf16/fp32")
+    assert set(frame["unit"]) == {"%"}
+    assert "224 px, 600 epochs" in cell(frame, "bottle")["published_protocol"]
+    assert pd.isna(cell(frame, "average")["published_protocol"])
+
+
+@pytest.mark.parametrize(
+    ("what", "edit"),
+    [
+        ("settings", lambda r: r["profile"].update(size_px=64)),
+        ("data", lambda r: r["data"].update(manifest_hash="1" * 64)),
+    ],
+)
+def test_runs_of_different_protocols_are_never_mixed(results, what, edit):
+    change(results / "demo" / "runs" / "mvtec" / "bottle" / "pouta" / "all" / "seed1", edit)
+    records = find_records("demo", results)
+    with pytest.raises(PoutaError, match=f"runs with the same {what}.*seed0 and .*seed1"):
+        benchmark_table(records, "mvtec")
+    assert not benchmark_table(records, "mini-mvtec").empty
+
+
+def test_categories_stand_in_the_papers_order_and_methods_too(tmp_path):
+    for category in ("Class10", "Class2", "Class1"):
+        fake_run(tmp_path, "mini-dagm", category)
+    for category in ("zipper", "carpet", "bottle"):
+        for variant in ("base", "vanilla", "pouta"):
+            fake_run(tmp_path, "mvtec", category, variant)
+    records = find_records("demo", tmp_path)
+    classes = benchmark_table(records, "mini-dagm")["category"].tolist()
+    assert classes == ["Class1", "Class2", "Class10", "average"]
+    frame = benchmark_table(records, "mvtec")
+    assert frame["category"].unique().tolist() == ["carpet", "bottle", "zipper", "average"]
+    assert frame["method"].unique().tolist() == ["pouta", "vanilla", "base"]
+
+
+def test_a_dataset_that_the_paper_does_not_have(tmp_path):
+    fake_run(tmp_path, "surface", "magnetic_tile", image_auroc=None, pixel_ap=0.25)
+    (path,) = write_tables("demo", results=tmp_path)
+    assert path.name == "table_other_surface.csv"
+    text = path.with_suffix(".md").read_text()
+    assert "one kind only" in text
+    assert "25.0" in text
+    assert "published" not in text.lower()
+
+
+def test_captions_name_chance_units_and_commits(results):
+    folder = results / "demo" / "runs" / "mini-mvtec" / "nut" / "pouta" / "all" / "seed0"
+    change(folder, lambda r: r.update(commit="0123456789abcdef", dirty=True))
+    write_tables("demo", results=results)
+    text = (results / "demo" / "tables" / "table_1_mini-mvtec.md").read_text()
+    assert "In percent" in text
+    assert "Chance is 50 in AUROC, and in AP the share of defective pixels" in text
+    assert "commit 0123456789 with changes;" in text
+    assert "0123456789" not in (results / "demo" / "tables" / "table_1_mvtec.md").read_text()
+
+
+def test_no_negative_zero(tmp_path):
+    fake_run(tmp_path, "visa", "candle", image_auroc=0.96899999)  # published: 96.9
+    (path,) = write_tables("demo", results=tmp_path)
+    assert "| +0.0 " in path.with_suffix(".md").read_text()
+    assert "visa,candle,pouta,image_auroc,%,96.90,96.90,,1,0.00," in path.read_text()
+
+
+def test_no_records_at_all(tmp_path):
+    with pytest.raises(
+        PoutaError, match=r"found none\n.*\n  to do: pouta study --profile demo --set lr=0.1$"
+    ):
+        write_tables("demo~lr=0.1", results=tmp_path)
+
+
 def test_files_and_their_provenance(results):
     paths = write_tables("demo", results=results)
     names = [path.name for path in paths]
@@ -106,45 +202,3 @@ def test_committed_tables_follow_from_committed_records(tmp_path):
     write_tables("demo", results=tmp_path)
     again = {p.name: p.read_bytes() for p in (tmp_path / "demo" / "tables").iterdir()}
     assert again == {p.name: p.read_bytes() for p in (committed / "tables").iterdir()}
-
-
-def test_printed_averages_agree_with_their_rows():
-    report = average_report()
-    assert len(report) == 22
-    assert report["agrees"].all()
-
-
-def test_published_tables_have_every_value():
-    shapes = {n: (len(f := read_published(n)), int(f["value"].isna().sum())) for n in range(1, 7)}
-    # I: 7 methods x 16 rows x 3, no AP of RSTD (16), no LOC of ReContrast (31), no CLS of DeSTSeg
-    assert shapes[1] == (336, 63)
-    assert shapes[2] == (5 * 13, 36)
-    assert shapes[3] == (6 * 11, 30)
-    assert shapes[4] == (12, 0)
-    assert shapes[5] == (15, 0)
-    assert shapes[6] == (9, 2)
-
-
-@pytest.mark.parametrize(
-    ("table", "category", "method", "metric", "value"),
-    [
-        (1, "transistor", "POUTA", "pixel_ap", 79.5),
-        (1, "screw", "PatchCore", "pixel_ap", 37.2),
-        (1, "average", "ReContrast", "pixel_auroc", 98.4),
-        (2, "capsules", "PatchCore", "image_auroc", 76.2),
-        (3, "Class8", "PatchCore", "image_auroc", 61.4),
-        (5, "average", "POUTA-base+MSS", "pixel_ap", 77.2),
-        (6, "", "Vanilla", "multiply_adds_g", 39.38),
-    ],
-)
-def test_published_values_by_hand(table, category, method, metric, value):
-    frame = read_published(table)
-    chosen = frame[
-        (frame["category"] == category) & (frame["method"] == method) & (frame["metric"] == metric)
-    ]
-    assert chosen["value"].tolist() == [value]
-
-
-def test_unknown_table():
-    with pytest.raises(PoutaError, match="a table from 1 to 6, found 7"):
-        read_published(7)

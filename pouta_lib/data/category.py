@@ -25,6 +25,7 @@ class Listing:
     test: list[Item]
     mask_kind: str = "exact"  # "exact", "coarse" (shown, never scored) or "none"
     extra_files: list[Path] = field(default_factory=list)  # lists that were read as well
+    num_left_out: int = 0  # defective images of the training split, never trained on
 
 
 @dataclass(frozen=True)

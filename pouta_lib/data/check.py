@@ -1,16 +1,23 @@
 """Is a dataset whole? Counts against the published ones, and every damaged file by name."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 
-from pouta_lib.data.category import GOOD
-from pouta_lib.data.loading import list_categories, load_category
-from pouta_lib.data.registry import DATASETS, MVTEC_COUNTS, locate
+from pouta_lib.data.category import GOOD, Item, Listing
+from pouta_lib.data.loading import check_listing, list_categories
+from pouta_lib.data.manifest import read_items
+from pouta_lib.data.registry import DATASETS, Counts, DatasetInfo, locate
+from pouta_lib.data.textures import dtd_files
 from pouta_lib.errors import PoutaError
+from pouta_lib.paths import data_root
 
 SMALL_PX = 32
+DTD_CLASSES, DTD_IMAGES_A_CLASS = 47, 120
+COLUMNS = ("train", "left out", "test good", "test defective", "images")
 
 
 @dataclass(frozen=True)
@@ -18,43 +25,103 @@ class Report:
     """What is there, and what is wrong with it; printing it is its purpose."""
 
     dataset: str
-    counts: pd.DataFrame  # category, train, test good, test defective
+    counts: pd.DataFrame  # a row a category: what is there, and how many images were published
     expected: int | None  # images, as published; defective ones in DAGM's Train included
     problems: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        total = int(self.counts[["train", "test good", "test defective"]].to_numpy().sum())
+        total = int(self.counts["images"].sum())
         known = f" of {self.expected} published" if self.expected else ""
         lines = [self.counts.to_string(index=False), f"{self.dataset}: {total} images{known}"]
-        return "\n".join([*lines, *(f"problem: {p}" for p in self.problems)] or ["no problems"])
+        return "\n".join([*lines, *([f"problem: {p}" for p in self.problems] or ["no problems"])])
 
 
 def check_dataset(dataset: str, root: str | Path | None = None) -> Report:
-    """Reads every image and mask of a dataset once.
+    """Reads every image and mask of a dataset once, DTD included.
 
     *Raises* :class:`PoutaError` only when the dataset is not there at all; what is wrong inside
     stands in the report's ``problems``.
     """
-    info = DATASETS.get(dataset)
+    if dataset == "dtd":
+        return _check_dtd(root)
     names = list_categories(dataset, root)
-    problems = [f"no category {name}" for name in (info.categories if info else ())
-                if name not in names]  # fmt: skip
+    info = DATASETS.get(dataset)
+    published = info.published if info else {}
     folder, reader = locate(dataset, root)
+    problems = [f"no category {name}" for name in published if name not in names]
     rows = []
     for name in names:
         try:
             listing = reader.listing(folder, name)
-            bad = sum(item.defect != GOOD for item in listing.test)
-            counts = (len(listing.train), len(listing.test) - bad, bad)
-            load_category(dataset, name, SMALL_PX, root=root)
+            check_listing(listing, folder / name)
         except PoutaError as error:
             problems.append(f"{name}: {error}")
             continue
-        rows.append([name, *counts])
-        wanted = MVTEC_COUNTS.get(name) if dataset == "mvtec" else None
-        if wanted and counts != wanted:
-            problems.append(f"{name}: {counts} images (train, good, defective), not {wanted}")
-    columns = ["category", "train", "test good", "test defective"]
-    return Report(
-        dataset, pd.DataFrame(rows, columns=columns), info.num_images if info else None, problems
-    )
+        counts = count_images(listing)
+        problems += [f"{name}: {text}" for text in _differences(counts, published.get(name, {}))]
+        items = [*listing.train, *listing.test]
+        problems += [f"{name}: {text}" for text in _damage(items, folder)]
+        expected = sum(published.get(name, {}).get(key, 0) for key in COLUMNS)
+        rows.append([name, *(counts[key] for key in COLUMNS), expected or None])
+    table = pd.DataFrame(rows, columns=["category", *COLUMNS, "published"])
+    table["published"] = table["published"].astype("Int64")
+    if not table["left out"].any():
+        table = table.drop(columns="left out")
+    if table["published"].isna().all():
+        table = table.drop(columns="published")
+    return Report(dataset, table, info.num_images if info else None, problems)
+
+
+def count_images(listing: Listing) -> Counts:
+    """How many images of each kind; ``left out`` are the defective ones of DAGM's Train."""
+    bad = sum(item.defect != GOOD for item in listing.test)
+    counts = {
+        "train": len(listing.train),
+        "left out": listing.num_left_out,
+        "test good": len(listing.test) - bad,
+        "test defective": bad,
+    }
+    counts["images"] = sum(counts.values())
+    counts["all train"] = counts["train"] + counts["left out"]
+    counts["all defective"] = counts["left out"] + bad
+    return counts
+
+
+def count_problems(info: DatasetInfo, reader: ModuleType, folder: Path) -> list[str]:
+    """Where the categories in `folder` differ from what was published of them; opens no image."""
+    problems = []
+    for name in reader.categories(folder):
+        try:
+            counts = count_images(reader.listing(folder, name))
+        except PoutaError as error:
+            problems.append(f"{name}: {error}")
+            continue
+        differences = _differences(counts, info.published.get(name, {}))
+        problems += [f"{name}: {text}" for text in differences]
+    return problems
+
+
+def _differences(counts: Counts, published: Counts) -> list[str]:
+    return [
+        f"{counts[key]} {'' if key == 'images' else f'{key} '}images, {number} published"
+        for key, number in published.items()
+        if counts[key] != number
+    ]
+
+
+def _damage(items: list[Item], folder: Path) -> list[str]:
+    results = read_items(items, folder, SMALL_PX)
+    return [str(result) for result in results if isinstance(result, PoutaError)]
+
+
+def _check_dtd(root: str | Path | None) -> Report:
+    paths = dtd_files(root)
+    counts = Counter(path.parent.name for path in paths)
+    other = [f"{n} ({count})" for n, count in counts.items() if count != DTD_IMAGES_A_CLASS]
+    problems = [f"not {DTD_IMAGES_A_CLASS} images: {', '.join(other)}"] if other else []
+    if len(counts) != DTD_CLASSES:
+        problems.append(f"{len(counts)} classes, {DTD_CLASSES} published")
+    problems += _damage([Item(path) for path in paths], data_root(root) / "dtd")
+    table = pd.DataFrame({"category": list(counts), "images": list(counts.values())})
+    table["published"] = DTD_IMAGES_A_CLASS
+    return Report("dtd", table, DTD_CLASSES * DTD_IMAGES_A_CLASS, problems)

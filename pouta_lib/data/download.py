@@ -1,61 +1,25 @@
 """Getting the real datasets: download with resume, verify, unpack safely, put in place at once."""
 
+import difflib
 import hashlib
+import http.client
 import shutil
-import tarfile
 import urllib.error
 import urllib.request
-import zipfile
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from uuid import uuid4
 
 from tqdm.auto import tqdm
 
+from pouta_lib.data.archives import ARCHIVES, MARKS, Archive, dataset_folder
+from pouta_lib.data.check import count_problems
+from pouta_lib.data.registry import DATASETS
+from pouta_lib.data.unpack import unpack
 from pouta_lib.errors import PoutaError, problem
-from pouta_lib.paths import atomic_path, data_root
+from pouta_lib.paths import data_root
 
 CHUNK = 1 << 20
-
-
-@dataclass(frozen=True)
-class Archive:
-    """Where an archive is, and how to know it: ``algorithm:hex`` as its users publish it."""
-
-    url: str | None
-    digest: str | None
-    by_hand: str  # how a person gets it
-
-
-ARCHIVES = {
-    "mvtec": Archive(
-        "https://www.mydrive.ch/shares/38536/3830184030e49fe74747669442f0f282/download/"
-        "420938113-1629952094/mvtec_anomaly_detection.tar.xz",
-        "sha256:cf4313b13603bec67abb49ca959488f7eedce2a9f7795ec54446c649ac98cd3d",
-        "fill in the form at https://www.mvtec.com/company/research/datasets/mvtec-ad",
-    ),
-    "visa": Archive(
-        "https://amazon-visual-anomaly.s3.us-west-2.amazonaws.com/VisA_20220922.tar",
-        "md5:ef908989b6dc701fc218f643c127a4de",
-        "follow the link in https://github.com/amazon-science/spot-diff",
-    ),
-    "dtd": Archive(
-        "https://www.robots.ox.ac.uk/~vgg/data/dtd/download/dtd-r1.0.1.tar.gz",
-        "md5:fff73e5086ae6bdbea199a49dfb8a4c1",
-        "https://www.robots.ox.ac.uk/~vgg/data/dtd/",
-    ),
-    "dagm": Archive(
-        None,
-        None,
-        "ask for it at https://hci.iwr.uni-heidelberg.de/content/"
-        "weakly-supervised-learning-industrial-optical-inspection",
-    ),
-}
-MARKS = {  # a path that says which folder of an archive is the dataset's own
-    "mvtec": "*/train/good",
-    "visa": "split_csv/1cls.csv",
-    "dtd": "images/*",
-    "dagm": "Class1/Train",
-}
+TIMEOUT_SECONDS = 60
 
 
 def get_dataset(
@@ -63,77 +27,168 @@ def get_dataset(
 ) -> Path:
     """The folder of a dataset, downloaded and unpacked where it is not there yet.
 
-    `source_file` takes an archive that the user fetched by hand, in place of the download. A
-    download that was cut off goes on where it stopped.
+    `source_file` takes an archive that the user fetched by hand, in place of the download; it may
+    hold a part of the dataset, and is added to the parts that are there. A download that was cut
+    off goes on where it stopped. The mini datasets are drawn.
 
     *Raises* :class:`PoutaError` for an unknown name, a server that does not answer, an archive
-    of another digest, and an archive that would write outside its folder.
+    of another digest, and an archive that would write outside its folder. Until an archive has
+    been verified and unpacked, nothing of it lies in the dataset's folder.
     """
-    if name not in ARCHIVES:
-        raise problem(f"a dataset out of {list(ARCHIVES)}", repr(name), "data get", "choose one")
     target = data_root(root) / name
-    if target.is_dir():
+    if name in DATASETS and DATASETS[name].embedded:
+        from pouta_lib.data.mini import ensure_mini
+
+        ensure_mini(root)
         return target
+    if name not in ARCHIVES:
+        near = difflib.get_close_matches(name, ARCHIVES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "choose one"
+        raise problem(f"a dataset out of {list(ARCHIVES)}", repr(name), "data get", hint)
     archive = ARCHIVES[name]
     if source_file is not None:
-        path = Path(source_file)
-        if not path.is_file():
-            raise problem("an archive", "no file", path, "correct the path after --from")
+        _install_by_hand(name, archive, Path(source_file).expanduser(), target)
     elif archive.url is None:
         todo = f"{archive.by_hand}, then 'pouta data get {name} --from FILE'"
         raise problem("a link to download from", "none that is public", name, todo)
+    elif archive.parts:
+        for part in archive.parts:
+            if not (target / part).is_dir():
+                _install_download(name, archive, archive.url.format(part=part), target)
+    elif not target.is_dir():
+        _install_download(name, archive, archive.url, target)
     else:
-        file_name = PurePosixPath(archive.url).name
-        path = download(archive.url, target.with_name(f".{file_name}"), archive.by_hand)
-    verify(path, archive.digest)
-    with atomic_path(target) as temporary:
-        unpacked = temporary.with_name(temporary.name + ".unpacked.tmp")
-        try:
-            unpack(path, unpacked)
-            _dataset_folder(unpacked, MARKS[name], path).rename(temporary)
-        finally:
-            shutil.rmtree(unpacked, ignore_errors=True)
-    if source_file is None:
-        path.unlink()
+        print(f"{target} is there already; 'pouta data check {name}' says whether it is whole")
     return target
 
 
-def download(url: str, path: Path, by_hand: str) -> Path:
-    """The file behind `url`, kept in ``<path>.part`` until it is whole; it resumes from there."""
-    if path.is_file():
-        return path
-    part = path.with_name(path.name + ".part")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    start = part.stat().st_size if part.is_file() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
+def _install_download(name: str, archive: Archive, url: str, target: Path) -> None:
+    path = target.with_name(f".{PurePosixPath(url).name}")
+    by_hand = f"{archive.by_hand}, then 'pouta data get {name} --from FILE'"
+    download(url, path, by_hand, resumable=archive.digest is not None)
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            resumed = answer.status == 206
-            rest = int(answer.headers.get("Content-Length") or 0)
-            total = rest + (start if resumed else 0)
-            with (
-                part.open("ab" if resumed else "wb") as out,
-                tqdm(total=total or None, initial=start if resumed else 0, unit="B",
-                     unit_scale=True, desc=path.name.lstrip(".")) as bar,
-            ):  # fmt: skip
+        verify(path, archive.digest)
+        if archive.digest is None:
+            print(f"{url}: {_digest(path, 'sha256')}, checked by the number of its images")
+            _install(name, path, target, strict=True)
+    except PoutaError:  # a damaged file would only be met again
+        path.unlink()
+        raise
+    if archive.digest is not None:
+        _install(name, path, target, strict=False)
+    path.unlink()
+
+
+def _install_by_hand(name: str, archive: Archive, path: Path, target: Path) -> None:
+    """Archives differ (parts, mirrors, packed again): another digest is told, not refused."""
+    if not path.is_file():
+        raise problem("an archive", "no file", path, "correct the path after --from")
+    algorithm = archive.digest.partition(":")[0] if archive.digest else "sha256"
+    found = _digest(path, algorithm)
+    known = "as published" if found == archive.digest else "not a digest that is known here"
+    print(f"{path.name}: {found}, {known}")
+    _install(name, path, target, strict=False)
+
+
+def _install(name: str, path: Path, target: Path, *, strict: bool) -> None:
+    """Unpacks beside `target` and moves it there; `strict` refuses other than published counts."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unpacked = target.with_name(f".{name}.{uuid4().hex[:8]}.tmp")
+    try:
+        unpack(path, unpacked)
+        folder = dataset_folder(unpacked, name)
+        if folder is None:
+            todo = "see docs/DATASETS.md for the layout that is expected"
+            raise problem(f"a folder with {' or '.join(MARKS[name])} in it", "none", path, todo)
+        info = DATASETS.get(name)
+        differences = count_problems(info, info.reader, folder) if info else []
+        if strict and differences:
+            todo = "get it again, or use another archive of it with --from FILE"
+            raise problem("the published images", "; ".join(differences), path, todo)
+        for text in differences:
+            print(f"problem: {text}")
+        _move_in(folder, target)
+    finally:
+        shutil.rmtree(unpacked, ignore_errors=True)
+
+
+def _move_in(folder: Path, target: Path) -> None:
+    """Renames `folder` to `target`, or adds what is in it to a `target` that is there."""
+    if target.is_dir() and not any(target.iterdir()):
+        target.rmdir()
+    if not target.exists():
+        folder.rename(target)
+        return
+    there = [path.name for path in sorted(folder.iterdir()) if (target / path.name).is_dir()]
+    if there:
+        todo = f"move them out of {target}, or use what is there"
+        raise problem(f"no {', '.join(there)} yet", "folders of that name", target, todo)
+    for path in sorted(folder.iterdir()):
+        if not (target / path.name).exists():
+            path.rename(target / path.name)
+
+
+def download(url: str, path: Path, by_hand: str, *, resumable: bool = True) -> None:
+    """Fetches `url` into `path`, by way of ``<path>.part``, which a later call goes on with.
+
+    It goes on only where the server says that the file is still the same (If-Range), or, without
+    such a word, where a digest will tell (`resumable`); else it starts again.
+    """
+    if path.is_file():
+        return
+    part, tag_file = (path.with_name(path.name + suffix) for suffix in (".part", ".tag"))
+    part.parent.mkdir(parents=True, exist_ok=True)
+    tag = tag_file.read_text(encoding="latin-1") if tag_file.is_file() else ""
+    start = part.stat().st_size if part.is_file() and (tag or resumable) else 0
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    if start and tag:
+        headers["If-Range"] = tag
+    total = start
+    try:
+        request = urllib.request.Request(url, headers=headers)
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+            if answer.status != 206:
+                start = 0
+                tag_file.write_text(_tag(answer.headers), encoding="latin-1")
+            length = answer.headers.get("Content-Length")
+            total = start + int(length) if length else None
+            _need_room(part.parent, int(length or 0))
+            with part.open("ab" if start else "wb") as out, _bar(path, start, total) as bar:
                 while chunk := answer.read(CHUNK):
                     out.write(chunk)
                     bar.update(len(chunk))
     except urllib.error.HTTPError as error:
-        if error.code != 416:  # 416: the part is already whole
+        if error.code != 416:  # 416: nothing is left to send
             raise _unreachable(url, error, by_hand) from error
-        total = start
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise _unreachable(url, error, by_hand) from error
-    if total and part.stat().st_size != total:
+    if total is not None and part.stat().st_size != total:
         found = f"{part.stat().st_size} bytes"
         raise problem(f"{total} bytes", found, part, "run the same command again: it resumes")
     part.rename(path)
-    return path
+    tag_file.unlink(missing_ok=True)
+
+
+def _tag(headers: http.client.HTTPMessage) -> str:
+    """What If-Range wants: a strong ETag, else the time of the last change."""
+    tag = headers.get("ETag", "")
+    return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", "")
+
+
+def _need_room(folder: Path, size: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        todo = "make room, or choose another folder with --data-root"
+        raise problem(f"{size / 1e9:.1f} GB of room", f"{free / 1e9:.1f} GB", folder, todo)
+
+
+def _bar(path: Path, start: int, total: int | None) -> tqdm:
+    name = path.name.lstrip(".")
+    return tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=name)
 
 
 def _unreachable(url: str, error: Exception, by_hand: str) -> PoutaError:
-    todo = f"try again (it resumes), or {by_hand}, then 'pouta data get NAME --from FILE'"
+    todo = f"try again (it resumes), or {by_hand}"
     return problem("an answer from the server", str(error), url, todo)
 
 
@@ -141,38 +196,12 @@ def verify(path: Path, digest: str | None) -> None:
     """*Raises* :class:`PoutaError` when the file is another one than it should be."""
     if digest is None:
         return
-    algorithm, _, expected = digest.partition(":")
+    found = _digest(path, digest.partition(":")[0])
+    if found != digest:
+        todo = "get it again; it is damaged or another version"
+        raise problem(digest.replace(":", " "), found.replace(":", " "), path, todo)
+
+
+def _digest(path: Path, algorithm: str) -> str:
     with path.open("rb") as content:
-        found = hashlib.file_digest(content, algorithm).hexdigest()
-    if found != expected:
-        todo = "remove the file and get it again; it is damaged or another version"
-        raise problem(f"{algorithm} {expected}", found, path, todo)
-
-
-def unpack(path: Path, folder: Path) -> None:
-    """Unpacks a tar (plain, gz, bz2, xz) or zip; nothing may lie outside `folder`."""
-    folder.mkdir(parents=True)
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                for name in archive.namelist():
-                    if not (folder / name).resolve().is_relative_to(folder.resolve()):
-                        raise tarfile.OutsideDestinationError(tarfile.TarInfo(name), name)
-                archive.extractall(folder)
-        else:
-            with tarfile.open(path) as archive:
-                archive.extractall(folder, filter="data")
-    except tarfile.FilterError as error:
-        todo = "do not use this archive; get the official one"
-        raise problem("files inside the dataset's folder only", str(error), path, todo) from error
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
-        raise problem("a whole tar or zip archive", str(error), path, "get it again") from error
-
-
-def _dataset_folder(unpacked: Path, mark: str, path: Path) -> Path:
-    """The folder inside an archive that looks like the dataset: itself, or up to two below."""
-    for candidate in (unpacked, *sorted(unpacked.glob("*")), *sorted(unpacked.glob("*/*"))):
-        if candidate.is_dir() and next(candidate.glob(mark), None) is not None:
-            return candidate
-    todo = "see docs/DATASETS.md for the layout that is expected"
-    raise problem(f"a folder with {mark} in it", "none", path, todo)
+        return f"{algorithm}:{hashlib.file_digest(content, algorithm).hexdigest()}"

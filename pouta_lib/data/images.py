@@ -9,11 +9,13 @@ from PIL import Image, ImageOps
 from pouta_lib.errors import problem
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I")
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The image files of `folder`, sorted by name; other files and hidden ones are passed over."""
+    """The image files of `folder`, sorted by name; other files and hidden ones are passed over.
+
+    Thumbs.db, .DS_Store and the ``._*`` files of macOS are among the latter.
+    """
     return sorted(
         path
         for path in folder.iterdir()
@@ -41,9 +43,12 @@ def to_rgb(image: Image.Image, path: Path) -> Image.Image:
     """`image` as 8-bit RGB.
 
     Gray becomes three equal channels. 16-bit gray is divided by 257, so that 65,535 is 255 and
-    nothing is clipped. An alpha channel is dropped; palettes are looked up.
+    nothing is clipped. An alpha channel is dropped; palettes are looked up. Of a file with
+    several pictures the first counts.
+
+    *Raises* :class:`PoutaError` for values that have no agreed range, such as floats.
     """
-    if image.mode in SIXTEEN_BIT:
+    if image.mode == "I" or image.mode.startswith("I;16"):
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
             found = f"values from {values.min()} to {values.max()}"
@@ -77,7 +82,7 @@ def resize_mask(
         found = f"{mask.size[0]} x {mask.size[1]}"
         wanted = f"a mask of its image's size, {image_size[0]} x {image_size[1]}"
         raise problem(wanted, found, path, "export the mask again at the image's own size")
-    marked = np.asarray(mask.convert("L") if mask.mode in ("P", "LA") else mask)
+    marked = np.asarray(mask.convert("L") if mask.mode in ("P", "PA", "LA") else mask)
     if marked.ndim == 3:
         marked = marked[..., :3].max(axis=-1)
     marked = marked > 0

@@ -1,15 +1,14 @@
-"""From files to a :class:`Category`: decode, check and resize each file once."""
+"""From a dataset's folder to a :class:`Category`."""
 
 import difflib
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from pouta_lib.data import cache
+from pouta_lib.data.cache import read_through_cache
 from pouta_lib.data.category import GOOD, Category, Item, Listing
-from pouta_lib.data.images import decode, resize_image, resize_mask, to_rgb
+from pouta_lib.data.manifest import read_listing
 from pouta_lib.data.registry import kind_of, locate
 from pouta_lib.errors import problem
 
@@ -32,8 +31,12 @@ def load_category(
     root: str | Path | None = None,
     max_train: int | None = None,
     max_test: int | None = None,
+    cache: bool = True,
 ) -> Category:
     """One category at one size. A limit takes images evenly spread over the sorted ones.
+
+    Large categories are decoded once and then mapped from ``<root>/.cache``; ``cache=False``
+    reads the files again and keeps nothing.
 
     *Shape*: see :class:`Category`; H = W = size_px.
     *Raises* :class:`PoutaError` for an unknown category and for each kind of damaged data.
@@ -45,13 +48,14 @@ def load_category(
         hint = f"did you mean {near[0]!r}?" if near else "choose one of these"
         raise problem(f"a category out of {names}", repr(category), folder, hint)
     listing = reader.listing(folder, category)
-    _check_listing(listing, folder / category)
+    check_listing(listing, folder / category)
     train = _spread(listing.train, max_train)
     test = _spread_over_defects(listing.test, max_test)
     shortened = Listing(train, test, listing.mask_kind, listing.extra_files)
-    arrays, manifest_hash = cache.through_cache(
-        shortened, size_px, lambda: _decode_all(shortened, folder, size_px)
-    )
+    if cache:
+        arrays, manifest_hash = read_through_cache(shortened, folder, size_px, root)
+    else:
+        arrays, manifest_hash = read_listing(shortened, folder, size_px)
     return Category(
         dataset=dataset,
         name=category,
@@ -68,7 +72,8 @@ def load_category(
     )
 
 
-def _check_listing(listing: Listing, where: Path) -> None:
+def check_listing(listing: Listing, where: Path) -> None:
+    """*Raises* :class:`PoutaError` when nothing can be trained on, or a test set is one-sided."""
     if not listing.train:
         todo = "add good images, or unpack the dataset again"
         raise problem("good training images", "none", where, todo)
@@ -86,39 +91,37 @@ def _spread(items: Sequence[Item], limit: int | None) -> list[Item]:
 
 
 def _spread_over_defects(items: Sequence[Item], limit: int | None) -> list[Item]:
-    """At most `limit`: half good, half defective, each evenly spread; the order is kept."""
+    """About half good and half defective, the latter in equal parts of each defect.
+
+    Within a part the images are evenly spread over the sorted ones, and the order is kept. There
+    is at least one of each kind, even where `limit` is 1.
+    """
     if limit is None or limit >= len(items):
         return list(items)
-    half = max(1, limit // 2)
-    kept = _spread([i for i in items if i.defect == GOOD], half)
-    kept += _spread([i for i in items if i.defect != GOOD], half)
-    return [item for item in items if item in set(kept)]
+    by_defect: dict[str, list[Item]] = {}
+    for item in items:
+        by_defect.setdefault(item.defect, []).append(item)
+    good = by_defect.pop(GOOD, [])
+    num_bad = len(items) - len(good)
+    num_good = min(len(good), max(1, limit // 2))
+    num_bad = min(num_bad, max(1, limit - num_good))
+    num_good = min(len(good), max(1, limit - num_bad))
+    kept = set(_spread(good, num_good))
+    shares = _equal_shares([len(part) for part in by_defect.values()], num_bad)
+    for part, share in zip(by_defect.values(), shares, strict=True):
+        kept.update(_spread(part, share))
+    return [item for item in items if item in kept]
 
 
-def _decode_all(listing: Listing, folder: Path, size_px: int) -> tuple[dict, str]:
-    """The arrays of a listing, and the hash over all that was read."""
-    digest = hashlib.sha256(f"size {size_px}\n".encode())
+def _equal_shares(sizes: list[int], total: int) -> list[int]:
+    """`total` dealt out one by one, to each in turn, as far as its size allows.
 
-    def read(path: Path) -> bytes:
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            todo = "check the file and its permissions"
-            raise problem("a readable file", error.strerror, path, todo) from error
-        name = path.relative_to(folder).as_posix()
-        digest.update(f"{name} {hashlib.sha256(content).hexdigest()}\n".encode())
-        return content
-
-    for path in listing.extra_files:
-        read(path)
-    images = np.empty((len(listing.train) + len(listing.test), 3, size_px, size_px), np.uint8)
-    masks = np.zeros((len(listing.test), size_px, size_px), bool)
-    for k, item in enumerate([*listing.train, *listing.test]):
-        image = to_rgb(decode(read(item.image), item.image), item.image)
-        images[k] = resize_image(image, size_px)
-        if item.mask is not None:
-            mask = decode(read(item.mask), item.mask)
-            masks[k - len(listing.train)] = resize_mask(mask, item.mask, image.size, size_px)
-    count = len(listing.train)
-    arrays = {"train": images[:count], "test": images[count:], "masks": masks}
-    return arrays, digest.hexdigest()
+    >>> _equal_shares([8, 1, 8], 6)
+    [3, 1, 2]
+    """
+    shares = [0] * len(sizes)
+    while sum(shares) < min(total, sum(sizes)):
+        for k, size in enumerate(sizes):
+            if shares[k] < size and sum(shares) < total:
+                shares[k] += 1
+    return shares

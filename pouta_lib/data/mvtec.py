@@ -6,8 +6,8 @@ VisA converted by its owners' script has the same layout, with masks named like 
 from pathlib import Path
 
 from pouta_lib.data.category import GOOD, Item, Listing
-from pouta_lib.data.images import image_files
-from pouta_lib.errors import problem
+from pouta_lib.data.images import SUFFIXES, image_files
+from pouta_lib.errors import PoutaError, problem
 
 
 def categories(folder: Path) -> list[str]:
@@ -25,15 +25,31 @@ def listing(folder: Path, category: str) -> Listing:
     test = []
     for defect in sorted(path.name for path in (base / "test").iterdir() if path.is_dir()):
         for image in image_files(base / "test" / defect):
-            mask = None if defect == GOOD else find_mask(base / "ground_truth" / defect, image)
+            if defect == GOOD:
+                test.append(Item(image))
+                continue
+            truth = base / "ground_truth" / defect
+            mask = find_mask(truth, image)
+            if mask is None:
+                raise missing_mask(truth, image)
             test.append(Item(image, defect, mask))
     return Listing([Item(path) for path in image_files(base / "train" / "good")], test)
 
 
-def find_mask(folder: Path, image: Path) -> Path:
-    """The mask of `image`: ``<stem>_mask.png``, else ``<stem>.png``."""
-    for name in (f"{image.stem}_mask.png", f"{image.stem}.png"):
-        if (folder / name).is_file():
-            return folder / name
+def find_mask(folder: Path, image: Path) -> Path | None:
+    """The mask of `image` in `folder`: ``<stem>_mask.png``, else ``<stem>.png``, if there is one.
+
+    Other image formats serve as well.
+    """
+    for stem in (f"{image.stem}_mask", image.stem):
+        for suffix in SUFFIXES:
+            for path in (folder / f"{stem}{suffix}", folder / f"{stem}{suffix.upper()}"):
+                if path.is_file():
+                    return path
+    return None
+
+
+def missing_mask(folder: Path, image: Path) -> PoutaError:
+    """What to tell the user when `image` has no mask in `folder`."""
     wanted = f"a mask {image.stem}_mask.png for the defective image {image.name}"
-    raise problem(wanted, "none", folder, "add the mask, or remove the image")
+    return problem(wanted, "none", folder, "add the mask, or remove the image")

@@ -1,6 +1,7 @@
 """The datasets that have a name here: where they live, who reads them, what they should hold."""
 
-from dataclasses import dataclass
+import difflib
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
@@ -8,8 +9,10 @@ from pouta_lib.data import dagm, folder, mvtec, visa
 from pouta_lib.errors import problem
 from pouta_lib.paths import data_root
 
+Counts = dict[str, int]
+
 TEXTURES = {"carpet", "grid", "leather", "tile", "wood"}
-MVTEC_COUNTS = {  # category: train good, test good, test defective
+MVTEC_COUNTS = {  # category: train good, test good, test defective (Bergmann et al., CVPR 2019)
     "bottle": (209, 20, 63),
     "cable": (224, 58, 92),
     "capsule": (219, 23, 109),
@@ -26,20 +29,34 @@ MVTEC_COUNTS = {  # category: train good, test good, test defective
     "wood": (247, 19, 60),
     "zipper": (240, 32, 119),
 }
-VISA_CATEGORIES = (
-    "candle",
-    "capsules",
-    "cashew",
-    "chewinggum",
-    "fryum",
-    "macaroni1",
-    "macaroni2",
-    "pcb1",
-    "pcb2",
-    "pcb3",
-    "pcb4",
-    "pipe_fryum",
-)
+VISA_COUNTS = {  # the same, by the official split_csv/1cls.csv (Zou et al., ECCV 2022)
+    "candle": (900, 100, 100),
+    "capsules": (542, 60, 100),
+    "cashew": (450, 50, 100),
+    "chewinggum": (453, 50, 100),
+    "fryum": (450, 50, 100),
+    "macaroni1": (900, 100, 100),
+    "macaroni2": (900, 100, 100),
+    "pcb1": (904, 100, 100),
+    "pcb2": (901, 100, 100),
+    "pcb3": (905, 101, 100),
+    "pcb4": (904, 101, 100),
+    "pipe_fryum": (450, 50, 100),
+}
+
+
+def _three(counts: dict[str, tuple[int, int, int]]) -> dict[str, Counts]:
+    names = ("train", "test good", "test defective")
+    return {category: dict(zip(names, three, strict=True)) for category, three in counts.items()}
+
+
+def _dagm_counts() -> dict[str, Counts]:
+    """Published are only the sums: 575 images a split for classes 1-6, 1150 for 7-10."""
+    counts = {}
+    for k in range(1, 11):
+        half, defective = (575, 150) if k <= 6 else (1150, 300)
+        counts[f"Class{k}"] = {"images": 2 * half, "all train": half, "all defective": defective}
+    return counts
 
 
 @dataclass(frozen=True)
@@ -52,8 +69,13 @@ class DatasetInfo:
     licence: str
     homepage: str
     num_images: int | None = None  # as published
-    categories: tuple[str, ...] = ()
+    published: dict[str, Counts] = field(default_factory=dict)  # by category; see data/check.py
     embedded: bool = False  # drawn by pouta_lib.data.mini
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The categories as published; none where the dataset has no fixed ones."""
+        return tuple(self.published)
 
 
 DATASETS = {
@@ -66,7 +88,7 @@ DATASETS = {
             "CC BY-NC-SA 4.0",
             "https://www.mvtec.com/company/research/datasets/mvtec-ad",
             5354,
-            tuple(MVTEC_COUNTS),
+            _three(MVTEC_COUNTS),
         ),
         DatasetInfo(
             "visa",
@@ -75,16 +97,16 @@ DATASETS = {
             "CC BY 4.0",
             "https://github.com/amazon-science/spot-diff",
             10821,
-            VISA_CATEGORIES,
+            _three(VISA_COUNTS),
         ),
         DatasetInfo(
             "dagm",
             "DAGM 2007",
             dagm,
-            "see its homepage",
+            "CC BY 4.0 (at Zenodo)",
             "https://hci.iwr.uni-heidelberg.de/content/weakly-supervised-learning-industrial-optical-inspection",
             16100,
-            tuple(f"Class{k}" for k in range(1, 11)),
+            _dagm_counts(),
         ),
         DatasetInfo("mini-mvtec", "mini, drawn after MVTec AD", mvtec, "MIT", "", embedded=True),
         DatasetInfo("mini-visa", "mini, drawn after VisA", visa, "MIT", "", embedded=True),
@@ -108,16 +130,21 @@ def locate(dataset: str, root: str | Path | None = None) -> tuple[Path, ModuleTy
         from pouta_lib.data.mini import ensure_mini
 
         ensure_mini(base)
-    path = base / dataset
+    plain = Path(dataset).name == dataset and dataset not in ("", "..")
+    path = base / dataset if plain else base
     if dataset == "folder" and not path.is_dir():
         path = base
-    if path.is_dir():
+    if plain and path.is_dir():
         return path, mvtec if info is None else info.reader
     if info is not None:
         todo = f"'pouta data get {dataset}', or point --data-root to the folder that holds it"
+        if dataset == "folder":
+            todo = "point --data-root to the folder that holds your folders of images"
         raise problem(f"the dataset {info.title}", "no folder", path, todo)
     known = f"a dataset out of {list(DATASETS)}, or a folder in the MVTec layout"
-    raise problem(known, repr(dataset), base, "correct the name or the data root")
+    near = difflib.get_close_matches(dataset, DATASETS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "correct the name or the data root"
+    raise problem(known, repr(dataset), base, hint)
 
 
 def kind_of(dataset: str, category: str) -> str:

@@ -6,7 +6,9 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from pouta_lib.data.images import SUFFIXES, decode, resize_image, to_rgb
+from pouta_lib.data.cache import read_through_cache
+from pouta_lib.data.category import Item, Listing
+from pouta_lib.data.images import decode, image_files, resize_image, to_rgb
 from pouta_lib.errors import problem
 from pouta_lib.paths import data_root
 
@@ -42,29 +44,37 @@ def load_textures(
     *Source*: paper, III-A, takes textures from [14], DTD; "builtin" is our choice for work
     without it (D11).
     """
-    if source == "builtin":
-        textures = [*_photographs(size_px, seed), *_patterns(size_px, seed)]
-    elif source == "dtd":
-        textures = _dtd(data_root(root), size_px, max_images)
-    else:
+    if source == "dtd":
+        return _dtd(root, size_px, max_images)
+    if source != "builtin":
         raise problem("textures 'dtd' or 'builtin'", repr(source), "textures", "choose one")
-    textures = np.stack(textures)
+    textures = np.stack([*_photographs(size_px, seed), *_patterns(size_px, seed)])
     if max_images is not None and max_images < len(textures):
         textures = textures[np.linspace(0, len(textures) - 1, max_images).round().astype(int)]
     return textures
 
 
-def _dtd(root: Path, size_px: int, max_images: int | None) -> list[np.ndarray]:
-    for folder in (root / "dtd" / "images", root / "dtd" / "dtd" / "images"):
-        paths = sorted(p for p in folder.glob("*/*") if p.suffix.lower() in SUFFIXES)
+def dtd_files(root: str | Path | None = None) -> list[Path]:
+    """The images of DTD, sorted by class and name, in either folder where it is unpacked.
+
+    *Raises* :class:`PoutaError` when there are none.
+    """
+    base = data_root(root) / "dtd"
+    for folder in (base / "images", base / "dtd" / "images"):
+        classes = sorted(path for path in folder.glob("*") if path.is_dir())
+        paths = [path for one in classes for path in image_files(one)]
         if paths:
-            break
-    else:
-        todo = "'pouta data get dtd', or set textures=builtin"
-        raise problem("the texture images of DTD", "none", root / "dtd" / "images", todo)
+            return paths
+    todo = "'pouta data get dtd', or set textures=builtin"
+    raise problem("the texture images of DTD", "none", base / "images", todo)
+
+
+def _dtd(root: str | Path | None, size_px: int, max_images: int | None) -> np.ndarray:
+    paths = dtd_files(root)
     if max_images is not None and max_images < len(paths):
         paths = [paths[i] for i in np.linspace(0, len(paths) - 1, max_images).round().astype(int)]
-    return [resize_image(to_rgb(decode(p.read_bytes(), p), p), size_px) for p in paths]
+    listing = Listing([Item(path) for path in paths], [], mask_kind="none")
+    return read_through_cache(listing, data_root(root) / "dtd", size_px, root)[0]["train"]
 
 
 def _photographs(size_px: int, seed: int) -> list[np.ndarray]:

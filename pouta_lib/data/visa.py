@@ -1,7 +1,8 @@
 """The layouts of VisA: as its owners ship it, and as their script converts it.
 
 Raw: ``<category>/Data/{Images/Normal, Images/Anomaly, Masks/Anomaly}`` with the official split in
-``split_csv/1cls.csv`` (object, split, label, image, mask). Converted: MVTec AD's layout.
+``split_csv/1cls.csv`` (object, split, label, image, mask). Converted: MVTec AD's layout. Each
+category is read by the layout that it is in.
 """
 
 import csv
@@ -13,46 +14,58 @@ from pouta_lib.errors import problem
 
 SPLIT = Path("split_csv") / "1cls.csv"
 COLUMNS = ["object", "split", "label", "image", "mask"]
+RESTORE = "restore the official split_csv from the archive"
 
 
 def categories(folder: Path) -> list[str]:
-    """The categories of either layout that have a folder."""
-    if not (folder / SPLIT).is_file():
-        return mvtec.categories(folder)
-    return sorted({row["object"] for row in _rows(folder) if (folder / row["object"]).is_dir()})
+    """The categories of either layout."""
+    raw = [path.parent.name for path in folder.glob("*/Data")]
+    return sorted({*raw, *mvtec.categories(folder)})
 
 
 def listing(folder: Path, category: str) -> Listing:
-    """The files of one category, by the official one-class split (D21)."""
-    if not (folder / SPLIT).is_file():
+    """The files of one category, by the official one-class split (D21).
+
+    *Raises* :class:`PoutaError` when the list and the files do not belong together.
+    """
+    if not (folder / category / "Data").is_dir():
         return mvtec.listing(folder, category)
     train, test = [], []
     for row in _rows(folder):
-        if row["object"] != category:
-            continue
-        mask = folder / row["mask"] if row["mask"] else None
-        for path in (folder / row["image"], mask):
-            if path is not None and not path.is_file():
-                todo = "unpack the dataset again; the list and the files belong together"
-                raise problem(f"the file that {SPLIT.name} names", "none", path, todo)
-        if row["label"] != "normal" and mask is None:
-            todo = "restore the official split_csv"
-            raise problem("a mask for each anomaly", "none", f"{SPLIT}: {row['image']}", todo)
-        defect = GOOD if row["label"] == "normal" else "anomaly"
-        (train if row["split"] == "train" else test).append(
-            Item(folder / row["image"], defect, mask if defect != GOOD else None)
-        )
+        if row["object"] == category:
+            (train if row["split"] == "train" else test).append(_item(folder, row))
     if any(item.defect != GOOD for item in train):
-        raise problem("normal training images only", "anomalies", folder / SPLIT, "use 1cls.csv")
+        raise problem("normal training images only", "anomalies", folder / SPLIT, RESTORE)
     train.sort(key=lambda item: item.image)
     test.sort(key=lambda item: item.image)
     return Listing(train, test, extra_files=[folder / SPLIT])
 
 
+def _item(folder: Path, row: dict[str, str]) -> Item:
+    image = folder / row["image"]
+    normal = row["label"] == "normal"
+    mask = None if normal or not row["mask"] else folder / row["mask"]
+    if not normal and mask is None:
+        raise problem("a mask for each anomaly", "none", f"{SPLIT}: {row['image']}", RESTORE)
+    for path in (image, mask):
+        if path is not None and not path.is_file():
+            todo = "unpack the dataset again; the list and the files belong together"
+            raise problem(f"the file that {SPLIT.name} names", "none", path, todo)
+    return Item(image, GOOD if normal else "anomaly", mask)
+
+
 def _rows(folder: Path) -> list[dict[str, str]]:
     path = folder / SPLIT
-    with path.open(encoding="utf-8", newline="") as lines:
+    if not path.is_file():
+        raise problem("the official split", "no file", path, RESTORE)
+    with path.open(encoding="utf-8-sig", newline="") as lines:
         reader = csv.DictReader(lines)
         if reader.fieldnames != COLUMNS:
-            raise problem(f"columns {COLUMNS}", f"{reader.fieldnames}", path, "restore the file")
-        return list(reader)
+            raise problem(f"columns {COLUMNS}", f"{reader.fieldnames}", path, RESTORE)
+        rows = list(reader)
+    for number, row in enumerate(rows, start=2):
+        found = (row["split"], row["label"])
+        if found[0] not in ("train", "test") or found[1] not in ("normal", "anomaly"):
+            wanted = "split train or test, and label normal or anomaly"
+            raise problem(wanted, f"{found}", f"{path}, line {number}", RESTORE)
+    return rows

@@ -6,11 +6,12 @@ defective picture is drawn twice, with and without its defect, before the camera
 """
 
 import shutil
+import tempfile
 from pathlib import Path
 
 from pouta_lib.data.mini.plan import MINI_KINDS, SCENES
 from pouta_lib.data.mini.write import DATASETS, VERSION, write_mini
-from pouta_lib.paths import atomic_path, data_root
+from pouta_lib.paths import data_root
 
 __all__ = ["MINI_KINDS", "SCENES", "ensure_mini", "generate_mini"]
 
@@ -33,13 +34,14 @@ def generate_mini(root: str | Path, seed: int = 0, *, share: float = 1.0, worker
     """
     root = Path(root)
     root.mkdir(parents=True, exist_ok=True)
-    whole = root / ".mini"  # only a name for the temporary folder beside it
-    with atomic_path(whole) as temporary:
+    temporary = Path(tempfile.mkdtemp(prefix=".mini-", dir=root))  # of this process alone
+    try:
         write_mini(temporary, seed, share, workers)
         for name in DATASETS:
             (temporary / name / MARKER).write_text(VERSION + "\n", encoding="ascii")
             _move_in(temporary / name, root / name)
-    shutil.rmtree(whole, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _version(folder: Path) -> str | None:
@@ -51,10 +53,13 @@ def _move_in(source: Path, target: Path) -> None:
     """Renames `source` to `target`; an older version makes room, an equal one stays."""
     if _version(target) == VERSION:
         return
-    if target.exists():
-        shutil.rmtree(target)
+    aside = source.with_name(f"{source.name}-old")  # goes with the temporary folder
     try:
+        if target.exists():
+            target.rename(aside)
+            if _version(aside) == VERSION:  # another process was just there: keep what it made
+                source = aside
         source.rename(target)
-    except OSError:
+    except OSError:  # another process is at the same place, and as far
         if _version(target) != VERSION:
             raise

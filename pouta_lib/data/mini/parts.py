@@ -1,192 +1,174 @@
-"""Three objects: a hexagon nut, a screw cap, a chip with leads. Conventions as in surfaces.py."""
+"""Two round objects: a hexagon nut and a screw cap. Conventions as in surfaces.py."""
 
 import numpy as np
-from scipy import ndimage
 
+from pouta_lib.data.mini.defects import corrosion, crack, scratch
 from pouta_lib.data.mini.draw import (
     Grid,
     Rng,
-    along,
     blob,
-    box,
+    cloud,
     cover,
-    lit,
     mix,
     noise,
-    path,
     posed,
+    shadow,
 )
-from pouta_lib.data.mini.surfaces import scratch
 
 
 def on_surface(rng: Rng, grid: Grid, colour, rough: float = 0.05) -> np.ndarray:
     """A background: one colour with coarse and fine unevenness."""
     size = grid.x.shape[0]
-    value = 1 + rough * noise(rng, size, 70) + rough * noise(rng, size, 5) + rng.normal(0, 0.03)
+    value = 1 + rough * noise(rng, size, 110) + rough * cloud(rng, size, 4, 3) + rng.normal(0, 0.03)
     return (np.asarray(colour) * value[..., None]).astype(np.float32)
-
-
-def shadow(scene: np.ndarray, distance: np.ndarray, softness: float = 0.12) -> np.ndarray:
-    """A soft shadow around an object, from the distance to its edge, displaced by its maker."""
-    return scene * (1 - 0.45 * np.clip(1 - distance / softness, 0, 1))[..., None]
 
 
 def nut(rng: Rng, hurt: Rng | None, defect: str | None, grid: Grid) -> np.ndarray:
     """A steel hexagon nut on a dark belt, lying at any angle."""
     size = grid.x.shape[0]
-    scene = on_surface(rng, grid, (0.17, 0.18, 0.19), 0.09)
-    at = rng.normal(0, 0.04, 2)
-    local = posed(grid, *at, rng.uniform(0, np.pi / 3), rng.normal(1, 0.02))
-    turned = [posed(local, 0, 0, k * np.pi / 3) for k in range(3)]
-    hexagon = np.max([np.abs(g.x) for g in turned], axis=0) - 0.56
-    r = np.hypot(local.x, local.y)
-    body = np.maximum(hexagon, r - 0.63)
+    scene = on_surface(rng, grid, (0.17, 0.18, 0.19), 0.06)
+    at, turn = rng.normal(0, 0.04, 2), rng.uniform(0, np.pi / 3)
+    local = posed(grid, *at, turn, rng.normal(1, 0.02))
+    light = rng.uniform(-2.4, -1.8) - turn  # as the nut sees it
+    body = _hexagon(local)
+    cast = _hexagon(posed(grid, at[0] + 0.035, at[1] + 0.05, turn))
+    fracture = np.full_like(body, -9)
     if defect == "broken":
-        k = hurt.integers(6) * np.pi / 3 + np.pi / 6
-        x, y = 0.64 * np.cos(k), 0.64 * np.sin(k)
-        bite = blob(hurt, local, x, y, hurt.uniform(0.13, 0.26), 0.35)
+        k = hurt.integers(6) * np.pi / 3 + np.pi / 6 + hurt.normal(0, 0.12)
+        bite = blob(
+            hurt, local, 0.66 * np.cos(k), 0.66 * np.sin(k), hurt.uniform(0.15, 0.3), 0.5
+        ) + 0.012 * cloud(hurt, size, 24)
         body = np.maximum(body, -bite)
-    azimuth = rng.uniform(-2.4, -1.8)
-    scene = shadow(scene, np.maximum(posed(grid, at[0] + 0.05, at[1] + 0.06, 0).x * 0, body))
-    chamfer = np.clip(-body / 0.07, 0, 1) + 0.7 * np.clip((r - 0.33) / 0.05, 0, 1)
-    value = 0.6 + 0.22 * lit(0.07 * chamfer, grid.px, azimuth)
-    value += 0.05 * np.sin(local.x * 3 + rng.uniform(0, 6)) + 0.02 * noise(rng, size, 60, 6)
-    steel = value[..., None] * np.array([0.97, 1.0, 1.04], np.float32) * rng.normal(1, 0.04)
+        fracture = hurt.uniform(0.03, 0.075) - bite
+        cast = np.maximum(cast, -bite)
+    scene = shadow(scene, np.minimum(cast, body - 0.02), 0.16)
+    r, angle = np.hypot(local.x, local.y), np.arctan2(local.y, local.x)
+    facing = np.cos(angle - light)
+    steel = 0.57 + 0.05 * np.cos(2 * (angle - light)) * np.clip(r / 0.5, 0, 1)  # turned in circles
+    rings = noise(rng, size, size, 2)[0]
+    steel += 0.016 * rings[np.clip(r * size, 0, size - 1).astype(int)] + 0.012 * noise(
+        rng, size, 90
+    )
+    steel += 0.02 * cloud(rng, size, 4, 3)
+    steel += 0.2 * facing * cover(0.535 - r, 0.03) - 0.06 * cover(0.535 - r, 0.03)  # chamfer
+    steel += 0.1 * np.exp(-(((r - 0.53) / 0.012) ** 2)) * np.clip(facing, 0, 1)
+    steel -= 0.26 * facing * cover(r - 0.385, 0.03)  # the countersink slopes the other way
+    metal = steel[..., None] * np.array([0.985, 1.0, 1.02], np.float32) * rng.normal(1, 0.05)
     if defect == "scratch":
-        angle = hurt.uniform(0, 2 * np.pi)
-        spot = posed(local, 0.46 * np.cos(angle), 0.46 * np.sin(angle), 0)
-        steel = scratch(hurt, spot, steel, 0.06)
+        where = hurt.uniform(0, 2 * np.pi)
+        spot = posed(local, 0.46 * np.cos(where), 0.46 * np.sin(where), where + np.pi / 2)
+        metal = scratch(hurt, spot, metal, 0.03, (0.25, 0.6))
     if defect == "rust":
-        angle = hurt.uniform(0, 2 * np.pi)
-        x, y = 0.46 * np.cos(angle), 0.46 * np.sin(angle)
-        inside = cover(blob(hurt, local, x, y, hurt.uniform(0.08, 0.2), 0.5), 0.03)
-        mottle = np.clip(0.65 + 0.3 * noise(hurt, size, 30), 0.2, 1)
-        steel = mix(steel, np.array([0.46, 0.25, 0.12]), inside * mottle)
-    scene = mix(scene, steel, cover(body, local.px))
-    bore = 0.33 - r
-    thread = 0.22 + 0.13 * np.sin(2 * np.pi * (r - 0.23) / 0.035 + np.arctan2(local.y, local.x))
-    hole = np.where(r > 0.235, thread, 0.07)[..., None] * np.ones(3, np.float32)
-    return mix(scene, hole, cover(-bore, local.px))
+        where = hurt.uniform(0, 2 * np.pi)
+        x, y = 0.47 * np.cos(where), 0.47 * np.sin(where)
+        metal = corrosion(hurt, local, metal, x, y, hurt.uniform(0.12, 0.3))
+    if defect == "broken":
+        grainy = (0.36 + 0.07 * cloud(hurt, size, 50, 2))[..., None] * np.array([1, 0.99, 0.97])
+        metal = mix(metal, grainy, cover(-fracture, 0.02))
+    scene = mix(scene, metal, cover(body, local.px))
+    thread = 0.25 + 0.15 * np.sin(2 * np.pi * (r - 0.2) / 0.036 + angle) - 0.14 * facing
+    floor = 0.1 * (1 + 0.08 * noise(rng, size, 90)) * (0.75 + 0.35 * cover(facing * r + 0.1, 0.2))
+    bore = np.where(r > 0.25, thread, floor)[..., None] * np.array([0.98, 1, 1.02], np.float32)
+    return mix(scene, bore, cover(r - 0.33, local.px))
+
+
+def _hexagon(local: Grid) -> np.ndarray:
+    """The distance to a nut's outline: a hexagon with its corners turned off."""
+    turned = [posed(local, 0, 0, k * np.pi / 3) for k in range(3)]
+    sides = np.max([np.abs(g.x) for g in turned], axis=0) - 0.56
+    return np.maximum(sides, np.hypot(local.x, local.y) - 0.63)
+
+
+RIBS = 60
 
 
 def cap(rng: Rng, hurt: Rng | None, defect: str | None, grid: Grid) -> np.ndarray:
     """A ribbed plastic screw cap with a printed emblem, seen from above."""
     size = grid.x.shape[0]
-    scene = on_surface(rng, grid, (0.74, 0.75, 0.76), 0.02)
-    at = rng.normal(0, 0.04, 2)
-    local = posed(grid, *at, rng.uniform(0, 2 * np.pi), rng.normal(1, 0.02))
+    scene = on_surface(rng, grid, (0.72, 0.73, 0.74), 0.018)
+    at, turn = rng.normal(0, 0.04, 2), rng.uniform(0, 2 * np.pi)
+    local = posed(grid, *at, turn, rng.normal(1, 0.02))
+    light = rng.uniform(-2.4, -1.8)
     r, angle = np.hypot(local.x, local.y), np.arctan2(local.y, local.x)
-    ribs = 0.018 * np.cos(48 * angle)
-    edge = r - 0.72 - ribs
+    edge = r - 0.735 - 0.008 * np.cos(RIBS * angle)
+    cast = np.hypot(grid.x - at[0] - 0.05, grid.y - at[1] - 0.07) - 0.73
+    bite = np.full_like(r, 9)
     if defect == "broken_rim":
         k = hurt.uniform(0, 2 * np.pi)
-        bite = blob(hurt, local, 0.74 * np.cos(k), 0.74 * np.sin(k), hurt.uniform(0.1, 0.22))
+        bite = blob(hurt, local, 0.77 * np.cos(k), 0.77 * np.sin(k), hurt.uniform(0.12, 0.26), 0.5)
+        bite = bite + 0.012 * cloud(hurt, size, 16)
         edge = np.maximum(edge, -bite)
-    scene = shadow(scene, edge + 0.3 * (0.1 - 0.5 * (grid.x + grid.y) * 0.1), 0.16)
-    azimuth = rng.uniform(-2.4, -1.8)
-    relief = 0.08 * np.clip((0.66 - r) / 0.05, 0, 1) + 0.03 * np.clip((0.5 - r) / 0.02, 0, 1)
-    relief = relief + np.where(r > 0.66, 0.012 * np.cos(48 * angle), 0)
-    value = 0.82 + 0.3 * lit(relief, grid.px, azimuth) + 0.01 * noise(rng, size, 40)
-    gloss = np.exp(-(((local.x * 0 + grid.x + 0.25) / 0.3) ** 2) - ((grid.y + 0.3) / 0.25) ** 2)
-    colour = np.array([0.78, 0.2, 0.16]) + rng.normal(0, 0.02, 3)
-    plastic = (colour * value[..., None] + 0.13 * gloss[..., None]).astype(np.float32)
+    fallen = np.roll(bite, (round(0.07 / grid.px), round(0.05 / grid.px)), (0, 1))
+    scene = shadow(scene, np.maximum(cast, -fallen), 0.22)
+    near = np.hypot(grid.x - at[0], grid.y - at[1]) - 0.75
+    scene = shadow(scene, np.maximum(near, -bite), 0.1)
+    facing = np.cos(angle + turn - light)
+    value = 0.8 + 0.012 * noise(rng, size, 50) + 0.02 * cloud(rng, size, 5, 2)
+    skirt = cover(0.63 - r, 0.05)  # falls away outside the flat top
+    value += skirt * (
+        0.2 * facing - 0.14 + 0.13 * np.cos(RIBS * angle - 0.8) * cover(0.67 - r, 0.03)
+    )
+    value += 0.16 * np.clip(facing, 0, 1) * np.exp(-(((r - 0.625) / 0.018) ** 2))
+    value -= 0.12 * facing * np.exp(-(((r - 0.52) / 0.014) ** 2))  # a shallow step in the top
+    gloss = np.exp(-(((grid.x + 0.25) / 0.34) ** 2) - ((grid.y + 0.3) / 0.22) ** 2)
+    colour = np.array([0.76, 0.17, 0.14]) + rng.normal(0, 0.02, 3)
+    plastic = (colour * value[..., None] + 0.12 * gloss[..., None]).astype(np.float32)
     plastic = _emblem(hurt, defect, local, plastic)
     if defect == "crack":
         k = hurt.uniform(0, 2 * np.pi)
-        start = 0.7 * np.cos(k), 0.7 * np.sin(k)
-        points = path(hurt, start, k + np.pi + hurt.normal(0, 0.4), hurt.uniform(0.3, 0.8), 0.3)
-        width = hurt.uniform(0.007, 0.014)
-        plastic = mix(plastic, (0.22, 0.04, 0.03), 0.9 * cover(along(local, points) - width, 0.012))
-        lighter = cover(along(local, points + 0.018) - width / 2, 0.012)
-        plastic = mix(plastic, plastic * 1.25, 0.6 * lighter)
+        start = 0.73 * np.cos(k), 0.73 * np.sin(k)
+        inward, length = k + np.pi + hurt.normal(0, 0.45), hurt.uniform(0.3, 0.9)
+        plastic = crack(
+            hurt,
+            local,
+            plastic,
+            start,
+            inward,
+            length,
+            dark=(0.2, 0.035, 0.03),
+            width=(0.007, 0.016),
+            branches=int(hurt.integers(0, 2)),
+            pale=0.5,
+        )
+    if defect == "broken_rim":  # plastic turns pale where it breaks
+        wall = np.minimum(plastic * 0.6 + (0.32, 0.2, 0.19), 1)
+        plastic = mix(plastic, wall, cover(bite - hurt.uniform(0.02, 0.04), 0.02))
     return mix(scene, plastic, cover(edge, local.px))
 
 
 def _emblem(hurt: Rng | None, defect: str | None, local: Grid, under: np.ndarray) -> np.ndarray:
-    """A printed ring with three blades; a misprint lacks a part, or is printed beside itself."""
-    if defect == "misprint" and hurt.random() < 0.4:
-        local = posed(local, *hurt.uniform(0.05, 0.1, 2) * hurt.choice([-1, 1], 2), 0)
-    r, angle = np.hypot(local.x, local.y), np.arctan2(local.y, local.x)
-    blades = np.abs(np.mod(angle, 2 * np.pi / 3) - np.pi / 3) * r - 0.075
-    ink = np.maximum(cover(np.abs(r - 0.38) - 0.03, local.px), cover(blades, local.px) * (r < 0.3))
+    """A print of three arrows in a circle about a drop; a misprint is smeared, double or faint."""
+    ink = _ink(local)
     if defect == "misprint":
+        kind, size = hurt.integers(3), local.x.shape[0]
         k = hurt.uniform(0, 2 * np.pi)
-        gone = blob(hurt, local, 0.3 * np.cos(k), 0.3 * np.sin(k), hurt.uniform(0.12, 0.24), 0.4)
-        ink = ink * (1 - cover(gone, 0.03))
-    return mix(under, (0.94, 0.92, 0.88), 0.92 * ink)
+        if kind == 0:  # a part did not take
+            gone = blob(
+                hurt, local, 0.3 * np.cos(k), 0.3 * np.sin(k), hurt.uniform(0.13, 0.28), 0.5
+            )
+            ink = ink * (1 - cover(gone + 0.03 * cloud(hurt, size, 20), 0.02))
+        elif kind == 1:  # the stamp touched twice
+            far = hurt.uniform(0.035, 0.06)
+            again = _ink(posed(local, far * np.cos(k), far * np.sin(k), hurt.normal(0, 0.06)))
+            ink = np.maximum(ink, hurt.uniform(0.35, 0.6) * again)
+        else:  # wiped while wet
+            steps = np.linspace(0, hurt.uniform(0.12, 0.3), 9)[1:]
+            drawn = [_ink(posed(local, s * np.cos(k), s * np.sin(k), 0)) for s in steps]
+            wiped = np.mean(drawn, axis=0) * (0.8 + 0.3 * noise(hurt, size, 40))
+            across = np.abs(local.y * np.cos(k) - local.x * np.sin(k) - hurt.uniform(-0.2, 0.2))
+            ink = np.maximum(ink, np.clip(wiped, 0, 0.8) * cover(across - 0.16, 0.1))
+    return mix(under, (0.93, 0.91, 0.87), 0.92 * ink)
 
 
-LEADS = np.linspace(-0.5, 0.5, 6)
-
-
-def chip(rng: Rng, hurt: Rng | None, defect: str | None, grid: Grid) -> np.ndarray:
-    """A black package with twelve leads on a green board."""
-    size = grid.x.shape[0]
-    scene = on_surface(rng, grid, (0.1, 0.33, 0.22), 0.04)
-    at = rng.normal(0, 0.03, 2)
-    local = posed(grid, *at, rng.normal(0, 0.03), rng.normal(1, 0.015))
-    for k in range(4):  # tracks on the board
-        x = rng.uniform(-0.9, 0.9)
-        track = np.abs(local.x - x - 0.25 * np.clip(local.y + 0.3 * k - 0.5, 0, 0.4)) - 0.015
-        scene = mix(scene, (0.16, 0.43, 0.3), 0.7 * cover(track, local.px))
-    hit = int(hurt.integers(12)) if defect in ("bent_lead", "missing_lead") else -1
-    bend = hurt.choice([-1, 1]) * hurt.uniform(0.25, 0.6) if defect == "bent_lead" else 0
-    for n in range(12):
-        side = 1 if n < 6 else -1
-        pad = posed(local, LEADS[n % 6], side * 0.78, 0)
-        scene = mix(scene, (0.62, 0.6, 0.5), 0.85 * cover(box(pad, 0.06, 0.1, 0.02), local.px))
-        if n == hit and defect == "missing_lead":
-            continue
-        foot = posed(local, LEADS[n % 6], side * 0.5, bend if n == hit else 0)
-        foot = posed(foot, 0, side * 0.14, 0)
-        lead = box(foot, 0.042, 0.17, 0.015)
-        scene = mix(
-            scene, scene * 0.55, 0.7 * cover(box(posed(foot, 0.025, 0.02, 0), 0.045, 0.17), 0.05)
-        )
-        tone = 0.72 + 0.16 * np.cos(foot.x / 0.042 * 1.3) + 0.08 * np.sin(foot.y * 16)
-        scene = mix(
-            scene, tone[..., None] * np.array([1, 0.99, 0.95], np.float32), cover(lead, local.px)
-        )
-    body = box(local, 0.66, 0.5, 0.03)
-    scene = mix(
-        scene, scene * 0.45, 0.7 * cover(box(posed(local, 0.03, 0.035, 0), 0.66, 0.5), 0.07)
-    )
-    value = 0.15 + 0.012 * noise(rng, size, 90) + 0.03 * np.clip(1 + body / 0.05, 0, 1)
-    package = (value * rng.normal(1, 0.06))[..., None] * np.array([1, 1, 1.04], np.float32)
-    dot = np.hypot(local.x + 0.54, local.y - 0.37) - 0.05
-    package = mix(package, package * 0.55, cover(dot, local.px))
-    ink = _marking(rng, local)
-    if defect == "misprint":
-        gone = blob(hurt, local, hurt.uniform(-0.3, 0.3), hurt.uniform(-0.12, 0.12), 0.22, 0.3)
-        smear = 0.35 * hurt.random() * cover(gone, 0.05)
-        ink = np.maximum(ink * (1 - cover(gone, 0.03)), smear)
-    package = mix(package, (0.62, 0.62, 0.6), 0.85 * ink)
-    if defect == "scratch":
-        package = scratch(hurt, local, package, 0.3)
-    return mix(scene, package, cover(body, local.px))
-
-
-CELL = 16  # pixels a character, on a small plate that is then laid on the package
-BARS = [
-    (2, 2, 8, 2),
-    (7, 2, 8, 2),
-    (12, 2, 8, 2),
-    (2, 2, 2, 6),
-    (7, 2, 2, 6),
-    (2, 9, 2, 6),
-    (7, 9, 2, 6),
-]
-
-
-def _marking(rng: Rng, local: Grid) -> np.ndarray:
-    """Two lines of laser-marked characters, each a few of seven bars; the lot number varies."""
-    plate = np.zeros((3 * CELL, 10 * CELL), np.float32)
-    fixed = np.random.default_rng(7)  # the type is the same on every part
-    for row, (count, source) in enumerate(((9, fixed), (7, rng))):
-        for n in range(count):
-            for bar in source.permutation(7)[: source.integers(3, 6)]:
-                top, left, width, height = BARS[bar]
-                y, x = top + (CELL + 6) * row, left + CELL * n
-                plate[y : y + height, x : x + width] = 1
-    rows, columns = (local.y + 0.2) * 130, (local.x + 0.48) * 150
-    return ndimage.map_coordinates(plate, [rows, columns], order=1)
+def _ink(local: Grid) -> np.ndarray:
+    """The print as it should be: 1 where there is ink."""
+    r, angle = np.hypot(local.x, local.y), np.arctan2(local.y, local.x)
+    third = 2 * np.pi / 3
+    turn = np.mod(angle, third)
+    arc = np.maximum(np.abs(r - 0.37) - 0.028, (np.abs(turn - 0.85) - 0.62) * 0.37)
+    head = np.maximum(np.abs(r - 0.37) - 0.85 * (1.78 - turn) * 0.37, (1.47 - turn) * 0.37)
+    drop = np.hypot(local.x, local.y - 0.05) - 0.12
+    tip = np.maximum(np.abs(local.x) - 0.55 * (local.y + 0.22), local.y - 0.02)
+    shapes = np.minimum(np.minimum(arc, head), np.minimum(drop, np.maximum(tip, -local.y - 0.22)))
+    hollow = np.hypot(local.x, local.y - 0.05) - 0.06
+    return cover(np.maximum(shapes, -hollow), local.px)

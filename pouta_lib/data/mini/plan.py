@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from pouta_lib.data.mini import parts, scattered, surfaces
+from pouta_lib.data.mini import chip, grains, parts, scattered, surfaces
 from pouta_lib.data.mini.draw import make_grid, photograph
 
 SIZE_PX = 192
 CHANGED = 0.045  # of full scale: a smaller change is no defect
+PLAIN = 0.1  # a change that counts even where it is a speck
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,14 @@ SCENES = (
         "mini-mvtec",
         "chip",
         "object",
-        parts.chip,
+        chip.chip,
         ("bent_lead", "misprint", "missing_lead", "scratch"),
     ),
     Scene("mini-mvtec", "nut", "object", parts.nut, ("broken", "rust", "scratch")),
     Scene("mini-visa", "macaroni", "object", scattered.macaroni, ("broken", "burnt", "spot")),
     Scene("mini-visa", "tablets", "object", scattered.tablets, ("broken", "crack", "spot")),
-    Scene("mini-dagm", "Class1", "texture", scattered.granular, ("defect",), 0.02),
-    Scene("mini-dagm", "Class2", "texture", scattered.directional, ("defect",), 0.02),
+    Scene("mini-dagm", "Class1", "texture", grains.granular, ("defect",), 0.02),
+    Scene("mini-dagm", "Class2", "texture", grains.directional, ("defect",), 0.02),
 )
 MINI_KINDS = {scene.category: scene.kind for scene in SCENES}
 
@@ -66,7 +67,7 @@ def picture(
     mask = np.zeros((SIZE_PX, SIZE_PX), bool)
     if defect:
         change = np.abs(drawn - scene_with(None))
-        mask = _solid((change.max(axis=-1) if change.ndim == 3 else change) > CHANGED)
+        mask = _solid(change.max(axis=-1) if change.ndim == 3 else change)
     return photograph(np.random.default_rng([*words, 2]), drawn, grain=scene.grain), mask
 
 
@@ -74,7 +75,7 @@ def label_ellipse(scene: Scene, split: str, index: int, seed: int = 0) -> np.nda
     """DAGM's coarse label of a defective picture: an ellipse well around the defect."""
     name = f"{scene.dataset}/{scene.category}/{split}/defect"
     hurt = np.random.default_rng([seed, zlib.crc32(name.encode()), index, 1])
-    x, y, angle, a, b = scattered.ellipse(hurt)
+    x, y, angle, a, b = grains.ellipse(hurt)
     grid = make_grid(SIZE_PX)
     dx, dy = grid.x - x, grid.y - y
     along = (np.cos(angle) * dx + np.sin(angle) * dy) / (1.25 * a)
@@ -82,13 +83,16 @@ def label_ellipse(scene: Scene, split: str, index: int, seed: int = 0) -> np.nda
     return along**2 + across**2 < 1
 
 
-def _solid(changed: np.ndarray) -> np.ndarray:
-    """The changed pixels without specks, with the gaps inside a defect closed."""
+def _solid(change: np.ndarray) -> np.ndarray:
+    """The changed pixels without faint specks, with the gaps inside a defect closed."""
+    changed = change > CHANGED
     solid = ndimage.binary_closing(np.pad(changed, 4), iterations=2)[4:-4, 4:-4]
     gaps, sizes = _pieces(ndimage.binary_fill_holes(solid) & ~solid)
     solid |= (gaps > 0) & (sizes < 60)[gaps]
     pieces, sizes = _pieces(solid)
-    return (pieces > 0) & (sizes >= max(8, 0.02 * sizes[1:].max(initial=0)))[pieces]
+    peaks = ndimage.maximum(change, pieces, np.arange(len(sizes)))
+    keep = (sizes >= max(8, 0.02 * sizes[1:].max(initial=0))) | (peaks > PLAIN)
+    return (pieces > 0) & keep[pieces]
 
 
 def _pieces(area: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

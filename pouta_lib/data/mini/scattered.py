@@ -1,20 +1,22 @@
-"""Several objects an image, at changing places (after VisA), and statistical textures (DAGM)."""
+"""Several objects an image, at changing places, after VisA. Conventions as in surfaces.py."""
 
 import numpy as np
 
+from pouta_lib.data.mini.defects import crack
 from pouta_lib.data.mini.draw import (
     Grid,
     Rng,
-    along,
     blob,
+    cloud,
     cover,
     lit,
     mix,
     noise,
-    path,
     posed,
+    shadow,
+    window,
 )
-from pouta_lib.data.mini.parts import on_surface, shadow
+from pouta_lib.data.mini.parts import on_surface
 
 
 def scatter(rng: Rng, count: int, apart: float, reach: float) -> np.ndarray:
@@ -31,115 +33,133 @@ def scatter(rng: Rng, count: int, apart: float, reach: float) -> np.ndarray:
 def tablets(rng: Rng, hurt: Rng | None, defect: str | None, grid: Grid) -> np.ndarray:
     """Scored tablets on a blue tray."""
     size = grid.x.shape[0]
-    scene = on_surface(rng, grid, (0.3, 0.4, 0.52), 0.03)
+    scene = on_surface(rng, grid, (0.27, 0.38, 0.51), 0.03)
+    powder = noise(rng, size, 190)
     places = scatter(rng, int(rng.integers(5, 8)), 0.56, 0.68)
     hit = int(hurt.integers(len(places))) if defect else -1
-    azimuth = rng.uniform(-2.4, -1.8)
+    light = rng.uniform(-2.4, -1.8)
     for n, (x, y) in enumerate(places):
-        local = posed(grid, x, y, rng.uniform(0, np.pi), rng.normal(1, 0.03))
+        cut, near = window(grid, x, y, 0.36)
+        turn = rng.uniform(0, np.pi)
+        local = posed(near, x, y, turn, rng.normal(1, 0.03))
         r = np.hypot(local.x, local.y)
-        edge = r - 0.24
+        edge, bite = r - 0.24, np.full_like(r, 9)
         if n == hit and defect == "broken":
             k = hurt.uniform(0, 2 * np.pi)
-            bite = blob(
-                hurt, local, 0.24 * np.cos(k), 0.24 * np.sin(k), hurt.uniform(0.07, 0.15), 0.5
-            )
+            wide, deep = hurt.uniform(0.1, 0.17), hurt.uniform(0.23, 0.27)
+            bite = blob(hurt, local, deep * np.cos(k), deep * np.sin(k), wide, 0.6)
+            bite = bite + 0.008 * _rough(hurt, r, 14)
             edge = np.maximum(edge, -bite)
-        scene = shadow(scene, np.hypot(grid.x - x - 0.03, grid.y - y - 0.04) - 0.24, 0.06)
-        relief = 0.05 * np.clip(-edge / 0.06, 0, 1) - 0.02 * np.exp(-((local.x / 0.016) ** 2))
-        value = 0.84 + 0.35 * lit(relief, grid.px, azimuth) + 0.012 * noise(rng, size, 70)
-        colour = np.array([0.97, 0.95, 0.88]) * rng.normal(1, 0.02)
+        cast = np.hypot(near.x - x - 0.035, near.y - y - 0.045) - 0.24
+        fallen = np.roll(bite, (round(0.045 / grid.px), round(0.035 / grid.px)), (0, 1))
+        scene[cut] = shadow(scene[cut], np.maximum(cast, -fallen), 0.11)
+        relief = 0.05 * np.clip((0.24 - r) / 0.06, 0, 1) - 0.02 * np.exp(-((local.x / 0.016) ** 2))
+        value = 0.83 + 0.34 * lit(relief, grid.px, light) + 0.014 * powder[cut]
+        colour = np.array([0.97, 0.95, 0.89]) * rng.normal(1, 0.02)
         pill = (colour * value[..., None]).astype(np.float32)
-        if n == hit:
-            pill = _blemish(hurt, defect, local, pill, 0.13)
-        scene = mix(scene, pill, cover(edge, local.px))
+        if n == hit and defect == "broken":  # the inside is rough and faces sideways
+            rough = 0.72 + 0.07 * _rough(hurt, r, 12)
+            pill = mix(
+                pill, colour * rough[..., None], cover(bite - hurt.uniform(0.025, 0.06), 0.02)
+            )
+        elif n == hit:
+            pill = _blemish(hurt, defect, local, pill, 0.12)
+        scene[cut] = mix(scene[cut], pill, cover(edge, local.px))
     return scene
 
 
 def macaroni(rng: Rng, hurt: Rng | None, defect: str | None, grid: Grid) -> np.ndarray:
-    """Bent tubes of pasta on a dark tray."""
+    """Bent tubes of pasta on a dark ribbed mat."""
     size = grid.x.shape[0]
-    scene = on_surface(rng, grid, (0.2, 0.2, 0.22), 0.06)
-    places = scatter(rng, int(rng.integers(4, 7)), 0.68, 0.62)
+    scene = on_surface(rng, grid, (0.17, 0.19, 0.22), 0.05)
+    mat = posed(grid, *rng.uniform(-1, 1, 2), rng.normal(0.5, 0.02))
+    scene = scene * (1 + 0.1 * np.cos(mat.x * 95) * np.cos(mat.y * 95))[..., None]
+    flour = noise(rng, size, 120)
+    places = scatter(rng, int(rng.integers(4, 7)), 0.66, 0.66)
     hit = int(hurt.integers(len(places))) if defect else -1
     for n, (x, y) in enumerate(places):
-        local = posed(grid, x, y, rng.uniform(0, 2 * np.pi), rng.normal(1, 0.04))
-        bend = posed(local, 0, -0.22, 0)  # the centre of the arc lies beside the tube
-        r, angle = np.hypot(bend.x, bend.y), np.arctan2(bend.x, bend.y)
-        half = rng.uniform(0.95, 1.1)
-        across = (r - 0.24) / 0.095
-        edge = np.maximum(np.abs(r - 0.24) - 0.095, (np.abs(angle) - half) * 0.24)
-        if n == hit and defect == "broken":
-            k = hurt.choice([-1, 1]) * half * hurt.uniform(0.55, 0.95)
-            bx, by = 0.24 * np.sin(k), 0.24 * np.cos(k) - 0.22
-            edge = np.maximum(edge, -blob(hurt, local, bx, by, hurt.uniform(0.08, 0.14), 0.5))
-        scene = shadow(scene, edge, 0.07)
+        cut, near = window(grid, x, y, 0.4)
+        turn = rng.uniform(0, 2 * np.pi)
+        local = posed(near, x, y, turn, rng.normal(1, 0.05))
+        half = rng.uniform(0.95, 1.12, 2)
+        tube = rng.normal(0.112, 0.004)
+        broken = _break(hurt) if n == hit and defect == "broken" else None
+        cast = posed(near, x + 0.04, y + 0.05, turn)
+        scene[cut] = shadow(scene[cut], _bow(cast, half, tube, broken)[0], 0.1)
+        edge, along_it, across = _bow(local, half, tube, broken)
         round_ = np.sqrt(np.clip(1 - across**2, 0, 1))
-        value = 0.42 + 0.5 * round_ + 0.05 * np.cos(angle * 60) * round_
-        value += 0.18 * np.exp(-(((across + 0.35) / 0.25) ** 2)) + 0.015 * noise(rng, size, 60)
-        colour = np.array([0.93, 0.76, 0.4]) * rng.normal(1, 0.03) + rng.normal(0, 0.012, 3)
-        tube = (colour * value[..., None]).astype(np.float32)
-        mouth = cover((half - 0.12 - np.abs(angle)) * 0.24, 0.03) * cover(
-            np.abs(across) - 0.55, 0.3
-        )
-        tube = mix(tube, (0.3, 0.2, 0.08), 0.6 * mouth)
-        if n == hit:
-            tube = _blemish(hurt, defect, posed(local, 0, 0.02, 0), tube, 0.09)
-        scene = mix(scene, tube, cover(edge, local.px))
+        bend = np.arctan2(local.x, local.y + 0.2)
+        side = np.sin(bend - turn + 2.4) * across  # towards the light
+        value = 0.52 + 0.36 * round_ + 0.16 * side + 0.02 * flour[cut]
+        value += 0.035 * np.cos(across * 16) * round_  # ridges along the tube
+        value += 0.2 * np.exp(-(((side - 0.5) / 0.16) ** 2)) * round_
+        colour = np.array([0.98, 0.76, 0.38]) * rng.normal(1, 0.03) + rng.normal(0, 0.01, 3)
+        pasta = (colour * value[..., None]).astype(np.float32)
+        mouth = np.hypot(across, along_it / MOUTH)  # at both ends one looks into the tube
+        pasta = mix(pasta, np.minimum(colour * 1.04, 1), cover((mouth - 1) * MOUTH, 0.012))
+        pasta = mix(pasta, (0.34, 0.21, 0.07), 0.85 * cover((mouth - 0.68) * MOUTH, 0.02))
+        if n == hit and defect != "broken":
+            pasta = _blemish(hurt, defect, posed(local, 0, 0.02, 0), pasta, 0.08)
+        scene[cut] = mix(scene[cut], pasta, cover(edge, local.px))
     return scene
+
+
+MOUTH = 0.045  # how far a tube's end, seen at a slant, reaches along it
+
+
+def _break(hurt: Rng) -> tuple[int, float, np.ndarray]:
+    """Which end is broken off, how much of it, and how ragged."""
+    return int(hurt.integers(2)), hurt.uniform(0.35, 1.1), hurt.normal(0, 0.028, 5)
+
+
+def _bow(local: Grid, half, tube: float, broken) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The distance to a bent tube's outline, the way to its nearest end, -1 to 1 across it."""
+    r, angle = np.hypot(local.x, local.y + 0.2), np.arctan2(local.x, local.y + 0.2)
+    across = (r - 0.22) / tube
+    ways = [(half[0] - angle) * 0.22, (half[1] + angle) * 0.22]
+    way = np.minimum(*ways)
+    edge = np.maximum((np.abs(across) - 1) * tube, -way)
+    edge = np.minimum(edge, (np.hypot(across, way / MOUTH) - 1) * MOUTH)
+    if broken:
+        side, lost, ragged = broken
+        teeth = np.interp(across.ravel(), np.linspace(-1, 1, 5), ragged).reshape(across.shape)
+        torn = lost * 0.22 + teeth - ways[side]
+        edge, way = np.maximum(edge, torn), np.where(torn > -0.02, 9, way)
+    return edge, way, across
+
+
+def _rough(hurt: Rng, like: np.ndarray, cells: float) -> np.ndarray:
+    """Unevenness over a part of the picture, which need not be square."""
+    rows, columns = like.shape
+    return cloud(hurt, max(rows, columns), cells)[:rows, :columns]
 
 
 def _blemish(hurt: Rng, defect: str, local: Grid, under: np.ndarray, reach: float) -> np.ndarray:
     """A dark spot, a crack or a burnt patch on one of the objects."""
     x, y = hurt.uniform(-reach, reach, 2)
+    rough = _rough(hurt, local.x, 10)
     if defect == "spot":
-        inside = cover(blob(hurt, local, x, y, hurt.uniform(0.025, 0.06), 0.4), 0.015)
-        return mix(under, (0.25, 0.17, 0.1), 0.85 * inside)
+        edge = blob(hurt, local, x, y, hurt.uniform(0.028, 0.062), 0.3, 6) + 0.004 * rough
+        colour = [(0.25, 0.17, 0.1), (0.42, 0.2, 0.1), (0.22, 0.22, 0.24)][hurt.integers(3)]
+        return mix(under, np.array(colour), hurt.uniform(0.55, 0.9) * cover(edge, 0.025))
     if defect == "crack":
-        points = path(hurt, (x - 0.1, y - 0.05), hurt.uniform(0, 1.2), hurt.uniform(0.2, 0.4), 0.4)
-        return mix(under, (0.2, 0.15, 0.1), 0.8 * cover(along(local, points) - 0.008, 0.012))
+        angle = hurt.uniform(0, 2 * np.pi)
+        start = 0.2 * np.cos(angle), 0.2 * np.sin(angle)
+        inward, length = angle + np.pi + hurt.normal(0, 0.5), hurt.uniform(0.2, 0.42)
+        return crack(
+            hurt,
+            local,
+            under,
+            start,
+            inward,
+            length,
+            dark=(0.3, 0.26, 0.22),
+            width=(0.008, 0.014),
+            branches=int(hurt.integers(0, 2)),
+        )
     if defect == "burnt":
-        inside = cover(blob(hurt, local, x, y, hurt.uniform(0.09, 0.16), 0.4), 0.06)
-        return mix(under, under * np.array([0.62, 0.45, 0.3]), hurt.uniform(0.6, 0.95) * inside)
+        edge = blob(hurt, local, x, y, hurt.uniform(0.1, 0.18), 0.5) + 0.012 * rough
+        deep = np.clip(-edge / 0.09 + 0.25 * rough, 0, 1)[..., None]
+        scorched = under * ((1 - deep) * (0.75, 0.58, 0.42) + deep * (0.36, 0.26, 0.2))
+        return mix(under, scorched, hurt.uniform(0.65, 1) * cover(edge, 0.05))
     return under
-
-
-def ellipse(hurt: Rng) -> tuple[float, float, float, float, float]:
-    """Where a DAGM defect lies: x, y, angle and the two half axes."""
-    x, y = hurt.uniform(-0.6, 0.6, 2)
-    return x, y, hurt.uniform(0, np.pi), hurt.uniform(0.18, 0.32), hurt.uniform(0.08, 0.14)
-
-
-def granular(rng: Rng, hurt: Rng | None, defect: str | None, grid: Grid) -> np.ndarray:
-    """Isotropic grain; its defect is a streak of another brightness, as if wiped."""
-    size = grid.x.shape[0]
-    field = noise(rng, size, rng.uniform(36, 44)) + 0.6 * noise(rng, size, 80)
-    value = 0.47 * rng.normal(1, 0.05) + 0.085 * field + 0.02 * noise(rng, size, 4)
-    if defect:
-        x, y, angle, a, b = ellipse(hurt)
-        local = posed(grid, x, y, angle)
-        inside = np.exp(-((local.x / (0.8 * a)) ** 4) - (local.y / (0.75 * b)) ** 4)
-        value = value + hurt.choice([-1, 1]) * hurt.uniform(0.18, 0.3) * inside
-    return value
-
-
-def directional(rng: Rng, hurt: Rng | None, defect: str | None, grid: Grid) -> np.ndarray:
-    """A grain with a direction that varies; its defect is a patch where the direction turns."""
-    size = grid.x.shape[0]
-    turn = rng.normal(0.5, 0.12)
-    big = noise(rng, 2 * size, 110, 3)
-    local = posed(grid, 0, 0, turn)
-
-    def sample(at: Grid) -> np.ndarray:
-        column = ((at.x / 3 + 0.5) * 2 * size).astype(int) % (2 * size)
-        return big[((at.y / 3 + 0.5) * 2 * size).astype(int) % (2 * size), column]
-
-    value = 0.5 * rng.normal(1, 0.05) + 0.02 * noise(rng, size, 3)
-    field = sample(local)
-    if defect:
-        x, y, angle, a, b = ellipse(hurt)
-        spot = posed(grid, x, y, angle)
-        inside = np.exp(-((spot.x / (0.8 * a)) ** 6) - (spot.y / (0.8 * b)) ** 6)
-        other = sample(posed(grid, 0.3, 0.2, turn + np.pi / 2 + hurt.normal(0, 0.2)))
-        field = field * (1 - inside) + (1.2 * other - 0.9) * inside
-    return value + 0.1 * field

@@ -7,110 +7,133 @@ there is a defect, everything about the defect: the same `rng` without it is the
 import numpy as np
 from scipy.spatial import cKDTree
 
+from pouta_lib.data.mini.defects import corrosion, crack, fibre, place, scratch, stain
 from pouta_lib.data.mini.draw import (
     Grid,
     Rng,
     along,
     blob,
+    cloud,
     cover,
+    curl,
     lit,
     mix,
     noise,
-    path,
     posed,
+    streaks,
 )
 
 
-def place(hurt: Rng, reach: float = 0.65) -> tuple[float, float]:
-    """Somewhere in the picture, not at its very edge."""
-    x, y = hurt.uniform(-reach, reach, 2)
-    return float(x), float(y)
-
-
-def scratch(hurt: Rng, grid: Grid, scene: np.ndarray, reach: float = 0.6) -> np.ndarray:
-    """A groove with a bright and a dark side, deeper here and shallower there."""
-    angle = hurt.uniform(0, np.pi)
-    length = hurt.uniform(0.3, 1.0)
-    x, y = place(hurt, reach)
-    start = (x - np.cos(angle) * length / 2, y - np.sin(angle) * length / 2)
-    points = path(hurt, start, angle, length, 0.05)
-    depth = np.clip(0.7 + 0.3 * noise(hurt, grid.x.shape[0], 10), 0.2, 1.2)
-    width = hurt.uniform(0.004, 0.012) * depth
-    strength = hurt.uniform(0.5, 0.95)
-    beside = along(grid, points + 0.014)
-    scene = mix(scene, scene * 0.5, strength * depth * cover(beside - width, 0.02))
-    bright = np.minimum(strength * depth, 1) * cover(along(grid, points) - width, 0.012)
-    return mix(scene, (0.93, 0.93, 0.9), bright)
-
-
-def stain(hurt: Rng, grid: Grid, scene: np.ndarray, colour, reach: float = 0.6) -> np.ndarray:
-    """Something spilt: darker and of its own colour, uneven inside."""
-    x, y = place(hurt, reach)
-    radius = hurt.uniform(0.1, 0.3)
-    inside = cover(blob(hurt, grid, x, y, radius), 0.05)
-    uneven = 0.75 + 0.2 * noise(hurt, grid.x.shape[0], 14)
-    alpha = inside * np.clip(uneven, 0.3, 1) * hurt.uniform(0.45, 0.85)
-    return mix(scene, scene * np.asarray(colour, np.float32), alpha)
-
-
 def fabric(rng: Rng, hurt: Rng | None, defect: str | None, grid: Grid) -> np.ndarray:
-    """Plain weave: threads over and under one another, each a little different."""
+    """Plain weave: blue warp and pale weft, over and under one another, each yarn different."""
     size = grid.x.shape[0]
-    pitch = rng.uniform(0.085, 0.1)
-    local = posed(grid, *rng.uniform(-1, 1, 2), rng.normal(0, 0.03))
-    u = local.x + 0.006 * noise(rng, size, 6)
-    v = local.y + 0.006 * noise(rng, size, 6)
-    if defect == "thread_pull":
-        x, y = place(hurt, 0.5)
-        spot = posed(grid, x, y, hurt.choice([0, np.pi / 2]) + hurt.normal(0, 0.1))
-        bump = np.exp(-((spot.x / hurt.uniform(0.2, 0.4)) ** 2))
-        bump *= np.exp(-((spot.y / hurt.uniform(0.05, 0.12)) ** 2)) * hurt.uniform(0.7, 1.3) * pitch
-        u, v = u + bump * 0.6, v + bump
+    pitch = rng.uniform(0.092, 0.108)
+    local = posed(grid, *rng.uniform(-1, 1, 2), rng.normal(0, 0.04))
+    u = local.x + 0.007 * noise(rng, size, 5) + 0.003 * noise(rng, size, 16)
+    v = local.y + 0.007 * noise(rng, size, 5) + 0.003 * noise(rng, size, 16)
+    spot = posed(local, *_inside(hurt, grid, local), 0) if defect else local
+    if defect == "thread_pull":  # the neighbours are drawn towards the yarn that is pulled
+        reach = hurt.uniform(0.16, 0.4)
+        fade = np.exp(-((spot.x / reach) ** 4) - (spot.y / pitch) ** 2)
+        v = v + hurt.uniform(0.3, 0.5) * spot.y * fade
     i, j = np.floor(u / pitch).astype(int), np.floor(v / pitch).astype(int)
-    across, down = u / pitch - i, v / pitch - j
-    tone_u, tone_v = (1 + 0.07 * rng.standard_normal((2, 64))).astype(np.float32)
-    over = (i + j) % 2 == 0
-    round_u, round_v = (np.sqrt(np.clip(1 - (2 * t - 1) ** 2, 0, 1)) for t in (across, down))
-    height = np.where(over, round_u * (0.55 + 0.45 * round_v), round_v * (0.55 + 0.45 * round_u))
-    tone = np.where(over, tone_u[i % 64], tone_v[j % 64])
-    fibres = np.where(over, noise(rng, size, 70, 0.2), noise(rng, size, 70, 5))
-    base = np.array([0.52, 0.55, 0.62]) * rng.normal(1, 0.04) + rng.normal(0, 0.012, 3)
-    value = (0.3 + 0.75 * height) * tone * (1 + 0.05 * fibres)
-    scene = base.astype(np.float32) * value[..., None]
+    across, down = u / pitch - i - 0.5, v / pitch - j - 0.5
+    tone, thick = rng.normal(1, 0.07, (2, 97)), rng.normal(0.47, 0.02, (2, 97))
+    warp = _yarn(across, thick[0][i % 97] + 0.02 * noise(rng, size, 24, 0.4))
+    weft = _yarn(down, thick[1][j % 97] + 0.02 * noise(rng, size, 24, 2.5))
+    sign = np.where((i + j) % 2 == 0, 1, -1)
+    wave = 0.5 * sign * np.cos(np.pi * down) * np.cos(np.pi * across)
+    high_warp, high_weft = warp - 0.5 + wave, weft - 0.5 - wave
+    high_warp[warp <= 0], high_weft[weft <= 0] = -2, -2
+    if defect == "thread_pull":
+        row = np.floor((v - spot.y).ravel()[np.abs(spot.y).argmin()] / pitch).astype(int)
+        lifted = (j == row) & (np.abs(spot.x) < reach) & (weft > 0)
+        high_weft[lifted] = 1.1 * weft[lifted] + 0.35
     if defect == "hole":
-        x, y = place(hurt)
-        edge = blob(hurt, grid, x, y, hurt.uniform(0.07, 0.18)) + 0.012 * noise(hurt, size, 60)
-        scene = mix(scene, scene * 1.25 + 0.05, 0.6 * cover(np.abs(edge) - 0.015, 0.02))
-        scene = mix(scene, (0.06, 0.055, 0.05), cover(edge, 0.02))
+        radius = hurt.uniform(0.07, 0.22)
+        high_warp, high_weft = _torn(hurt, spot, radius, i, j, high_warp, high_weft)
+    over = high_warp > high_weft
+    height = np.maximum(high_warp, high_weft)
+    twist = np.where(over, across * 0.55 + down, down * 0.55 + across)
+    fibres = 0.05 * np.sin(2 * np.pi * 3 * twist) + 0.06 * noise(rng, size, size)
+    shade = np.clip(0.72 + 0.5 * height, 0.16, 1.25) * (1 + fibres)
+    shade *= np.where(over, tone[0][i % 97], tone[1][j % 97])
+    shade += 0.1 * lit(np.maximum(height, -0.6) * pitch * 0.5, grid.px, rng.uniform(-2.4, -1.8))
+    blue = np.array([0.35, 0.42, 0.54]) * rng.normal(1, 0.05) + rng.normal(0, 0.008, 3)
+    pale = np.array([0.55, 0.58, 0.61]) * rng.normal(1, 0.04) + rng.normal(0, 0.008, 3)
+    scene = np.where(over[..., None], blue, pale) * shade[..., None] * 1.12
+    bare = np.where(height < -1, 1.0, 0.0)
+    scene = mix(scene.astype(np.float32), (0.1, 0.095, 0.09), bare)
+    if defect == "hole":
+        scene = _frayed(hurt, spot, radius, scene, pale)
     if defect == "stain":
-        scene = stain(hurt, grid, scene, (0.62, 0.5, 0.36))
+        scene = stain(hurt, grid, scene, (0.66, 0.5, 0.33))
+    return scene
+
+
+def _inside(hurt: Rng, grid: Grid, local: Grid) -> tuple[float, float]:
+    """A place in the picture, in the turned coordinates of the cloth."""
+    x, y = place(hurt, 0.55)
+    n = np.hypot(grid.x - x, grid.y - y).argmin()
+    return float(local.x.ravel()[n]), float(local.y.ravel()[n])
+
+
+def _yarn(offset: np.ndarray, half: np.ndarray) -> np.ndarray:
+    """The height of a round yarn across its width, 0 beside it."""
+    return np.sqrt(np.clip(1 - (offset / half) ** 2, 0, 1))
+
+
+def _torn(
+    hurt: Rng, spot: Grid, radius: float, i, j, high_warp, high_weft
+) -> tuple[np.ndarray, np.ndarray]:
+    """Every yarn ends where it tore, each at its own length."""
+    stretch = hurt.uniform(0.7, 1.4)
+    ends = hurt.normal(0, 0.028, (2, 97, 2))
+    r = np.hypot(spot.x * stretch, spot.y) - radius
+    gone_warp = r + ends[0][i % 97, (spot.y > 0).astype(int)] < 0
+    gone_weft = r + ends[1][j % 97, (spot.x > 0).astype(int)] < 0
+    return np.where(gone_warp, -2, high_warp), np.where(gone_weft, -2, high_weft)
+
+
+def _frayed(hurt: Rng, spot: Grid, radius: float, scene: np.ndarray, colour) -> np.ndarray:
+    """Loose fibres about a hole."""
+    for _ in range(int(hurt.integers(3, 8))):
+        angle = hurt.uniform(0, 2 * np.pi)
+        start = 1.1 * radius * np.cos(angle), 1.1 * radius * np.sin(angle)
+        points = curl(hurt, start, angle + np.pi + hurt.normal(0, 0.7), radius + 0.03, 0.3, 10)
+        scene = mix(
+            scene, np.asarray(colour) * 0.95, 0.85 * cover(along(spot, points) - 0.005, 0.012)
+        )
     return scene
 
 
 def metal(rng: Rng, hurt: Rng | None, defect: str | None, grid: Grid) -> np.ndarray:
-    """Brushed steel: fine streaks along one direction under a broad highlight."""
+    """Brushed steel: hairlines along one direction under a broad highlight."""
     size = grid.x.shape[0]
-    streaks = sum(noise(rng, size, cells, stretch) for cells, stretch in ((96, 40), (150, 60)))
-    streaks += 0.8 * noise(rng, size, 40, 12)
-    band = np.exp(-(((grid.y - rng.uniform(-0.7, 0.7)) / rng.uniform(0.5, 0.9)) ** 2))
-    value = 0.55 * rng.normal(1, 0.04) + 0.16 * band + rng.uniform(0.028, 0.042) * streaks
-    value += 0.015 * noise(rng, size, 4)
-    scene = value[..., None] * np.array([0.98, 1.0, 1.03], np.float32)
-    if defect == "scratch":
-        scene = scratch(hurt, grid, scene)
+    light = rng.uniform(0, 2 * np.pi)
+    turn = rng.normal(0, 0.03)
+    local = posed(grid, 0, 0, turn)
+    band = np.exp(-(((local.y - rng.uniform(-0.7, 0.7)) / rng.uniform(0.5, 0.9)) ** 2))
+    lines = streaks(rng, size, -turn)
+    value = 0.5 * rng.normal(1, 0.05) + 0.17 * band + 0.012 * noise(rng, size, 4)
     if defect == "dent":
         x, y = place(hurt)
-        radius = hurt.uniform(0.09, 0.22)
-        squeezed = posed(grid, x, y, hurt.uniform(0, np.pi))
-        r = np.hypot(squeezed.x, squeezed.y * hurt.uniform(1, 1.6)) / radius
-        relief = lit(-0.9 * radius * np.exp(-(r**2) * 2), grid.px, rng.uniform(0, 2 * np.pi))
-        scene = scene * (1 + hurt.uniform(0.25, 0.55) * relief * (r < 1.6))[..., None]
+        radius = hurt.uniform(0.1, 0.24)
+        edge = blob(hurt, grid, x, y, radius, 0.3, lobes=4)
+        inward = np.clip(-edge / radius, 0, 1)
+        deep = inward**1.3 * (1.6 - 0.6 * inward)  # a bowl with a creased edge ...
+        rim = 0.1 * np.exp(-((edge / (0.2 * radius)) ** 2))  # ... that stands up a little
+        relief = lit(hurt.uniform(0.25, 0.5) * radius * (rim - deep), grid.px, light)
+        lines = lines * (1 - 0.4 * (inward > 0))
+        value = value + 0.42 * relief + 0.12 * np.clip(relief, 0, None) ** 2
+    scene = (value + rng.uniform(0.036, 0.052) * lines)[..., None]
+    scene = scene * np.array([0.985, 1.0, 1.02], np.float32)
+    if defect == "scratch":
+        scene = scratch(hurt, grid, scene)
     if defect == "rust":
         x, y = place(hurt)
-        inside = cover(blob(hurt, grid, x, y, hurt.uniform(0.08, 0.24), 0.5), 0.03)
-        mottle = np.clip(0.6 + 0.35 * noise(hurt, size, 30), 0.15, 1)
-        scene = mix(scene, np.array([0.45, 0.25, 0.13]) * hurt.uniform(0.8, 1.2), inside * mottle)
-    return scene
+        scene = corrosion(hurt, grid, scene, x, y, hurt.uniform(0.12, 0.32))
+    return scene.astype(np.float32)
 
 
 CHIPS = np.array(
@@ -126,7 +149,7 @@ CHIPS = np.array(
 
 
 def terrazzo(rng: Rng, hurt: Rng | None, defect: str | None, grid: Grid) -> np.ndarray:
-    """Stone chips of many sizes in cement."""
+    """Stone chips of many sizes in cement, ground flat and lightly polished."""
     size = grid.x.shape[0]
     count = int(rng.integers(110, 170))
     points = rng.uniform(-1.15, 1.15, (count, 2)).astype(np.float32)
@@ -141,27 +164,26 @@ def terrazzo(rng: Rng, hurt: Rng | None, defect: str | None, grid: Grid) -> np.n
     colours = CHIPS[rng.integers(0, len(CHIPS), count)] * rng.normal(1, 0.06, (count, 1))
     cement = np.array([0.66, 0.645, 0.62]) * rng.normal(1, 0.03)
     scene = cement * (1 + 0.035 * noise(rng, size, 80) + 0.02 * noise(rng, size, 8))[..., None]
-    speckle = 1 + 0.03 * noise(rng, size, 96)
+    speckle = 1 + 0.04 * cloud(rng, size, 40, 3)
     scene = mix(scene, colours[cell] * speckle[..., None], chip).astype(np.float32)
     if defect == "crack":
-        x, y = place(hurt, 0.5)
-        angle = hurt.uniform(0, 2 * np.pi)
-        main = path(hurt, (x, y), angle, hurt.uniform(0.5, 1.1), 0.35)
-        branch = path(hurt, tuple(main[5]), angle + hurt.choice([-1, 1]) * 0.8, 0.35, 0.35)
-        near = np.minimum(along(grid, main), along(grid, branch) + 0.004)
-        width = hurt.uniform(0.006, 0.016) * (1 + 0.3 * noise(hurt, size, 20))
-        scene = mix(scene, (0.16, 0.15, 0.14), 0.9 * cover(near - width, 0.012))
+        scene = crack(
+            hurt,
+            grid,
+            scene,
+            place(hurt, 0.5),
+            hurt.uniform(0, 2 * np.pi),
+            hurt.uniform(0.6, 1.4),
+            branches=int(hurt.integers(0, 3)),
+            pale=0.4,
+        )
     if defect == "pit":
         x, y = place(hurt)
-        edge = blob(hurt, grid, x, y, hurt.uniform(0.06, 0.16))
-        relief = lit(0.12 * np.clip(edge / 0.06, -1, 0), grid.px, -2.2)
-        rough = (0.42 + 0.05 * noise(hurt, size, 60) + 0.35 * relief)[..., None]
+        edge = blob(hurt, grid, x, y, hurt.uniform(0.07, 0.17), 0.4) + 0.01 * cloud(hurt, size, 30)
+        depth = np.clip(-edge / 0.05, 0, 1) + 0.07 * cloud(hurt, size, 30, 3)
+        relief = lit(-0.045 * depth, grid.px, -2.2)
+        rough = (0.43 - 0.1 * np.clip(depth, 0, 1) + 0.3 * relief)[..., None]
         scene = mix(scene, rough * np.array([1, 0.97, 0.92]), cover(edge, grid.px * 1.5))
     if defect == "fibre":
-        x, y = place(hurt, 0.5)
-        points = path(hurt, (x, y), hurt.uniform(0, 2 * np.pi), hurt.uniform(0.5, 1.0), 0.5)
-        width = hurt.uniform(0.01, 0.018)
-        scene = mix(scene, scene * 0.6, 0.6 * cover(along(grid, points + 0.02) - width, 0.03))
-        colour = [(0.1, 0.16, 0.42), (0.5, 0.08, 0.1), (0.08, 0.08, 0.09)][hurt.integers(3)]
-        scene = mix(scene, colour, 0.95 * cover(along(grid, points) - width, 0.012))
-    return scene
+        scene = fibre(hurt, grid, scene)
+    return scene.astype(np.float32)

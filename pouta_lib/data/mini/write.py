@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from pouta_lib.data.mini.plan import SCENES, Scene, label_ellipse, picture
 
-VERSION = "1"  # raise it when the drawing changes: older files are then drawn again
+VERSION = "2"  # raise it when the drawing changes: older files are then drawn again
 DATASETS = ("mini-mvtec", "mini-visa", "mini-dagm")
 TRAIN, TRAIN_DEFECT = 60, 10  # the latter in DAGM's Train only
 TEST_GOOD = {"mini-mvtec": 16, "mini-visa": 16, "mini-dagm": 40}
@@ -27,7 +27,9 @@ def write_mini(folder: Path, seed: int, share: float, workers: int) -> None:
     """Writes the three datasets below `folder`."""
     jobs = [(folder, scene.category, seed, share) for scene in SCENES]
     bar = tqdm(total=len(jobs), desc="drawing the mini datasets", unit="category")
-    if min(workers, os.cpu_count() or 1) == 1:
+    # a daemonic process, such as a pool's worker, may not start processes of its own
+    alone = multiprocessing.current_process().daemon
+    if alone or min(workers, os.cpu_count() or 1) == 1:
         rows = list(_ticking(map(_write_category, jobs), bar))
     else:
         # spawned, as on macOS and Windows: a forked kernel or torch can hang
