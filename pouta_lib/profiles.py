@@ -30,6 +30,7 @@ class Profile:
     name: str
     size_px: int  # side of the square the images are resized to; a multiple of 32
     width: int  # channels of the first level; 64 is the paper's size
+    norm: bool  # batch normalisation in FCM and HSG (D31); the paper names none
     batch_size: int
     steps: int | None  # either a fixed number of optimiser steps ...
     epochs: int | None  # ... or passes over the category's training images

@@ -1,5 +1,6 @@
 """What the batch makes: the runs of a profile's study, and what they will cost here."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -37,15 +38,15 @@ def planned_runs(
                 raise problem(f"a group with {FIELDS}", f"{group}", path, "correct the study")
     keys: dict[RunKey, None] = {}
     for group in groups:
-        names = group["categories"]
-        for category in list_categories(group["dataset"]) if names == "all" else names:
-            for variant in group["variants"]:
-                for shots in group["shots"]:
-                    for seed in group["seeds"]:
-                        key = RunKey(
-                            settings.label, group["dataset"], category, variant, shots, seed
-                        )
-                        keys[key] = None
+        present = list_categories(group["dataset"])  # draws the mini datasets, once for all runs
+        names = present if group["categories"] == "all" else group["categories"]
+        for category, variant, shots, seed in itertools.product(
+            names, group["variants"], group["shots"], group["seeds"]
+        ):
+            if category not in present:
+                where = f"the study of {settings.name}"
+                raise problem(f"a category out of {present}", repr(category), where, "correct it")
+            keys[RunKey(settings.label, group["dataset"], category, variant, shots, seed)] = None
     return list(keys)
 
 

@@ -101,7 +101,7 @@ def train(
     """
     compute = choose_compute(device, profile.precision)
     torch.manual_seed(seed)
-    model = build_model(variant, profile.width).to(
+    model = build_model(variant, profile.width, profile.norm).to(
         compute.device, memory_format=compute.memory_format
     )
     fused = {"fused": True} if compute.device.type == "cuda" else {}

@@ -24,6 +24,14 @@ def test_cost_meets_table_6(variant):
     assert count_multiply_adds(model, 224) / 1e9 == pytest.approx(multiply_adds, rel=tolerance)
 
 
+def test_normalisation_is_an_option_that_leaves_the_cost_where_it_is():
+    plain, normed = build_model("pouta"), build_model("pouta", norm=True)
+    channels = 64 + 128 + 256 + 512
+    added = 2 * (3 * channels + 64 + 128 + 256)  # scale and shift: three in each FCM, one in HSG
+    assert count_parameters(normed) - count_parameters(plain) == added
+    assert count_multiply_adds(normed) == count_multiply_adds(build_model("pouta"))
+
+
 @pytest.fixture(scope="module")
 def image():
     return torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))

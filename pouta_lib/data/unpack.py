@@ -42,7 +42,7 @@ def unpack(path: Path, folder: Path) -> None:
             _unpack_zip(path, folder, free)
         else:
             _unpack_tar(path, folder, free)
-    except (_Unsafe, tarfile.FilterError) as error:
+    except _Unsafe as error:
         todo = "do not use this archive; get the official one"
         raise problem("files inside the dataset's folder only", str(error), path, todo) from error
     except DAMAGED as error:
@@ -52,15 +52,14 @@ def unpack(path: Path, folder: Path) -> None:
 
 
 def _unpack_tar(path: Path, folder: Path, free: int) -> None:
-    if not hasattr(tarfile, "data_filter"):
-        todo = "update Python: older ones cannot unpack safely"
-        raise problem("Python 3.11.4 or later", "an older one", "tarfile", todo)
+    safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # Python 3.11.4
     with path.open("rb") as raw, _bar(path) as bar, tarfile.open(fileobj=raw) as archive:
         for member in archive:
-            if member.issym() or member.islnk():
-                raise _Unsafe(f"a link, {member.name}")
+            _check_name(member.name)
+            if not (member.isreg() or member.isdir()):
+                raise _Unsafe(f"a link or a device, {member.name}")
             free = _take(free, member.size)
-            archive.extract(member, folder, filter="data")
+            archive.extract(member, folder, **safely)
             bar.update(raw.tell() - bar.n)
         if archive.fileobj is raw:
             raw.seek(archive.offset)
@@ -71,15 +70,18 @@ def _unpack_tar(path: Path, folder: Path, free: int) -> None:
 def _unpack_zip(path: Path, folder: Path, free: int) -> None:
     with _bar(path) as bar, zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
-            name = member.filename
-            parts = PurePosixPath(name.replace("\\", "/"))
-            if parts.is_absolute() or ".." in parts.parts or ":" in name:
-                raise _Unsafe(name)
+            _check_name(member.filename)
             if stat.S_ISLNK(member.external_attr >> 16):
-                raise _Unsafe(f"a link, {name}")
+                raise _Unsafe(f"a link, {member.filename}")
             free = _take(free, member.file_size)
             archive.extract(member, folder)  # checks its CRC
             bar.update(member.compress_size)
+
+
+def _check_name(name: str) -> None:
+    parts = PurePosixPath(name.replace("\\", "/"))
+    if parts.is_absolute() or ".." in parts.parts or ":" in name:
+        raise _Unsafe(name)
 
 
 def _take(free: int, size: int) -> int:

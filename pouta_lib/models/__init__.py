@@ -11,8 +11,10 @@ from pouta_lib.models.vanilla import Vanilla
 VARIANTS = ("vanilla", "base", "base+hsg", "base+mss", "pouta")
 
 
-def build_model(variant: str, width: int = 64) -> nn.Module:
+def build_model(variant: str, width: int = 64, norm: bool = False) -> nn.Module:
     """The network of `variant` with fresh weights from torch's current random state.
+
+    `norm` puts batch normalisation into FCM and HSG (D31); Vanilla has neither.
 
     *Raises* :class:`PoutaError` for a name outside :data:`VARIANTS`.
     *Source*: paper, IV-D and Table V.
@@ -23,4 +25,5 @@ def build_model(variant: str, width: int = 64) -> nn.Module:
         raise problem(f"a variant out of {list(VARIANTS)}", repr(variant), "variant", hint)
     if variant == "vanilla":
         return Vanilla(width)
-    return Pouta(width, hsg=variant in ("base+hsg", "pouta"), mss=variant in ("base+mss", "pouta"))
+    hsg, mss = variant in ("base+hsg", "pouta"), variant in ("base+mss", "pouta")
+    return Pouta(width, hsg, mss, norm)

@@ -3,8 +3,22 @@
 import torch
 from torch import Tensor, nn
 
-from pouta_lib.models.blocks import up
+from pouta_lib.models.blocks import conv_block, up
 from pouta_lib.models.reconstructive import LEVELS, level_channels
+
+
+def contrast_block(
+    in_channels: int, out_channels: int, kernel: int = 1, norm: bool = False
+) -> nn.Sequential:
+    """Convolution and ReLU; with `norm` batch normalisation between them (D31).
+
+    *Shape*: ``(B, in, H, W) -> (B, out, H, W)``.
+    """
+    if norm:
+        return conv_block(in_channels, out_channels, kernel)
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2), nn.ReLU(inplace=True)
+    )
 
 
 class FeatureContrast(nn.Module):
@@ -16,11 +30,11 @@ class FeatureContrast(nn.Module):
     *Source*: paper, III-B "FCM"; that the second branch takes F_D is our reading (D03).
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, norm: bool = False) -> None:
         super().__init__()
-        self.of_encoder = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.ReLU(inplace=True))
-        self.of_decoder = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.ReLU(inplace=True))
-        self.contrast = nn.Sequential(nn.Conv2d(2 * channels, channels, 1), nn.ReLU(inplace=True))
+        self.of_encoder = contrast_block(channels, channels, norm=norm)
+        self.of_decoder = contrast_block(channels, channels, norm=norm)
+        self.contrast = contrast_block(2 * channels, channels, norm=norm)
 
     def forward(self, encoder_features: Tensor, decoder_features: Tensor) -> Tensor:
         pair = [self.of_encoder(encoder_features), self.of_decoder(decoder_features)]
@@ -39,11 +53,9 @@ class SemanticGuidance(nn.Module):
     sigmoids are our reading (D04, D05).
     """
 
-    def __init__(self, deeper_channels: int, channels: int) -> None:
+    def __init__(self, deeper_channels: int, channels: int, norm: bool = False) -> None:
         super().__init__()
-        self.guide = nn.Sequential(
-            nn.Conv2d(deeper_channels, channels, 3, padding=1), nn.ReLU(inplace=True)
-        )
+        self.guide = contrast_block(deeper_channels, channels, kernel=3, norm=norm)
         self.spatial = nn.Conv2d(channels, 1, 1)
         self.channel = nn.Conv2d(channels, channels, 1)
 
@@ -84,12 +96,14 @@ class DiscriminativeNetwork(nn.Module):
     ``POUTA-base`` rows (D12).
     """
 
-    def __init__(self, width: int = 64, hsg: bool = True, mss: bool = True) -> None:
+    def __init__(
+        self, width: int = 64, hsg: bool = True, mss: bool = True, norm: bool = False
+    ) -> None:
         super().__init__()
         c = level_channels(width)
-        self.fcm = nn.ModuleDict({str(i): FeatureContrast(c[i]) for i in LEVELS})
+        self.fcm = nn.ModuleDict({str(i): FeatureContrast(c[i], norm) for i in LEVELS})
         self.hsg = nn.ModuleDict(
-            {str(i): SemanticGuidance(c[i + 1], c[i]) for i in (3, 2, 1)} if hsg else {}
+            {str(i): SemanticGuidance(c[i + 1], c[i], norm) for i in (3, 2, 1)} if hsg else {}
         )
         self.head = AnomalyHead(c)
         self.mss = nn.ModuleDict({str(i): nn.Conv2d(c[i], 2, 1) for i in LEVELS} if mss else {})

@@ -21,10 +21,12 @@ class Pouta(nn.Module):
     *Source*: paper, III and figure 4(b).
     """
 
-    def __init__(self, width: int = 64, hsg: bool = True, mss: bool = True) -> None:
+    def __init__(
+        self, width: int = 64, hsg: bool = True, mss: bool = True, norm: bool = False
+    ) -> None:
         super().__init__()
         self.reconstructive = ReconstructiveNetwork(width)
-        self.discriminative = DiscriminativeNetwork(width, hsg=hsg, mss=mss)
+        self.discriminative = DiscriminativeNetwork(width, hsg, mss, norm)
 
     def forward(self, image: Tensor) -> Tensor:
         """The anomaly map ``M_p``."""
