@@ -26,7 +26,7 @@ SOURCES = [
     LIBRARY / f"{name}.py"
     for name in ("synthesis", "losses", "training", "metrics", "evaluation", "device")
 ]
-SOURCES += sorted((LIBRARY / "models").glob("*.py")) + sorted((LIBRARY / "data").glob("*.py"))
+SOURCES += sorted((LIBRARY / "models").glob("*.py")) + sorted((LIBRARY / "data").rglob("*.py"))
 
 
 def settings_of(wildcards):

@@ -148,11 +148,13 @@ def _average(by_category: list[list[dict[str, Any]]], metric: str):
     if any(cell[0] is None for cell in cells):
         return None, None, 0, records
     mean, fewest = sum(cell[0] for cell in cells) / len(cells), min(cell[2] for cell in cells)
-    seeds = [sorted(r["run"]["seed"] for r in part) for part in by_category]
-    if fewest < 2 or any(s != seeds[0] for s in seeds) or any(c[2] != fewest for c in cells):
+    measured = [[r for r in part if r["metrics"][metric] is not None] for part in by_category]
+    seeds = [sorted(r["run"]["seed"] for r in part) for part in measured]
+    if fewest < 2 or any(s != seeds[0] for s in seeds):
         return mean, None, fewest, records
-    by_seed = pd.Series([r["metrics"][metric] * 100 for r in records], dtype=float)
-    by_seed = by_seed.groupby([r["run"]["seed"] for r in records]).mean()
+    flat = [r for part in measured for r in part]
+    by_seed = pd.Series([r["metrics"][metric] * 100 for r in flat], dtype=float)
+    by_seed = by_seed.groupby([r["run"]["seed"] for r in flat]).mean()
     return mean, by_seed.std(), fewest, records
 
 

@@ -149,6 +149,13 @@ def test_present_datasets_are_left_alone_and_old_ones_drawn_again(drawn, monkeyp
     ensure_mini(drawn)
 
 
+def test_another_seed_or_share_replaces_what_is_there(tmp_path):
+    generate_mini(tmp_path, share=0.02, workers=1)
+    before = digests(tmp_path / "mini-mvtec" / "nut" / "train")
+    generate_mini(tmp_path, seed=1, share=0.02, workers=1)
+    assert digests(tmp_path / "mini-mvtec" / "nut" / "train") != before
+
+
 def test_an_older_version_makes_room(tmp_path):
     old = tmp_path / "mini-dagm"
     (old / "Class9").mkdir(parents=True)

@@ -202,3 +202,12 @@ def test_committed_tables_follow_from_committed_records(tmp_path):
     write_tables("demo", results=tmp_path)
     again = {p.name: p.read_bytes() for p in (tmp_path / "demo" / "tables").iterdir()}
     assert again == {p.name: p.read_bytes() for p in (committed / "tables").iterdir()}
+
+
+def test_a_metric_that_one_seed_lacks_leaves_the_others(tmp_path):
+    for seed, value in ((0, 0.5), (1, None), (2, 0.7)):
+        fake_run(tmp_path, "mini-mvtec", "nut", seed=seed, pixel_ap=value)
+    frame = benchmark_table(find_records("demo", tmp_path), "mini-mvtec")
+    average = cell(frame, "average", "pixel_ap")
+    assert average["measured"] == pytest.approx(60)
+    assert (average["n"], average["std"]) == (2, pytest.approx(200**0.5))

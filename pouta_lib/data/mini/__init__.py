@@ -19,11 +19,13 @@ MARKER = "VERSION"
 
 
 def ensure_mini(root: str | Path | None = None) -> None:
-    """Draws the three datasets into `root` where they are missing or of an older version."""
+    """Draws the three datasets into `root` where they are missing or of an older version.
+
+    Datasets of this version stay, with whatever seed and share they were drawn.
+    """
     root = data_root(root)
-    if all(_version(root / name) == VERSION for name in DATASETS):
-        return
-    generate_mini(root)
+    if not all((_mark(root / name) or "").startswith(f"version {VERSION},") for name in DATASETS):
+        generate_mini(root)
 
 
 def generate_mini(root: str | Path, seed: int = 0, *, share: float = 1.0, workers: int = 2) -> None:
@@ -38,28 +40,34 @@ def generate_mini(root: str | Path, seed: int = 0, *, share: float = 1.0, worker
     try:
         write_mini(temporary, seed, share, workers)
         for name in DATASETS:
-            (temporary / name / MARKER).write_text(VERSION + "\n", encoding="ascii")
+            (temporary / name / MARKER).write_text(_marking(seed, share) + "\n", encoding="ascii")
             _move_in(temporary / name, root / name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _version(folder: Path) -> str | None:
+def _marking(seed: int, share: float) -> str:
+    """What a dataset's marker says: another version, seed or share is another dataset."""
+    return f"version {VERSION}, seed {seed}, share {share}"
+
+
+def _mark(folder: Path) -> str | None:
     path = folder / MARKER
     return path.read_text(encoding="ascii").strip() if path.is_file() else None
 
 
 def _move_in(source: Path, target: Path) -> None:
-    """Renames `source` to `target`; an older version makes room, an equal one stays."""
-    if _version(target) == VERSION:
+    """Renames `source` to `target`; another version makes room, an equal one stays."""
+    mark = _mark(source)
+    if _mark(target) == mark:
         return
     aside = source.with_name(f"{source.name}-old")  # goes with the temporary folder
     try:
         if target.exists():
             target.rename(aside)
-            if _version(aside) == VERSION:  # another process was just there: keep what it made
+            if _mark(aside) == mark:  # another process was just there: keep what it made
                 source = aside
         source.rename(target)
     except OSError:  # another process is at the same place, and as far
-        if _version(target) != VERSION:
+        if _mark(target) != mark:
             raise

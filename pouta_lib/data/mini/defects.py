@@ -38,12 +38,12 @@ def scratch(
     points = curl(hurt, start, angle, long, 0.05)
     near, share = along_and_share(grid, points)
     depth = np.clip(0.85 + 0.25 * noise(hurt, grid.x.shape[0], 14), 0.5, 1.2) * (1.1 - 0.45 * share)
-    width = hurt.uniform(0.007, 0.014) * depth
-    strength = hurt.uniform(0.7, 1.0)
+    width = hurt.uniform(0.012, 0.026) * depth
+    strength = hurt.uniform(0.85, 1.0)
     beside = along(grid, points + 0.013)
     scene = mix(scene, scene * 0.45, strength * np.minimum(depth, 1) * cover(beside - width, 0.018))
     bright = np.minimum(strength * depth, 1) * cover(near - width, 0.012)
-    return mix(scene, np.minimum(scene * 1.1 + 0.36, 0.97), bright)
+    return mix(scene, np.minimum(scene * 1.1 + 0.42, 0.97), bright)
 
 
 def stain(hurt: Rng, grid: Grid, scene: np.ndarray, colour, reach: float = 0.6) -> np.ndarray:

@@ -179,10 +179,10 @@ def terrazzo(rng: Rng, hurt: Rng | None, defect: str | None, grid: Grid) -> np.n
         )
     if defect == "pit":
         x, y = place(hurt)
-        edge = blob(hurt, grid, x, y, hurt.uniform(0.07, 0.17), 0.4) + 0.01 * cloud(hurt, size, 30)
+        edge = blob(hurt, grid, x, y, hurt.uniform(0.12, 0.22), 0.4) + 0.01 * cloud(hurt, size, 30)
         depth = np.clip(-edge / 0.05, 0, 1) + 0.07 * cloud(hurt, size, 30, 3)
-        relief = lit(-0.045 * depth, grid.px, -2.2)
-        rough = (0.43 - 0.1 * np.clip(depth, 0, 1) + 0.3 * relief)[..., None]
+        relief = lit(-0.07 * depth, grid.px, -2.2)
+        rough = (0.36 - 0.14 * np.clip(depth, 0, 1) + 0.4 * relief)[..., None]
         scene = mix(scene, rough * np.array([1, 0.97, 0.92]), cover(edge, grid.px * 1.5))
     if defect == "fibre":
         scene = fibre(hurt, grid, scene)

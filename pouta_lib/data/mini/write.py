@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from pouta_lib.data.mini.plan import SCENES, Scene, label_ellipse, picture
 
-VERSION = "2"  # raise it when the drawing changes: older files are then drawn again
+VERSION = "3"  # raise it when the drawing changes: older files are then drawn again
 DATASETS = ("mini-mvtec", "mini-visa", "mini-dagm")
 TRAIN, TRAIN_DEFECT = 60, 10  # the latter in DAGM's Train only
 TEST_GOOD = {"mini-mvtec": 16, "mini-visa": 16, "mini-dagm": 40}
