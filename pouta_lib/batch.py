@@ -81,7 +81,8 @@ def run_study(
     if not keys:
         raise problem("at least one run", "none", f"configs/{settings.name}.yaml", "add a group")
     missing = [key for key in keys if not (key.folder() / "train.ipynb").is_file()]
-    print(f"study {settings.label}: {len(keys)} runs, {len(missing)} to make, {cores} cores")
+    told = f"study {settings.label}: {len(keys)} runs, {len(missing)} to make, {cores} cores"
+    print(told, flush=True)
     if missing and not dry_run:
         _announce(settings, missing, cores)
     command = [sys.executable, "-m", "snakemake", "--snakefile", project_root() / "Snakefile"]
@@ -119,4 +120,5 @@ def _announce(settings, missing, cores: int) -> None:
     steps = [num_steps(settings, images, key.shots) for key in missing]
     side_by_side = min(_parallel_runs(cores), len(missing))
     minutes = sum(steps) * a_step / side_by_side / 60
-    print(f"  a training step takes {a_step:.2f} s here: about {minutes:.0f} minutes of training")
+    told = f"  a training step takes {a_step:.2f} s here: about {minutes:.0f} minutes of training"
+    print(told, flush=True)

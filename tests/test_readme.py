@@ -1,0 +1,72 @@
+"""What the prose claims: its numbers are those of the tables, its links lead somewhere."""
+
+import re
+
+import pandas as pd
+import pytest
+
+from pouta_lib.efficiency import count_multiply_adds, count_parameters
+from pouta_lib.models import build_model
+from pouta_lib.published import read_published
+
+
+def prose(repository):
+    return [repository / "README.md", *sorted((repository / "docs").glob("*.md"))]
+
+
+def rows_below(text, first_column):
+    """The rows of the Markdown table whose header begins with `first_column`."""
+    lines = text.splitlines()
+    start = next(k for k, line in enumerate(lines) if line.startswith(f"| {first_column} |"))
+    rows = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            return rows
+        rows.append([cell.strip(" *") for cell in line.strip("|").split("|")])
+    return rows
+
+
+def test_links_lead_somewhere(repository):
+    for path in prose(repository):
+        for link in re.findall(r"\]\(([^)#]+)", path.read_text(encoding="utf-8")):
+            if "://" not in link:
+                assert (path.parent / link).exists(), f"{path.name}: {link}"
+
+
+def test_measured_numbers_are_those_of_the_tables(repository):
+    tables = repository / "results" / "demo" / "tables"
+    frame = pd.concat(pd.read_csv(path) for path in sorted(tables.glob("table_*.csv")))
+    frame = frame[frame["method"] == "pouta"].set_index(["dataset", "category", "metric"])
+    rows = rows_below((repository / "README.md").read_text(encoding="utf-8"), "dataset")
+    assert len(rows) == frame.groupby(level=[0, 1]).ngroups
+    for dataset, category, *values in rows:
+        for metric, text in zip(("image_auroc", "pixel_auroc", "pixel_ap"), values, strict=True):
+            key = (dataset, category, metric)
+            known = key in frame.index and not pd.isna(frame.loc[key, "measured"])
+            assert text == (f"{frame.loc[key, 'measured']:.1f}" if known else "–"), key
+
+
+def test_costs_are_counted(repository):
+    rows = rows_below((repository / "README.md").read_text(encoding="utf-8"), "at 224 px, width 64")
+    published = read_published(6).set_index(["method", "metric"])["value"]
+    counted = {"parameters": count_parameters, "multiply-adds": count_multiply_adds}
+    units = {
+        "parameters": (1e6, "M", "parameters_m"),
+        "multiply-adds": (1e9, "G", "multiply_adds_g"),
+    }
+    for name, *cells in rows:
+        scale, unit, metric = units[name]
+        for k, (variant, method) in enumerate((("pouta", "POUTA"), ("vanilla", "Vanilla"))):
+            here = counted[name](build_model(variant)) / scale
+            assert cells[2 * k] == f"{here:.2f} {unit}"
+            assert cells[2 * k + 1] == f"{published[method, metric]:.2f} {unit}"
+
+
+def test_the_study_is_committed_whole(repository):
+    from pouta_lib.records import find_records, key_of
+    from pouta_lib.study import planned_runs
+
+    if not (repository / "results" / "demo" / "runs").is_dir():
+        pytest.fail("results/demo/runs is missing: run 'make study' and commit it")
+    there = {key_of(r) for r in find_records("demo", repository / "results")}
+    assert there == set(planned_runs("demo"))
