@@ -1,5 +1,7 @@
 """The batch: Snakemake over notebooks, and papermill over one notebook."""
 
+import base64
+import io
 import os
 import subprocess
 import sys
@@ -9,6 +11,8 @@ from typing import Any
 
 from pouta_lib.errors import PoutaError, problem
 from pouta_lib.paths import atomic_path, figures_root, project_root, results_root
+
+LARGE_PICTURE = 100_000  # characters of base64
 
 
 def execute_notebook(source: Path, target: Path, parameters: dict[str, Any]) -> None:
@@ -34,6 +38,7 @@ def execute_notebook(source: Path, target: Path, parameters: dict[str, Any]) -> 
                     progress_bar=False,
                     stderr_file=sys.stderr,
                 )
+                _tidy(partial)
                 partial.rename(temporary)
             finally:
                 if partial.exists():
@@ -44,6 +49,32 @@ def execute_notebook(source: Path, target: Path, parameters: dict[str, Any]) -> 
             f"  where: {failed}\n  to do: open this copy; the failing cell is marked"
         ) from error
     failed.unlink(missing_ok=True)
+
+
+def _tidy(path: Path) -> None:
+    """Takes this machine's paths out of an executed notebook and makes its pictures small.
+
+    Photographs as PNG are what makes an executed notebook large; as JPEG they take a tenth.
+    """
+    import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    for name in ("input_path", "output_path"):
+        notebook.metadata.papermill.pop(name, None)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            picture = output.get("data", {}).get("image/png", "")
+            if len(picture) > LARGE_PICTURE:
+                output.data["image/jpeg"] = _as_jpeg(output.data.pop("image/png"))
+    nbformat.write(notebook, path)
+
+
+def _as_jpeg(png: str) -> str:
+    from PIL import Image
+
+    jpeg = io.BytesIO()
+    Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB").save(jpeg, "JPEG", quality=88)
+    return base64.b64encode(jpeg.getvalue()).decode()
 
 
 def execute_run(**parameters: Any) -> Path:

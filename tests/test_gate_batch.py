@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import REPOSITORY
 
 from pouta_lib.data import list_categories
 from pouta_lib.records import read_record
@@ -62,3 +63,13 @@ def test_an_unknown_category_stops_the_study(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "nothing_like_it" in done.stdout + done.stderr
     assert not [name for name in made(tmp_path) if name.endswith("record.json")]
+
+
+def test_executed_notebooks_are_small_and_name_no_folder_of_this_machine(folder: Path) -> None:
+    copies = list((folder / "results").rglob("*.ipynb"))
+    assert len(copies) == 2
+    for copy in copies:
+        text = copy.read_text(encoding="utf-8")
+        assert str(folder) not in text and str(REPOSITORY) not in text, copy.name
+        assert len(text) < 2_000_000, copy.name
+        assert '"image/jpeg"' in text, copy.name
