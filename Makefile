@@ -61,7 +61,7 @@ format: .venv/.ready
 lock: .venv/.ready
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate \
-	  --extra dev pyproject.toml --output-file requirements.lock $(ARGS) > /dev/null
+	  --extra dev --extra patchcore pyproject.toml --output-file requirements.lock $(ARGS) > /dev/null
 	sed '/^  - pip:/q' environment.yml > environment.yml.new
 	sed -n '/^[a-z].*==/{ s/ *\\$$//; s/.*/      - "&"/; p; }' requirements.lock \
 	  >> environment.yml.new

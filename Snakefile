@@ -1,20 +1,22 @@
 # What is made from what. `pouta study` starts it; `snakemake --config profile=demo` does as well.
 #
-# A run is one execution of notebook 05; its wildcards are the six words of a run's folder, so
-# that ablation, few-shot and seed runs are more lines under `study` in configs/<profile>.yaml,
-# not more rules.
+# A run is one execution of notebook 05 (07 for PatchCore); its wildcards are the six words of a
+# run's folder, so that ablation, few-shot and seed runs are more lines under `study` in
+# configs/<profile>.yaml, not more rules. A study notebook reads the runs it shows; which of them
+# a study feeds is said in pouta_lib/study.py.
 from pathlib import Path
 
 from pouta_lib.paths import figures_root, project_root, results_root
 from pouta_lib.profiles import parse_overrides
-from pouta_lib.records import RunKey
-from pouta_lib.study import planned_runs
+from pouta_lib.run import notebook_of
+from pouta_lib.study import planned_runs, study_notebooks
 
 HOME = project_root()
 LIBRARY = HOME / "pouta_lib"
 WORDS = str(config.get("categories") or "").split()
 OVERRIDES = str(config.get("overrides") or "").split()
 KEYS = planned_runs(config["profile"], WORDS, **parse_overrides(OVERRIDES))
+READS = study_notebooks(KEYS)
 LABEL = KEYS[0].profile
 RESULTS = results_root() / LABEL
 FIGURES = figures_root() / LABEL
@@ -41,16 +43,17 @@ wildcard_constraints:
     variant="[^/]+",
     shots="all|k[0-9]+",
     seed="[0-9]+",
+    name="[0-9]+_[a-z_]+",
 
 
 rule all:
     input:
-        RESULTS / "notebooks" / "10_benchmarks.ipynb",
+        [RESULTS / "notebooks" / f"{name}.ipynb" for name in READS],
 
 
 rule train:
     input:
-        notebook=HOME / "notebooks" / "05_train_category.ipynb",
+        notebook=lambda w: HOME / "notebooks" / notebook_of(w.variant),
         sources=SOURCES,
     output:
         [f"{RUN}/{name}" for name in RUN_FILES],
@@ -68,13 +71,13 @@ rule train:
         " --seed {wildcards.seed} {params.overrides}"
 
 
-rule benchmarks:
+rule study:
     input:
-        notebook=HOME / "notebooks" / "10_benchmarks.ipynb",
-        sources=[LIBRARY / "tables.py", LIBRARY / "plots.py"],
-        records=[key.folder() / name for key in KEYS for name in RUN_FILES[:3]],
+        notebook=lambda w: HOME / "notebooks" / f"{w.name}.ipynb",
+        sources=[LIBRARY / f"{name}.py" for name in ("tables", "plots", "explain")],
+        records=lambda w: [key.folder() / name for key in READS[w.name] for name in RUN_FILES[:3]],
     output:
-        RESULTS / "notebooks" / "10_benchmarks.ipynb",
+        RESULTS / "notebooks" / "{name}.ipynb",
     params:
         profile=config["profile"],
         words=" ".join(WORDS),

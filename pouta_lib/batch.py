@@ -78,14 +78,14 @@ def _as_jpeg(png: str) -> str:
 
 
 def execute_run(**parameters: Any) -> Path:
-    """One run by notebook 05; the run's folder, with the executed copy in it."""
+    """One run by notebook 05, or 07 for PatchCore; its folder, with the executed copy in it."""
     from pouta_lib.records import partial_folder, read_record, remove_partial
-    from pouta_lib.run import prepare_run
+    from pouta_lib.run import notebook_of, prepare_run
 
     key = prepare_run(**parameters).key
     os.environ.setdefault("POUTA_PROGRESS", "lines")
     copy = partial_folder(key) / "train.ipynb"
-    execute_notebook(project_root() / "notebooks" / "05_train_category.ipynb", copy, parameters)
+    execute_notebook(project_root() / "notebooks" / notebook_of(key.variant), copy, parameters)
     copy.replace(key.folder() / "train.ipynb")
     remove_partial(key)
     record = read_record(key.folder())
@@ -129,9 +129,22 @@ def run_study(
     if status == 0 and not dry_run:
         minutes = (time.monotonic() - started) / 60
         print(f"study {settings.label}: done in {minutes:.1f} minutes")
-        print(f"  records and tables: {results_root() / settings.label}")
-        print(f"  figures:            {figures_root() / settings.label}")
+        _summarise(results_root() / settings.label, figures_root() / settings.label)
     return status
+
+
+def _summarise(results: Path, figures: Path) -> None:
+    """Names what there is now, and where."""
+    for name, folder, pattern in (
+        ("run records", results / "runs", "*/*/*/*/seed*/record.json"),
+        ("tables", results / "tables", "*.md"),
+        ("notebooks", results / "notebooks", "*.ipynb"),
+        ("figures", figures, "*.png"),
+    ):
+        found = sorted(folder.glob(pattern))
+        print(f"  {len(found):3} {name} in {folder}")
+        if name != "run records":
+            print(f"      {', '.join(path.stem for path in found)}")
 
 
 def _parallel_runs(cores: int) -> int:
@@ -143,12 +156,14 @@ def _parallel_runs(cores: int) -> int:
 
 def _announce(settings, missing, cores: int) -> None:
     """Says beforehand how long it will take, from a probe of a few training steps."""
+    from pouta_lib.run import PATCHCORE
     from pouta_lib.study import seconds_per_step
     from pouta_lib.training import num_steps
 
     a_step = seconds_per_step(settings)
     images = settings.max_train or 250  # where epochs count: a typical category
-    steps = [num_steps(settings, images, key.shots) for key in missing]
+    trained = [key for key in missing if key.variant != PATCHCORE]
+    steps = [num_steps(settings, images, key.shots) for key in trained]
     side_by_side = min(_parallel_runs(cores), len(missing))
     minutes = sum(steps) * a_step / side_by_side / 60
     told = f"  a training step takes {a_step:.2f} s here: about {minutes:.0f} minutes of training"

@@ -63,6 +63,12 @@ def _parser() -> argparse.ArgumentParser:
     notebook.add_argument("--categories", default="")
     notebook.set_defaults(command=_notebook)
 
+    why = commands.add_parser("why", help="say which runs a cell of a table comes from")
+    why.add_argument("table", type=Path, help="results/<profile>/tables/table_....csv")
+    why.add_argument("--row", required=True, help="the category, or in Table V the method")
+    why.add_argument("--column", required=True, help='for example "pouta pixel_ap"')
+    why.set_defaults(command=_why)
+
     data = commands.add_parser("data", help="get or check a dataset")
     actions = data.add_subparsers(required=True, metavar="ACTION")
     get = actions.add_parser("get", help="download, verify and unpack a dataset")
@@ -131,6 +137,12 @@ def _notebook(options: argparse.Namespace) -> None:
     parameters = {"profile": options.profile, "categories": options.categories.split()}
     parameters["overrides"] = parse_overrides(options.overrides)
     execute_notebook(options.source, options.target, parameters)
+
+
+def _why(options: argparse.Namespace) -> None:
+    from pouta_lib.table_files import explain_cell
+
+    print(explain_cell(options.table, options.row, options.column))
 
 
 def _data_get(options: argparse.Namespace) -> None:

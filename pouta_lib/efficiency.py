@@ -1,7 +1,10 @@
-"""What a model costs: parameters and multiply-adds."""
+"""What a model costs: parameters, multiply-adds and time an image."""
+
+import time
+from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 
@@ -22,3 +25,27 @@ def count_multiply_adds(model: nn.Module, size_px: int = 224) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.empty(1, 3, size_px, size_px, device="meta"))
     return counter.get_total_flops() // 2
+
+
+def inference_milliseconds(
+    functions: dict[str, Callable[[Tensor], Tensor]], image: Tensor, rounds: int = 20
+) -> dict[str, list[float]]:
+    """Milliseconds of each call, one image a call, function after function in every round.
+
+    Taking turns makes the ratios fair where a machine's speed wanders; a first round warms up and
+    is not counted. On an accelerator each call is waited for.
+
+    *Shape*: image ``(1, 3, H, W)``, on the functions' device.
+    *Source*: Table VI's "average inference time per image"; its machine is not ours.
+    """
+    spent: dict[str, list[float]] = {name: [] for name in functions}
+    with torch.inference_mode():
+        for turn in range(rounds + 1):
+            for name, function in functions.items():
+                started = time.perf_counter()
+                function(image)
+                if image.is_cuda:
+                    torch.cuda.synchronize(image.device)
+                if turn:
+                    spent[name].append(1000 * (time.perf_counter() - started))
+    return spent

@@ -13,6 +13,7 @@ from pouta_lib.data import Category
 from pouta_lib.device import Compute
 from pouta_lib.errors import problem
 from pouta_lib.metrics import image_metrics, pixel_metrics
+from pouta_lib.models.patchcore import PatchCore
 from pouta_lib.profiles import Profile
 
 PIXEL_METRICS = ("pixel_auroc", "pixel_ap", "pixel_f1max", "pixel_aupro")
@@ -24,7 +25,7 @@ class Evaluation:
 
     maps: np.ndarray  # (M, H, W) float32: M_p of each test image
     scores: np.ndarray  # (M,) float32: the image scores S
-    reconstructions: np.ndarray  # (M, 3, H, W) uint8: I_r, for figures
+    reconstructions: np.ndarray | None  # (M, 3, H, W) uint8: I_r, for figures; PatchCore has none
     metrics: dict[str, float | None]  # fractions in [0, 1]; None where there is no exact mask
     seconds: float
 
@@ -60,7 +61,7 @@ def reconstruct(
 
 @torch.inference_mode()
 def _apply(
-    function: Callable[[Tensor], Tensor], images: np.ndarray, compute: Compute, batch_size: int
+    function: Callable[[Tensor], Tensor], images: np.ndarray, compute: Compute, batch_size: int = 16
 ) -> np.ndarray:
     parts = []
     for start in range(0, len(images), batch_size):
@@ -86,12 +87,16 @@ def evaluate(
     model.eval()
     started = time.perf_counter()
     maps = predict(model, category.test, compute)
-    scores = image_scores(maps, profile.score_window_px)
+    if isinstance(model, PatchCore):
+        scores = _apply(model.score, category.test, compute)
+    else:
+        scores = image_scores(maps, profile.score_window_px)
     metrics: dict[str, float | None] = image_metrics(category.labels, scores)
     if category.mask_kind == "exact":
         metrics |= pixel_metrics(category.masks, maps)
     else:
         metrics |= dict.fromkeys(PIXEL_METRICS)
-    reconstructions = reconstruct(model, category.test, compute)
+    repairs = not isinstance(model, PatchCore)
+    reconstructions = reconstruct(model, category.test, compute) if repairs else None
     seconds = time.perf_counter() - started
     return Evaluation(maps, scores, reconstructions, metrics, seconds)

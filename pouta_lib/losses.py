@@ -53,9 +53,16 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 def reconstruction_loss(reconstruction: Tensor, original: Tensor) -> Tensor:
-    """``L_rec = MSE(I_r, I_ori) + (1 - SSIM(I_r, I_ori))``. *Source*: equation 1."""
+    """``L_rec = MSE(I_r, I_ori) + (1 - SSIM(I_r, I_ori))``.
+
+    SSIM sees I_r clamped to [0, 1]: both of its factors change sign with I_r, so that -I_ori
+    scores nearly 1 as well, and a linear output that starts below zero would be trapped (D32).
+
+    *Source*: equation 1.
+    """
     reconstruction = reconstruction.float()
-    return F.mse_loss(reconstruction, original) + 1 - ssim(reconstruction, original)
+    similarity = ssim(reconstruction.clamp(0, 1), original)
+    return F.mse_loss(reconstruction, original) + 1 - similarity
 
 
 def focal_loss(logits: Tensor, mask: Tensor, gamma: float = FOCAL_GAMMA) -> Tensor:

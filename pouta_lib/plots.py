@@ -1,7 +1,7 @@
 """The pictures, and the one function that saves them with the list of what they show."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pouta_lib.data import Category
+from pouta_lib.explain import Clouds
 from pouta_lib.paths import atomic_path, figures_root, results_root
 from pouta_lib.synthesis import SyntheticBatch
 
 OUTLINE = "#00e5ff"  # cyan: seen on magma, on gray and by colour-blind readers
-MAP_COLOURS = "magma"
+MAP_COLOURS, CAM_COLOURS = "magma", "viridis"
 LOSS_NAMES = {
     "total": "total",
     "reconstruction": "reconstruction (MSE + SSIM)",
@@ -33,11 +34,11 @@ def save_figure(
     records: Sequence[dict[str, Any]] = (),
     *,
     line_art: bool = False,
-) -> Path:
+) -> None:
     """Writes ``figures/<profile>/<name>.png`` and ``<name>.json``: what it shows, and from what.
 
     Line art is written as PDF as well. The dates that the formats would carry are left out, so
-    that the same figure is the same file. Returns the picture's path.
+    that the same figure is the same file. Prints where it went.
     """
     folder = figures_root() / profile
     results = results_root()
@@ -52,7 +53,7 @@ def save_figure(
     note = {"figure": name, "caption": caption, "records": sources}
     with atomic_path(folder / f"{name}.json") as temporary:
         temporary.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
-    return folder / f"{name}.png"
+    print(f"saved figures/{profile}/{name}.png")
 
 
 def show_image(ax: Axes, image: np.ndarray, mask: np.ndarray | None = None) -> None:
@@ -68,6 +69,40 @@ def show_map(ax: Axes, anomaly_map: np.ndarray, mask: np.ndarray | None = None):
     _outline(ax, mask)
     ax.set_axis_off()
     return shown
+
+
+def show_cam(ax: Axes, cam: np.ndarray, image: np.ndarray, mask: np.ndarray | None = None):
+    """A Grad-CAM ``(H, W)`` in [0, 1] over the image in gray, with a mask's outline."""
+    ax.imshow(np.asarray(image).mean(axis=0), cmap="gray", vmin=0, vmax=255)
+    shown = ax.imshow(cam, cmap=CAM_COLOURS, alpha=0.65, vmin=0, vmax=1)
+    _outline(ax, mask)
+    ax.set_axis_off()
+    return shown
+
+
+def plot_panels(
+    panels: Sequence[Sequence[Callable[[Axes], Any]]],
+    row_titles: Sequence[str],
+    column_titles: Sequence[str],
+) -> Figure:
+    """A grid of pictures; each panel is a function that draws on its axes.
+
+    ``partial(show_map, anomaly_map=found, mask=mask)`` is such a function.
+    """
+    figure, axes = plt.subplots(
+        len(panels),
+        len(column_titles),
+        figsize=(1.45 * len(column_titles) + 1.3, 1.5 * len(panels) + 0.3),
+        constrained_layout=True,
+        squeeze=False,
+    )
+    for row, drawn in zip(axes, panels, strict=True):
+        for ax, draw in zip(row, drawn, strict=True):
+            draw(ax)
+    for ax, title in zip(axes[0], column_titles, strict=True):
+        ax.set_title(title, fontsize=8)
+    _row_titles(axes, row_titles)
+    return figure
 
 
 def _outline(ax: Axes, mask: np.ndarray | None) -> None:
@@ -120,7 +155,8 @@ def plot_detections(
     """Detections side by side: one column of pictures an example, one row a stage.
 
     Each of `rows` is one example with ``title``, ``image``, ``mask``, and for the other stages
-    ``rebuilt`` (an image) or ``map`` (an anomaly map); all maps share the scale from 0 to 1.
+    ``rebuilt`` (an image) or, under any other name, an anomaly map; the name is the row's title.
+    All maps share the scale from 0 to 1.
     """
     titles = {
         "input": "input",
@@ -149,7 +185,7 @@ def plot_detections(
     _row_titles(axes, [titles.get(stage, stage) for stage in columns])
     if shown is not None:
         bar = figure.colorbar(shown, ax=axes[-1, -1], fraction=0.05, pad=0.03)
-        bar.set_label("$M_p$", fontsize=8)
+        bar.set_label("anomaly map", fontsize=8)
         bar.ax.tick_params(labelsize=7)
     return figure
 
@@ -185,6 +221,45 @@ def plot_contact_sheet(categories: Sequence[Category], per_row: int = 6) -> Figu
                 ax.set_title(category.defects[index].replace("_", " "), fontsize=6, pad=2)
     _row_titles(axes, [f"{c.dataset}\n{c.name}" for c in categories])
     return figure
+
+
+CLOUDS = {  # what a t-SNE panel tells apart: marker, index in the colour-blind palette
+    "encoder, normal": ("o", 0),
+    "decoder, normal": ("o", 9),
+    "encoder, abnormal": ("^", 3),
+    "decoder, abnormal": ("^", 1),
+}
+
+
+def plot_clouds(ax: Axes, clouds: Clouds, title: str = "") -> None:
+    """One t-SNE panel: encoder and decoder features of normal and abnormal locations."""
+    colours = sns.color_palette("colorblind")
+    for name, (marker, colour) in CLOUDS.items():
+        points = clouds.encoder if name.startswith("encoder") else clouds.decoder
+        points = points[clouds.abnormal if name.endswith("abnormal") else ~clouds.abnormal]
+        style = {"marker": marker, "color": colours[colour], "linewidths": 0, "label": name}
+        ax.scatter(*points.T, s=9, alpha=0.75, **style)
+    ax.set(xticks=[], yticks=[])
+    ax.set_title(title, fontsize=9)
+
+
+def legend_of_clouds(figure: Figure) -> None:
+    """The legend of the t-SNE panels, once, below the figure."""
+    axes = [ax for ax in figure.axes if ax.get_legend_handles_labels()[1]]
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=4, frameon=False, markerscale=2
+    )
+
+
+def to_unit(maps: np.ndarray) -> np.ndarray:
+    """Maps without an upper bound, from their common lowest value at 0 to their highest at 1.
+
+    PatchCore's distances and latent differences are shown so: one scale for all maps of a
+    category, and none between categories.
+    """
+    maps = np.asarray(maps, np.float32)
+    return (maps - maps.min()) / max(float(np.ptp(maps)), 1e-12)
 
 
 def spread(indices: np.ndarray, count: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from torch import nn
 from pouta_lib.errors import problem
 from pouta_lib.paths import atomic_path, project_root, results_root
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 METRICS = (
     "image_auroc",
     "image_ap",
@@ -98,11 +98,16 @@ SCHEMA = _object(
             }
         ),
         "selection": _TEXT,
+        "backbone": {"type": ["string", "null"]},
         "steps": _WHOLE,
         "history": _object(
             dict.fromkeys(("step", "total", "reconstruction", "anomaly", "mss"), _NUMBERS)
         ),
         "metrics": _object(dict.fromkeys(METRICS, _FRACTION), additionalProperties=False),
+        "watched": {
+            "type": "array",
+            "items": _object({"step": _WHOLE} | dict.fromkeys(METRICS, _FRACTION)),
+        },
         "seconds": _object({"train": _NUMBER, "evaluate": _NUMBER}),
     }
 )

@@ -1,22 +1,27 @@
 """One run, from its parameters to its record: what notebook 05 does step by step."""
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from IPython import get_ipython
+from torch import nn
 
 from pouta_lib.data import Category, list_categories, load_category, load_textures
+from pouta_lib.device import Compute, choose_compute
 from pouta_lib.errors import problem
-from pouta_lib.evaluation import Evaluation
-from pouta_lib.models import VARIANTS
+from pouta_lib.evaluation import Evaluation, evaluate
+from pouta_lib.models import VARIANTS, build_model
 from pouta_lib.paths import data_root
-from pouta_lib.profiles import Profile, load_profile
-from pouta_lib.records import RunKey, partial_folder, write_run
+from pouta_lib.profiles import Profile, load_profile, parse_overrides
+from pouta_lib.records import RunKey, key_of, load_weights, partial_folder, write_run
 from pouta_lib.training import Trained
 
+PATCHCORE = "patchcore"
+METHODS = (*VARIANTS, PATCHCORE)  # what a run's variant can be
+NOTEBOOKS = {PATCHCORE: "07_patchcore.ipynb"}
 PARAMETERS = ("profile", "dataset", "category", "variant", "shots", "seed", "overrides")
 
 
@@ -51,7 +56,7 @@ def prepare_run(
         ("profile", profile, str, "a profile's name, or an empty text"),
         ("dataset", dataset, str, "a dataset's name"),
         ("category", category, str, "a category's name"),
-        ("variant", variant, str, f"one of {list(VARIANTS)}"),
+        ("variant", variant, str, f"one of {list(METHODS)}"),
         ("shots", shots, int | None, "a whole number above 0, or None for all images"),
         ("seed", seed, int, "a whole number from 0"),
         ("overrides", overrides, dict | None, "a dictionary of settings, or None"),
@@ -63,8 +68,8 @@ def prepare_run(
         raise problem(
             "shots above 0 and a seed from 0", f"{shots}, {seed}", "parameters", "correct them"
         )
-    if variant not in VARIANTS:
-        raise problem(f"a variant out of {list(VARIANTS)}", repr(variant), "variant", "choose one")
+    if variant not in METHODS:
+        raise problem(f"a variant out of {list(METHODS)}", repr(variant), "variant", "choose one")
     settings = load_profile(profile, **(overrides or {}))
     names = list_categories(dataset)
     category = category or names[0]
@@ -72,6 +77,11 @@ def prepare_run(
         where = f"{data_root()}, dataset {dataset}"
         raise problem(f"a category out of {names}", repr(category), where, "choose one of these")
     return Run(RunKey(settings.label, dataset, category, variant, shots, seed), settings)
+
+
+def notebook_of(variant: str) -> str:
+    """The notebook that makes runs of this variant."""
+    return NOTEBOOKS.get(variant, "05_train_category.ipynb")
 
 
 def _shown(value: Any) -> str:
@@ -130,6 +140,43 @@ def load_run_data(run: Run) -> tuple[Category, np.ndarray, np.ndarray]:
     return category, support, textures
 
 
+def open_data(record: dict[str, Any]) -> Category:
+    """What a finished run was trained and tested on.
+
+    *Raises* :class:`PoutaError` where the data is no longer the same.
+    """
+    run = run_of(record)
+    category, _, _ = load_run_data(run)
+    if category.manifest_hash != record["data"]["manifest_hash"]:
+        where = f"{data_root()}, {run.key.dataset}/{run.key.category}"
+        raise problem("the data the run was made with", "other files", where, run.key.command())
+    return category
+
+
+def open_run(record: dict[str, Any]) -> tuple[Category, nn.Module, Compute]:
+    """A finished run's data, its trained model, and where to compute.
+
+    *Raises* :class:`PoutaError` where the weights are absent, or the data is no longer the same.
+    """
+    run = run_of(record)
+    model = build_model(run.key.variant, run.profile.width, run.profile.norm)
+    compute = choose_compute(precision=record["precision"])
+    model = load_weights(model, record["path"]).to(compute.device)
+    return open_data(record), model, compute
+
+
+def run_of(record: dict[str, Any]) -> Run:
+    """The run that a record tells of."""
+    name, *overrides = key_of(record).profile.split("~")
+    return prepare_run(name, **record["run"], overrides=parse_overrides(overrides))
+
+
+def watch_test(run: Run, category: Category) -> Callable[[nn.Module], dict[str, float | None]]:
+    """What :func:`train` can ask of a half-trained model: its metrics on the test images."""
+    compute = choose_compute(precision=run.profile.precision)
+    return lambda model: evaluate(model, category, run.profile, compute).metrics
+
+
 def save_run(
     run: Run, category: Category, support: np.ndarray, trained: Trained, evaluation: Evaluation
 ):
@@ -146,17 +193,20 @@ def save_run(
             "num_defect": int(category.labels.sum()),
             "train_paths": [category.train_paths[i] for i in support] if few else None,
         },
-        "selection": "last step",
+        "selection": "last step" if trained.steps else "no training",
+        "backbone": run.profile.backbone if run.key.variant == PATCHCORE else None,
         "steps": trained.steps,
         "history": trained.history,
         "metrics": evaluation.metrics,
+        "watched": trained.watched,
         "seconds": {"train": round(trained.seconds, 2), "evaluate": round(evaluation.seconds, 2)},
     }
     arrays = {
         "maps": evaluation.maps.astype(np.float16),
         "scores": evaluation.scores,
-        "reconstructions": evaluation.reconstructions,
     }
+    if evaluation.reconstructions is not None:
+        arrays["reconstructions"] = evaluation.reconstructions
     folder = write_run(run.key, record, trained.model, arrays)
     run.checkpoint.unlink(missing_ok=True)
     return folder

@@ -1,6 +1,7 @@
 """What the batch makes: the runs of a profile's study, and what they will cost here."""
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,10 @@ import yaml
 
 from pouta_lib.data import list_categories
 from pouta_lib.errors import problem
+from pouta_lib.models import VARIANTS
 from pouta_lib.profiles import Profile, config_path, load_profile
-from pouta_lib.records import RunKey
+from pouta_lib.records import RunKey, find_records, read_record
+from pouta_lib.tables import COMPARED, require
 from pouta_lib.training import train
 
 FIELDS = ("dataset", "categories", "variants", "shots", "seeds")
@@ -48,6 +51,61 @@ def planned_runs(
                 raise problem(f"a category out of {present}", repr(category), where, "correct it")
             keys[RunKey(settings.label, group["dataset"], category, variant, shots, seed)] = None
     return list(keys)
+
+
+def study_notebooks(keys: Sequence[RunKey]) -> dict[str, list[RunKey]]:
+    """The study notebooks that a plan feeds, and the runs that each of them reads.
+
+    A plan without few-shot runs, say, has no notebook 11.
+    """
+    full = [key for key in keys if key.shots is None]
+    there = {(k.dataset, k.category, k.seed): set() for k in full}
+    for key in full:
+        there[key.dataset, key.category, key.seed].add(key.variant)
+
+    def beside(key: RunKey) -> set[str]:
+        return there.get((key.dataset, key.category, key.seed), set())
+
+    few = [key for key in keys if key.shots is not None]
+    parts = {(key.dataset, key.category, key.seed) for key in few}
+    whole = [k for k in full if (k.dataset, k.category, k.seed) in parts and k.variant == "pouta"]
+    seeds: dict[tuple[str, str, str], int] = {}
+    for key in full:
+        name = (key.dataset, key.category, key.variant)
+        seeds[name] = seeds.get(name, 0) + 1
+    first = [key for key in full if key.seed == min(k.seed for k in full)]
+    found = {
+        "10_benchmarks": [key for key in full if key.variant in COMPARED],
+        "11_few_shot": [*few, *whole] if few and whole else [],
+        "12_ablation": [k for k in full if beside(k) >= set(VARIANTS) and k.variant in VARIANTS],
+        "13_shift_tsne": [k for k in first if k.variant == "pouta" and "vanilla" in beside(k)],
+        "14_gradcam": [
+            k for k in first if {"pouta", "vanilla"} <= beside(k) and k.variant in COMPARED[:2]
+        ],
+        # reads none of them, but measures time: it comes when no run keeps the machine busy
+        "15_efficiency": full if any(k.variant == "vanilla" for k in full) else [],
+        "16_how_sure": [k for k in full if seeds[k.dataset, k.category, k.variant] > 1],
+    }
+    return {name: chosen for name, chosen in found.items() if chosen}
+
+
+def read_plan(
+    notebook: str, profile: str = "", categories: list[str] | None = None, **overrides: Any
+) -> tuple[Profile, list[dict[str, Any]]]:
+    """The settings and the run records that a study notebook stands on, in the plan's order.
+
+    *Raises* :class:`PoutaError` for a run that is missing, naming its command, and for a study
+    that has no runs of the kind that the notebook shows.
+    """
+    settings = load_profile(profile, **overrides)
+    notebooks = study_notebooks(planned_runs(settings.name, categories, **overrides))
+    if notebook not in notebooks:
+        where = config_path(settings.name)
+        todo = f"add them under study (demo.yaml has them), or open one of {list(notebooks)}"
+        raise problem(f"runs that notebook {notebook} shows", "none in the study", where, todo)
+    keys = notebooks[notebook]
+    require(find_records(settings.label), keys)
+    return settings, [read_record(key.folder()) for key in keys]
 
 
 def _group_of(word: str) -> dict[str, Any]:

@@ -19,13 +19,16 @@ from pouta_lib.device import Compute, choose_compute
 from pouta_lib.errors import problem
 from pouta_lib.losses import total_loss
 from pouta_lib.models import build_model
+from pouta_lib.models.patchcore import PatchCore
 from pouta_lib.paths import atomic_path
 from pouta_lib.profiles import Profile
 from pouta_lib.synthesis import synthesize
 
 LOSSES = ("total", "reconstruction", "anomaly", "mss")
 HISTORY_POINTS = 200
+WATCHED_POINTS = 10
 Progress = Callable[[int, int, dict[str, float]], None]  # step, steps, the latest losses
+Watch = Callable[[nn.Module], dict[str, float | None]]  # a model's metrics
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Trained:
     steps: int
     seconds: float
     compute: Compute
+    watched: list[dict[str, float | None]]  # "step" and what `watch` said of the model then
 
 
 def num_steps(profile: Profile, num_images: int, shots: int | None = None) -> int:
@@ -89,12 +93,15 @@ def train(
     device: str = "auto",
     checkpoint: Path | None = None,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> Trained:
     """A `variant` trained on good images and synthetic anomalies.
 
     *Shape*: images ``(N, 3, S, S)`` uint8; textures ``(K, 3, S, S)`` uint8.
     With `checkpoint`, the run goes on from that file where it exists, writes it every
     ``checkpoint_steps``, and ends with the same weights, bit for bit on a CPU, as an unbroken one.
+    `watch` is asked ten times, evenly spread, what the model is worth by then; its answers are
+    kept, and nothing is chosen by them.
 
     *Raises* :class:`PoutaError` for a checkpoint of another run and for a loss that is not finite.
     *Source*: paper, IV-A; equation 8.
@@ -104,14 +111,15 @@ def train(
     model = build_model(variant, profile.width, profile.norm).to(
         compute.device, memory_format=compute.memory_format
     )
-    fused = {"fused": True} if compute.device.type == "cuda" else {}
-    optimizer = torch.optim.Adam(model.parameters(), lr=profile.lr, **fused)
+    fused = compute.device.type in ("cpu", "cuda")
+    optimizer = torch.optim.Adam(model.parameters(), lr=profile.lr, fused=fused)
     steps = num_steps(profile, len(images), shots)
     losses = torch.zeros(steps, len(LOSSES), device=compute.device)
     identity = profile.to_dict() | {"variant": variant, "seed": seed, "steps": steps}
     identity |= {"precision": compute.precision, "images": _digest(images)}
     identity |= {"textures": _digest(textures)}
-    first = _resume(checkpoint, identity, model, optimizer, losses)
+    first, watched = _resume(checkpoint, identity, model, optimizer, losses)
+    watch_at = {round(steps * k / WATCHED_POINTS) for k in range(1, WATCHED_POINTS + 1)}
     model.train()
     trace = torch.compile(model.trace) if profile.compile else model.trace
     originals = torch.from_numpy(np.ascontiguousarray(images)).to(compute.device)
@@ -137,14 +145,36 @@ def train(
         optimizer.step()
         losses[step] = torch.stack([parts[name].detach() for name in LOSSES])
         done = step + 1
+        if watch is not None and done in watch_at:
+            watched.append({"step": done} | watch(model.eval()))
+            model.train()
         if done % profile.checkpoint_steps == 0 or done == steps:
             _check_finite(losses, done, profile)
             if checkpoint is not None:
-                _save(checkpoint, identity, model, optimizer, losses, done)
+                _save(checkpoint, identity, model, optimizer, losses, watched, done)
         if progress is not None and (done % 10 == 0 or done == steps):
             progress(done, steps, dict(zip(LOSSES, losses[step].tolist(), strict=True)))
     seconds = time.perf_counter() - started
-    return Trained(model.eval(), summarise(losses.cpu()), steps, seconds, compute)
+    return Trained(model.eval(), summarise(losses.cpu()), steps, seconds, compute, watched)
+
+
+def fit_patchcore(
+    images: np.ndarray, profile: Profile, seed: int, *, device: str = "auto"
+) -> Trained:
+    """A PatchCore whose memory holds a coreset of the good images' patches; nothing is trained.
+
+    *Shape*: images ``(N, 3, S, S)`` uint8. Float32 throughout.
+    *Raises* :class:`PoutaError` where the backbone's pretrained weights cannot be had.
+    """
+    compute = choose_compute(device, "fp32")
+    model = PatchCore(profile.backbone).to(compute.device)
+    started = time.perf_counter()
+    parts = np.array_split(images, math.ceil(len(images) / 16))
+    batches = (torch.from_numpy(part).to(compute.device).float() / 255 for part in parts)
+    model.fit(batches, seed)
+    seconds = time.perf_counter() - started
+    no_history = {name: [] for name in ("step", *LOSSES)}
+    return Trained(model.eval(), no_history, 0, seconds, compute, [])
 
 
 def summarise(losses: Tensor, points: int = HISTORY_POINTS) -> dict[str, list[float]]:
@@ -162,22 +192,24 @@ def _digest(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()[:16]
 
 
-def _save(path: Path, identity: dict, model, optimizer, losses: Tensor, step: int) -> None:
+def _save(path: Path, identity: dict, model, optimizer, losses: Tensor, watched, step) -> None:
     state = {
         "identity": identity,
         "step": step,
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "losses": losses[:step],
+        "watched": watched,
     }
     with atomic_path(path) as temporary:
         torch.save(state, temporary)
 
 
-def _resume(path: Path | None, identity: dict, model, optimizer, losses: Tensor) -> int:
-    """Loads a checkpoint, when there is one, into the three; the step to go on with."""
+def _resume(path: Path | None, identity: dict, model, optimizer, losses: Tensor):
+    """Loads a checkpoint, when there is one, into the three; the step to go on with, and what
+    was watched before it."""
     if path is None or not path.is_file():
-        return 0
+        return 0, []
     todo = "delete this file to train from the start"
     try:
         state = torch.load(path, map_location=losses.device, weights_only=True)
@@ -191,7 +223,7 @@ def _resume(path: Path | None, identity: dict, model, optimizer, losses: Tensor)
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     losses[: state["step"]] = state["losses"]
-    return state["step"]
+    return state["step"], state["watched"]
 
 
 def _check_finite(losses: Tensor, done: int, profile: Profile) -> None:

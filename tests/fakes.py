@@ -22,6 +22,8 @@ def record_body(**metrics):
             "train_paths": None,
         },
         "selection": "last step",
+        "backbone": None,
+        "watched": [],
         "steps": 2,
         "history": {"step": [1, 2]} | points,
         "metrics": dict.fromkeys(METRICS, 0.5) | metrics,

@@ -48,6 +48,17 @@ def test_reconstruction_loss_is_equation_1(pair):
     assert float(reconstruction_loss(b, a)) == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_negative_of_an_image_is_no_way_out(pair):
+    """SSIM alone calls -I nearly a perfect copy of I (D32); the loss leads out of there."""
+    original = torch.tensor(pair[0], dtype=torch.float32)
+    assert float(ssim(-original, original)) == pytest.approx(1, abs=0.02)
+    trapped = (-original).requires_grad_()
+    loss = reconstruction_loss(trapped, original)
+    assert float(loss) > 1
+    loss.backward()
+    assert (trapped.grad[original > 0.05] < 0).all()  # descending raises every pixel
+
+
 def test_focal_and_l1_by_hand():
     logits = torch.tensor([[[[0.0, 2.0]], [[1.0, -1.0]]]])  # (1, 2, 1, 2)
     mask = torch.tensor([[[1.0, 0.0]]])

@@ -10,7 +10,8 @@ from pouta_lib.errors import PoutaError
 from pouta_lib.paths import project_root
 from pouta_lib.published import read_published
 from pouta_lib.records import RunKey, find_records
-from pouta_lib.tables import benchmark_table, write_tables
+from pouta_lib.table_files import explain_cell, write_cost_table, write_tables
+from pouta_lib.tables import ablation_table, benchmark_table, few_shot_table, published_categories
 
 
 def cell(frame, category, metric="image_auroc", method="pouta"):
@@ -115,14 +116,14 @@ def test_categories_stand_in_the_papers_order_and_methods_too(tmp_path):
     for category in ("Class10", "Class2", "Class1"):
         fake_run(tmp_path, "mini-dagm", category)
     for category in ("zipper", "carpet", "bottle"):
-        for variant in ("base", "vanilla", "pouta"):
+        for variant in ("patchcore", "vanilla", "pouta", "base"):
             fake_run(tmp_path, "mvtec", category, variant)
     records = find_records("demo", tmp_path)
     classes = benchmark_table(records, "mini-dagm")["category"].tolist()
     assert classes == ["Class1", "Class2", "Class10", "average"]
     frame = benchmark_table(records, "mvtec")
     assert frame["category"].unique().tolist() == ["carpet", "bottle", "zipper", "average"]
-    assert frame["method"].unique().tolist() == ["pouta", "vanilla", "base"]
+    assert frame["method"].unique().tolist() == ["pouta", "vanilla", "patchcore"]
 
 
 def test_a_dataset_that_the_paper_does_not_have(tmp_path):
@@ -150,7 +151,7 @@ def test_no_negative_zero(tmp_path):
     fake_run(tmp_path, "visa", "candle", image_auroc=0.96899999)  # published: 96.9
     (path,) = write_tables("demo", results=tmp_path)
     assert "| +0.0 " in path.with_suffix(".md").read_text()
-    assert "visa,candle,pouta,image_auroc,%,96.90,96.90,,1,0.00," in path.read_text()
+    assert "visa,candle,pouta,,image_auroc,%,96.90,96.90,,1,0.00," in path.read_text()
 
 
 def test_no_records_at_all(tmp_path):
@@ -165,7 +166,7 @@ def test_files_and_their_provenance(results):
     names = [path.name for path in paths]
     assert names == ["table_3_mini-dagm.csv", "table_1_mini-mvtec.csv", "table_1_mvtec.csv"]
     provenance = json.loads(paths[2].with_suffix(".provenance.json").read_text())
-    runs = provenance["bottle|pouta|image_auroc"]
+    runs = provenance["bottle|pouta|all|image_auroc"]
     assert runs == [f"demo/runs/mvtec/bottle/pouta/all/seed{k}" for k in (0, 1)]
     assert all((results / run / "record.json").is_file() for run in runs)
     mini = paths[1].with_suffix(".md").read_text()
@@ -211,3 +212,83 @@ def test_a_metric_that_one_seed_lacks_leaves_the_others(tmp_path):
     average = cell(frame, "average", "pixel_ap")
     assert average["measured"] == pytest.approx(60)
     assert (average["n"], average["std"]) == (2, pytest.approx(200**0.5))
+
+
+def test_few_shot_table_compares_the_same_seed(tmp_path):
+    for shots, value in ((2, 0.6), (4, 0.7), (8, 0.8), (None, 0.9)):
+        fake_run(tmp_path, "mini-mvtec", "nut", shots=shots, image_auroc=value)
+    fake_run(tmp_path, "mini-mvtec", "nut", seed=1, image_auroc=0.1)  # no few-shot run beside it
+    fake_run(tmp_path, "mini-mvtec", "cap", image_auroc=0.2)  # a category without few-shot runs
+    frame = few_shot_table(find_records("demo", tmp_path), "mini-mvtec")
+    nut = frame[frame["category"] == "nut"]
+    assert nut["shots"].tolist() == [2, 4, 8, pd.NA]
+    assert nut["measured"].tolist() == pytest.approx([60, 70, 80, 90])
+    assert set(frame["category"]) == {"nut", "average"}
+    (path,) = write_tables("demo", results=tmp_path, kinds=["few_shot"])
+    assert path.name == "table_4_mini-mvtec.csv"
+    text = path.with_suffix(".md").read_text()
+    assert "2-shot" in text and "all images" in text and "RegAD" in text
+    provenance = json.loads(path.with_suffix(".provenance.json").read_text())
+    assert provenance["nut|pouta|2-shot|image_auroc"] == ["demo/runs/mini-mvtec/nut/pouta/k2/seed0"]
+
+
+def test_few_shot_averages_stand_beside_the_papers_when_all_categories_are_there(tmp_path):
+    for category in published_categories(1):
+        for shots in (2, None):
+            fake_run(tmp_path, "mvtec", category, shots=shots, image_auroc=0.9)
+    frame = few_shot_table(find_records("demo", tmp_path), "mvtec")
+    average = frame[(frame["category"] == "average") & (frame["shots"] == 2)].iloc[0]
+    assert average["published"] == 86.0
+    assert average["difference"] == pytest.approx(4.0)
+
+
+FIVE = ("vanilla", "base", "base+hsg", "base+mss", "pouta")
+
+
+def test_ablation_takes_only_what_all_five_have(tmp_path):
+    for k, variant in enumerate(FIVE):
+        fake_run(tmp_path, "mini-mvtec", "nut", variant, image_auroc=0.5 + k / 10)
+    for variant in FIVE[1:]:
+        fake_run(tmp_path, "mini-mvtec", "nut", variant, seed=1, image_auroc=0.1)
+        fake_run(tmp_path, "mini-mvtec", "cap", variant, image_auroc=0.1)
+    frame = ablation_table(find_records("demo", tmp_path), "mini-mvtec")
+    cls = frame[(frame["metric"] == "image_auroc") & (frame["category"] == "average")]
+    assert cls["method"].tolist() == list(FIVE)
+    assert cls["measured"].tolist() == pytest.approx([50, 60, 70, 80, 90])
+    assert set(frame["category"]) == {"nut", "average"}
+    (path,) = write_tables("demo", results=tmp_path, kinds=["ablation"])
+    text = path.with_suffix(".md").read_text()
+    assert path.name == "table_5_mini-mvtec.csv"
+    assert "| POUTA-base+HSG | ✓     | ✓     |       | 70.0" in text
+
+
+def test_patchcore_rows_name_their_backbone(tmp_path):
+    folder = fake_run(tmp_path, "mini-mvtec", "nut", "patchcore")
+    change(folder, lambda r: r.update(backbone="efficientnet_lite0", steps=0))
+    (path,) = write_tables("demo", results=tmp_path)
+    text = path.with_suffix(".md").read_text()
+    assert "PatchCore (EfficientNet-Lite0 features, pretrained on ImageNet), measured" in text
+
+
+def test_why_names_the_runs_of_a_cell(results):
+    write_tables("demo", results=results)
+    table = results / "demo" / "tables" / "table_1_mvtec.csv"
+    told = explain_cell(table, "bottle", "pouta image_auroc")
+    assert told.splitlines()[0] == "bottle|pouta|all|image_auroc: the mean of"
+    assert "98.00 %  demo/runs/mvtec/bottle/pouta/all/seed0" in told
+    assert "96.00 %  demo/runs/mvtec/bottle/pouta/all/seed1" in told
+    assert "pouta run --profile demo --dataset mvtec --category bottle --variant pouta" in told
+    assert "commit" in told and "seed 1" in told
+    assert explain_cell(table, "average", "pouta|pixel_ap").count("made by") == 4
+    with pytest.raises(PoutaError, match=r"2 cells .*\n.*\n.*choose one of each: average"):
+        explain_cell(table, "bottle", "image_auroc")
+    with pytest.raises(PoutaError, match="0 cells"):
+        explain_cell(table, "bottel", "pouta image_auroc")
+    with pytest.raises(PoutaError, match="no provenance"):
+        explain_cell(results / "nothing.csv", "bottle", "pouta image_auroc")
+
+
+def test_cost_table_stands_beside_table_6(tmp_path, monkeypatch):
+    monkeypatch.setenv("POUTA_RESULTS", str(tmp_path))
+    path = write_cost_table("demo", {"POUTA": {"parameters_m": 15.0}})
+    assert path.read_text().splitlines()[1] == "6,POUTA,parameters_m,15.02,15.00,-0.02"

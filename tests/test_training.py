@@ -176,6 +176,30 @@ def test_history_keeps_the_mean_of_each_stretch():
     assert history["total"] == [6.0, 20.0, 32.0]  # means of rows 0-3, 4-6, 7-9 of 0, 4, 8, ...
 
 
+def test_watching_is_kept_over_a_break_and_changes_nothing(images, textures, tmp_path):
+    def watch(model):
+        assert not model.training
+        return {"norm": float(sum(p.detach().square().sum() for p in model.parameters()))}
+
+    def run(checkpoint=None, progress=None):
+        profile = settings(steps=20, checkpoint_steps=5)
+        return train(
+            images, textures, profile, "pouta", 0, checkpoint=checkpoint, progress=progress,
+            watch=watch,
+        )  # fmt: skip
+
+    def stop(step, steps, losses):
+        raise KeyboardInterrupt
+
+    whole = run()
+    plain = train(images, textures, settings(steps=20, checkpoint_steps=5), "pouta", 0)
+    assert [point["step"] for point in whole.watched] == [2, 4, 6, 8, 10, 12, 14, 16, 18, 20]
+    assert equal(weights(whole), weights(plain))
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "c.pt", stop)
+    assert run(tmp_path / "c.pt").watched == whole.watched
+
+
 def test_progress_is_told_at_the_end(images, textures):
     told = []
     train(images, textures, settings(steps=8), "base", 0, progress=lambda *a: told.append(a))

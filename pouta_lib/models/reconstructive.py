@@ -44,6 +44,7 @@ class ReconstructiveNetwork(nn.Module):
             {str(i): conv_block(outgoing[i], outgoing[i]) for i in reversed(LEVELS)}
         )
         self.to_image = nn.Conv2d(c[1], 3, 1)
+        nn.init.constant_(self.to_image.bias, 0.5)  # the first I_r is mid-gray, not black (D26)
 
     def forward(self, image: Tensor, reconstruct: bool = True) -> dict[str, Tensor]:
         """``F_E1..F_E4``, ``F_M``, ``F_D4..F_D1`` by name, and ``I_r`` when it is asked for."""

@@ -1,0 +1,49 @@
+"""What a study is made of: its runs, the notebooks they feed, and what is said when some lack."""
+
+import pytest
+
+from pouta_lib.errors import PoutaError
+from pouta_lib.models import VARIANTS
+from pouta_lib.records import RunKey
+from pouta_lib.study import planned_runs, read_plan, study_notebooks
+
+
+def keys(category="nut", variants=("pouta",), shots=(None,), seeds=(0,)):
+    return [
+        RunKey("demo", "mini-mvtec", category, variant, k, seed)
+        for variant in variants
+        for k in shots
+        for seed in seeds
+    ]
+
+
+def test_pouta_alone_feeds_the_benchmarks_only():
+    assert study_notebooks(keys()) == {"10_benchmarks": keys()}
+
+
+def test_few_shot_runs_stand_beside_the_full_run_of_their_seed():
+    plan = [*keys(shots=(2, 4, None)), *keys(seeds=(1,)), *keys("cap")]
+    assert study_notebooks(plan)["11_few_shot"] == keys(shots=(2, 4, None))
+
+
+def test_the_ablation_needs_all_five_of_a_seed():
+    plan = [*keys(variants=VARIANTS), *keys(variants=VARIANTS[:4], seeds=(1,))]
+    notebooks = study_notebooks(plan)
+    assert set(notebooks["12_ablation"]) == set(keys(variants=VARIANTS))
+    assert set(notebooks["14_gradcam"]) == set(keys(variants=("pouta", "vanilla")))
+    assert {key.variant for key in notebooks["16_how_sure"]} == set(VARIANTS[:4])
+    assert "12_ablation" not in study_notebooks(plan[:-5])
+
+
+@pytest.mark.parametrize("profile", ["smoke", "demo"])
+def test_the_embedded_studies_feed_every_notebook(profile, repository):
+    made = {path.stem for path in (repository / "notebooks").glob("1[0-9]_*.ipynb")}
+    assert set(study_notebooks(planned_runs(profile))) == made
+
+
+def test_a_missing_run_and_a_missing_kind_are_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("POUTA_RESULTS", str(tmp_path))
+    with pytest.raises(PoutaError, match=r"a record for each run.*\n.*\n.*pouta run --profile"):
+        read_plan("12_ablation", "demo")
+    with pytest.raises(PoutaError, match=r"runs that notebook 12_ablation shows.*\n.*\n.*10_bench"):
+        read_plan("12_ablation", "demo", ["mini-mvtec/nut"])
