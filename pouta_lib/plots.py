@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 
 from pouta_lib.data import Category
@@ -18,6 +19,7 @@ from pouta_lib.synthesis import SyntheticBatch
 
 OUTLINE = "#00e5ff"  # cyan: seen on magma, on gray and by colour-blind readers
 MAP_COLOURS, CAM_COLOURS = "magma", "viridis"
+MAP_GAMMA = 1 / 3
 LOSS_NAMES = {
     "total": "total",
     "reconstruction": "reconstruction (MSE + SSIM)",
@@ -63,9 +65,17 @@ def show_image(ax: Axes, image: np.ndarray, mask: np.ndarray | None = None) -> N
     ax.set_axis_off()
 
 
-def show_map(ax: Axes, anomaly_map: np.ndarray, mask: np.ndarray | None = None):
-    """An anomaly map ``(H, W)`` on the fixed scale from 0 to 1, with a mask's outline."""
-    shown = ax.imshow(np.asarray(anomaly_map, np.float32), cmap=MAP_COLOURS, vmin=0, vmax=1)
+def show_map(
+    ax: Axes, anomaly_map: np.ndarray, mask: np.ndarray | None = None, *, linear: bool = False
+):
+    """A map ``(H, W)`` on the fixed scale from 0 to 1, with a mask's outline.
+
+    Brightness goes with the cube root, so that a probability of 0.01 can be told from zero:
+    scores and metrics depend on the order of values only, and real defects often get small ones.
+    `linear` is for what is no probability.
+    """
+    norm = Normalize(0, 1) if linear else PowerNorm(MAP_GAMMA, 0, 1, clip=True)
+    shown = ax.imshow(np.asarray(anomaly_map, np.float32), cmap=MAP_COLOURS, norm=norm)
     _outline(ax, mask)
     ax.set_axis_off()
     return shown
@@ -150,13 +160,16 @@ def plot_synthesis(batch: SyntheticBatch, count: int = 6) -> Figure:
 
 
 def plot_detections(
-    rows: Sequence[dict[str, Any]], columns: Sequence[str] = ("input", "truth", "rebuilt", "map")
+    rows: Sequence[dict[str, Any]],
+    columns: Sequence[str] = ("input", "truth", "rebuilt", "map"),
+    *,
+    linear: Sequence[str] = (),
 ) -> Figure:
     """Detections side by side: one column of pictures an example, one row a stage.
 
     Each of `rows` is one example with ``title``, ``image``, ``mask``, and for the other stages
     ``rebuilt`` (an image) or, under any other name, an anomaly map; the name is the row's title.
-    All maps share the scale from 0 to 1.
+    All maps share the scale of :func:`show_map`, those named in `linear` its linear one.
     """
     titles = {
         "input": "input",
@@ -180,12 +193,14 @@ def plot_detections(
             elif stage == "truth":
                 show_image(ax, row["image"], mask)
             else:
-                shown = show_map(ax, row[stage], mask)
+                shown = show_map(ax, row[stage], mask, linear=stage in linear)
         axes[0, j].set_title(row["title"], fontsize=8)
     _row_titles(axes, [titles.get(stage, stage) for stage in columns])
     if shown is not None:
         bar = figure.colorbar(shown, ax=axes[-1, -1], fraction=0.05, pad=0.03)
-        bar.set_label("anomaly map", fontsize=8)
+        bar.set_label("last row's scale", fontsize=8)
+        if columns[-1] not in linear:
+            bar.set_ticks([0, 0.01, 0.1, 0.3, 1], labels=["0", "0.01", "0.1", "0.3", "1"])
         bar.ax.tick_params(labelsize=7)
     return figure
 
@@ -223,22 +238,21 @@ def plot_contact_sheet(categories: Sequence[Category], per_row: int = 6) -> Figu
     return figure
 
 
-CLOUDS = {  # what a t-SNE panel tells apart: marker, index in the colour-blind palette
-    "encoder, normal": ("o", 0),
-    "decoder, normal": ("o", 9),
-    "encoder, abnormal": ("^", 3),
-    "decoder, abnormal": ("^", 1),
+CLOUDS = {  # what a t-SNE panel tells apart: marker, colour; safe for colour-blind readers
+    "encoder, normal": ("o", "#0173b2"),
+    "decoder, normal": ("o", "#7cc4ee"),
+    "encoder, abnormal": ("^", "#d55e00"),
+    "decoder, abnormal": ("v", "black"),
 }
 
 
 def plot_clouds(ax: Axes, clouds: Clouds, title: str = "") -> None:
     """One t-SNE panel: encoder and decoder features of normal and abnormal locations."""
-    colours = sns.color_palette("colorblind")
     for name, (marker, colour) in CLOUDS.items():
         points = clouds.encoder if name.startswith("encoder") else clouds.decoder
         points = points[clouds.abnormal if name.endswith("abnormal") else ~clouds.abnormal]
-        style = {"marker": marker, "color": colours[colour], "linewidths": 0, "label": name}
-        ax.scatter(*points.T, s=9, alpha=0.75, **style)
+        style = {"marker": marker, "color": colour, "linewidths": 0, "label": name}
+        ax.scatter(*points.T, s=11 if marker == "o" else 14, alpha=0.8, **style)
     ax.set(xticks=[], yticks=[])
     ax.set_title(title, fontsize=9)
 
@@ -247,9 +261,8 @@ def legend_of_clouds(figure: Figure) -> None:
     """The legend of the t-SNE panels, once, below the figure."""
     axes = [ax for ax in figure.axes if ax.get_legend_handles_labels()[1]]
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=4, frameon=False, markerscale=2
-    )
+    style = {"frameon": False, "markerscale": 1.6, "fontsize": 8, "handletextpad": 0.1}
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, **style)
 
 
 def to_unit(maps: np.ndarray) -> np.ndarray:

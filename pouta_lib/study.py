@@ -74,6 +74,7 @@ def study_notebooks(keys: Sequence[RunKey]) -> dict[str, list[RunKey]]:
         name = (key.dataset, key.category, key.variant)
         seeds[name] = seeds.get(name, 0) + 1
     first = [key for key in full if key.seed == min(k.seed for k in full)]
+    vanilla = any(key.variant == "vanilla" for key in full)
     found = {
         "10_benchmarks": [key for key in full if key.variant in COMPARED],
         "11_few_shot": [*few, *whole] if few and whole else [],
@@ -82,8 +83,10 @@ def study_notebooks(keys: Sequence[RunKey]) -> dict[str, list[RunKey]]:
         "14_gradcam": [
             k for k in first if {"pouta", "vanilla"} <= beside(k) and k.variant in COMPARED[:2]
         ],
-        # reads none of them, but measures time: it comes when no run keeps the machine busy
-        "15_efficiency": full if any(k.variant == "vanilla" for k in full) else [],
+        # these two need no run: one draws figure 4; the other measures time, so it waits until
+        # no training keeps the machine busy
+        "03_reconstruction": full[:1] if vanilla else [],
+        "15_efficiency": full if vanilla else [],
         "16_how_sure": [k for k in full if seeds[k.dataset, k.category, k.variant] > 1],
     }
     return {name: chosen for name, chosen in found.items() if chosen}

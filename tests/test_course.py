@@ -1,0 +1,145 @@
+"""What a notebook writes out in full is what the library does."""
+
+import ast
+import math
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+
+from pouta_lib.architecture import draw_architecture, layer_shapes
+from pouta_lib.losses import total_loss
+from pouta_lib.metrics import image_metrics
+from pouta_lib.models import build_model
+from pouta_lib.models.patchcore import greedy_coreset, patch_features
+from pouta_lib.models.reconstructive import ReconstructiveNetwork
+from pouta_lib.synthesis import perlin_noise
+
+
+def definitions(repository, name):
+    """What a notebook imports and defines, without running anything else of it."""
+    path = repository / "notebooks" / f"{name}.ipynb"
+    kept, namespace = [], {}
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code":
+            kept += [node for node in ast.parse(cell.source).body if defines(node)]
+    exec(compile(ast.Module(kept, type_ignores=[]), str(path), "exec"), namespace)
+    return namespace
+
+
+def defines(node):
+    """Whether a statement is an import, a definition, or puts a function into a class."""
+    if isinstance(node, ast.Assign):
+        return isinstance(node.targets[0], ast.Attribute)
+    return isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef)
+
+
+def same_weights(ours, theirs):
+    """Gives `ours` the weights of `theirs`, both defined in the same order."""
+    values = list(theirs.state_dict().values())
+    names = list(ours.state_dict())
+    assert len(names) == len(values)
+    ours.load_state_dict(dict(zip(names, values, strict=True)))
+    return ours.eval(), theirs.eval()
+
+
+def test_reconstruction(repository):
+    taught = definitions(repository, "03_reconstruction")
+    torch.manual_seed(0)
+    ours, theirs = same_weights(taught["Repair"](8), ReconstructiveNetwork(8))
+    image = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        found, expected = ours(image), theirs(image)
+    assert set(found) == set(expected)
+    for name, tensor in expected.items():
+        assert torch.allclose(found[name], tensor, atol=1e-6), name
+
+
+def test_patchcore(repository):
+    taught = definitions(repository, "07_patchcore")
+    levels = [torch.rand(2, 4, 8, 8), torch.rand(2, 6, 4, 4)]
+    assert torch.allclose(taught["patch_features"](levels), patch_features(levels))
+    points = torch.randn(50, 2, generator=torch.Generator().manual_seed(1))
+    chosen = greedy_coreset(points, 9, torch.Generator().manual_seed(2))
+    first = torch.cat([points[chosen[:1]], points])  # the notebook starts with the first point
+    again = taught["farthest_points"](first, 9)
+    assert torch.equal(first[again], points[chosen])
+
+
+@pytest.mark.parametrize("variant", ["vanilla", "pouta"])
+def test_figure_4_shows_the_shapes_of_a_real_pass(variant):
+    shapes = layer_shapes(variant, 8, 64)
+    model = build_model(variant, 8).eval()
+    with torch.no_grad():
+        named = model.trace(torch.rand(1, 3, 64, 64))
+    for name, tensor in named.items():
+        assert shapes[name] == tuple(tensor.shape[1:]), name
+    figure = draw_architecture(8, 64)
+    drawn = {text.get_text() for ax in figure.axes for text in ax.texts}
+    for name in ("F_E3", "F_M", "F_D2", "I_r" if variant == "vanilla" else "F_C4"):
+        assert " × ".join(map(str, shapes[name])) in drawn, name
+
+
+def test_discrimination(repository):
+    taught = definitions(repository, "04_discrimination")
+    torch.manual_seed(1)
+    theirs = build_model("pouta", 8).eval()
+    ours = taught["Finder"](8).eval()
+    copy_discriminative(ours, theirs.discriminative, 8)
+    image = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        named = theirs.trace(image)
+        found = ours(named)
+        refined, where, what = ours.hsg["3"](
+            ours.fcm["3"](named["F_E3"], named["F_D3"]), named["F_C4"]
+        )
+    for name in ("M_p", "M_p1", "M_p2", "M_p3", "M_p4"):
+        assert torch.allclose(found[name], named[name], atol=1e-5), name
+    for tensor, name in ((refined, "F'_C3"), (where, "W_sp3"), (what, "W_cn3")):
+        assert torch.allclose(tensor, named[name], atol=1e-6), name
+    mask = (torch.rand(2, 64, 64) > 0.9).float()
+    expected = total_loss(named, image, mask)["total"]
+    assert float(taught["total"](named, found, image, mask)) == pytest.approx(
+        float(expected), rel=1e-4
+    )
+
+
+def copy_discriminative(ours, theirs, width):
+    """The library's weights into the notebook's network; its head is split by levels there."""
+    with torch.no_grad():
+        for i in ("1", "2", "3", "4"):
+            same_weights(ours.fcm[i], theirs.fcm[i])
+            same_weights(ours.mss[i], theirs.mss[i])
+            if i in ours.hsg:
+                same_weights(ours.hsg[i], theirs.hsg[i])
+        parts = [theirs.head.of_level[i].weight for i in ("1", "2", "3", "4")]
+        ours.head.weight.copy_(torch.cat(parts, dim=1))
+        ours.head.bias.copy_(theirs.head.of_level["1"].bias)
+
+
+def test_perlin_noise(repository):
+    """The notebook's loop over corners, fed with the angles that the library draws."""
+    perlin = definitions(repository, "02_synthetic_anomalies")["perlin"]
+    generator = torch.Generator().manual_seed(5)
+    powers = torch.randint(0, 6, (2, 3), generator=generator)
+    angle = 2 * math.pi * torch.rand((3, 33, 33), generator=generator)
+    expected = perlin_noise(3, 64, torch.Generator().manual_seed(5))
+    for k in range(3):
+        rows, columns = (2 ** powers[:, k]).tolist()
+        found = perlin(angle[k, : rows + 1, : columns + 1], 64)
+        assert torch.allclose(found, expected[k], atol=1e-4)
+
+
+def test_metrics_by_hand(repository):
+    taught = definitions(repository, "01_data_and_metrics")
+    generator = np.random.default_rng(0)
+    truth = generator.random((6, 7)) > 0.7
+    values = generator.integers(0, 9, (6, 7)) / 10  # with ties
+    expected = image_metrics(truth.ravel(), values.ravel())
+    found = {
+        "image_auroc": taught["auroc"](truth, values),
+        "image_ap": taught["average_precision"](truth, values),
+        "image_f1max": taught["best_f1"](truth, values),
+    }
+    assert found == pytest.approx(expected)
