@@ -1,4 +1,10 @@
-"""Figure 4, drawn from the models themselves: names, shapes and counts are asked of the modules."""
+"""Figure 4, drawn from the models themselves, and the map of the course, from its notebooks.
+
+Names, shapes and counts are asked of the modules, titles of the notebooks: neither goes stale.
+"""
+
+import json
+import textwrap
 
 import matplotlib.pyplot as plt
 import torch
@@ -9,6 +15,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from pouta_lib.efficiency import count_parameters
 from pouta_lib.models import build_model
 from pouta_lib.models.reconstructive import LEVELS
+from pouta_lib.paths import project_root
 
 Shapes = dict[str, tuple[int, ...]]
 COLOURS = {  # light fills of the colour-blind palette
@@ -182,3 +189,31 @@ def _draw_pouta(ax: Axes, shapes: Shapes, millions: tuple[float, float]) -> None
     ax.text(supervision, row[4] - 1.0, note, fontsize=8, ha="center", va="center", color="0.3")
     ax.set_xlim(-1, 15.2)
     ax.set_ylim(row[4] - 1.5, 1.6)
+
+
+COURSE_ROWS = {
+    "the course": "0[0-4]_*",
+    "training": "0[5-7]_*",
+    "the study": "1?_*",
+    "yours": "2?_*",
+}
+
+
+def draw_course() -> Figure:
+    """The notebooks by purpose, as boxes with their own titles."""
+    figure, ax = plt.subplots(figsize=(10, 3.6), constrained_layout=True)
+    fills = ("encoder", "decoder", "contrast", "guidance")
+    for k, ((row, pattern), fill) in enumerate(zip(COURSE_ROWS.items(), fills, strict=True)):
+        ax.text(-0.85, -k, row, ha="right", va="center", fontsize=10, weight="bold")
+        for x, path in enumerate(sorted((project_root() / "notebooks").glob(f"{pattern}.ipynb"))):
+            first = json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"]
+            title = "".join(first).splitlines()[0].lstrip("# ").split(":")[0]
+            number, _, words = title.partition(" · ")
+            text = "\n".join([number, *textwrap.wrap(words, 15)])
+            style = {"boxstyle": "round,pad=0.4", "facecolor": COLOURS[fill], "edgecolor": "0.4"}
+            ax.text(1.35 * x, -k, text, ha="center", va="center", fontsize=7.5, bbox=style)
+            if x and row == "the course":
+                _arrow(ax, (1.35 * x - 0.82, -k), (1.35 * x - 0.6, -k))
+    ax.set(xlim=(-2.2, 8.9), ylim=(-3.5, 0.5))
+    ax.set_axis_off()
+    return figure

@@ -69,6 +69,12 @@ def _parser() -> argparse.ArgumentParser:
     why.add_argument("--column", required=True, help='for example "pouta pixel_ap"')
     why.set_defaults(command=_why)
 
+    predict = commands.add_parser("predict", help="score a folder of images with a saved detector")
+    predict.add_argument("detector", type=Path, help="the folder that notebook 20 saved")
+    predict.add_argument("images", type=Path, help="a folder of images")
+    predict.add_argument("--output", type=Path, required=True, help="for scores.csv and overlays")
+    predict.set_defaults(command=_predict)
+
     data = commands.add_parser("data", help="get or check a dataset")
     actions = data.add_subparsers(required=True, metavar="ACTION")
     get = actions.add_parser("get", help="download, verify and unpack a dataset")
@@ -143,6 +149,20 @@ def _why(options: argparse.Namespace) -> None:
     from pouta_lib.table_files import explain_cell
 
     print(explain_cell(options.table, options.row, options.column))
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from pouta_lib.predict import load_detector, predict_folder
+
+    detector = load_detector(options.detector)
+    table, unreadable = predict_folder(detector, options.images, options.output)
+    refused = (table["verdict"] == "defective").sum()
+    print(f"{len(table)} images, {refused} called defective; threshold {detector.threshold:.4g}")
+    print(f"({detector.how})")
+    print(f"scores and overlays: {options.output}")
+    for error in unreadable:
+        print(f"pouta: left out: {error}", file=sys.stderr)
+    return 1 if unreadable else 0
 
 
 def _data_get(options: argparse.Namespace) -> None:

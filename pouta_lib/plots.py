@@ -159,6 +159,13 @@ def plot_synthesis(batch: SyntheticBatch, count: int = 6) -> Figure:
     return figure
 
 
+def example(category: Category, index: int, **stages: np.ndarray) -> dict[str, Any]:
+    """One column of :func:`plot_detections`: a test image, its defect, and what was found."""
+    mask = None if category.masks is None else category.masks[index]
+    title = category.defects[index].replace("_", " ")
+    return {"title": title, "image": category.test[index], "mask": mask} | stages
+
+
 def plot_detections(
     rows: Sequence[dict[str, Any]],
     columns: Sequence[str] = ("input", "truth", "rebuilt", "map"),

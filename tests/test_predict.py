@@ -1,0 +1,131 @@
+"""A detector is saved, carried away and asked, also about images that cannot be read."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from pouta_lib.cli import main
+from pouta_lib.errors import PoutaError
+from pouta_lib.models import build_model
+from pouta_lib.predict import (
+    choose_threshold,
+    load_detector,
+    predict_folder,
+    read_photos,
+    save_detector,
+)
+from pouta_lib.profiles import load_profile
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return build_model("pouta", 8, norm=True).eval()
+
+
+@pytest.fixture
+def folder(tmp_path, model):
+    profile = load_profile("smoke")
+    return save_detector(tmp_path / "detector", model, "pouta", profile, 0.25, "by hand")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Photographs of several sizes and modes."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for name, size, mode in (
+        ("a.png", (80, 60), "RGB"),
+        ("b.jpg", (64, 64), "L"),
+        ("c.png", (30, 90), "RGBA"),
+    ):
+        values = generator.integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
+        Image.fromarray(values, "RGBA").convert(mode).save(folder / name)
+    return folder
+
+
+def test_a_saved_detector_says_the_same(folder, photos, model):
+    detector = load_detector(folder)
+    assert (detector.variant, detector.threshold, detector.how) == ("pouta", 0.25, "by hand")
+    assert detector.profile == load_profile("smoke")
+    _, images, _ = read_photos(photos, 64)
+    maps, scores = detector.look_at(images)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(images).float() / 255).numpy()
+    assert maps == pytest.approx(expected, abs=1e-5)
+    assert scores.shape == (3,)
+
+
+def test_scores_and_overlays_of_any_size_and_mode(folder, photos, tmp_path, capsys):
+    output = tmp_path / "answer"
+    assert main(["predict", str(folder), str(photos), "--output", str(output)]) == 0
+    assert "3 images" in capsys.readouterr().out
+    table = pd.read_csv(output / "scores.csv")
+    assert table["file"].tolist() == ["a.png", "b.jpg", "c.png"]
+    assert (table["verdict"] == "defective").tolist() == (table["score"] > 0.25).tolist()
+    assert Image.open(output / "a.png.png").size == (80, 60)
+    assert Image.open(output / "c.png.png").size == (30, 90)
+    first = (output / "scores.csv").read_bytes()
+    assert main(["predict", str(folder), str(photos), "--output", str(output)]) == 0
+    assert (output / "scores.csv").read_bytes() == first
+
+
+def test_a_damaged_image_is_named_and_the_rest_is_done(folder, photos, tmp_path, capsys):
+    (photos / "broken.png").write_bytes(b"not an image")
+    output = tmp_path / "answer"
+    assert main(["predict", str(folder), str(photos), "--output", str(output)]) == 1
+    assert "broken.png" in capsys.readouterr().err
+    assert len(pd.read_csv(output / "scores.csv")) == 3
+
+
+def test_what_is_no_folder_of_images_is_refused(folder, photos, tmp_path):
+    detector = load_detector(folder)
+    with pytest.raises(PoutaError, match="no such folder"):
+        predict_folder(detector, tmp_path / "nowhere", tmp_path / "answer")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(PoutaError, match=r"image files .*found none"):
+        predict_folder(detector, tmp_path / "empty", tmp_path / "answer")
+    (tmp_path / "empty" / "x.png").write_bytes(b"")
+    with pytest.raises(PoutaError, match="an empty file"):
+        predict_folder(detector, tmp_path / "empty", tmp_path / "answer")
+    assert not (tmp_path / "answer").exists()
+    with pytest.raises(PoutaError, match="other files"):
+        predict_folder(detector, photos, photos)
+
+
+def test_what_is_no_detector_is_refused(folder, tmp_path):
+    with pytest.raises(PoutaError, match=r"a saved detector, found none.*\n.*\n.*notebook 20"):
+        load_detector(tmp_path)
+    note = json.loads((folder / "detector.json").read_text())
+    (folder / "detector.json").write_text(json.dumps(note | {"format_version": 9}))
+    with pytest.raises(PoutaError, match="found format 9"):
+        load_detector(folder)
+    (folder / "detector.json").write_text(json.dumps(note | {"variant": "base"}))
+    with pytest.raises(PoutaError, match="weights that fit"):
+        load_detector(folder)
+    (folder / "detector.json").write_text("{")
+    with pytest.raises(PoutaError, match="unreadable"):
+        load_detector(folder)
+
+
+@pytest.mark.parametrize(("rate", "expected"), [(0.1, 18), (0.5, 10), (0.05, 19), (0.01, 19)])
+def test_threshold_by_hand(rate, expected):
+    """19 held-out scores, 1 to 19: above the k-th lie 19 - k of them, and a new one with them."""
+    assert choose_threshold(np.arange(19, 0, -1), rate) == expected
+
+
+def test_threshold_keeps_its_promise():
+    generator = np.random.default_rng(0)
+    alarms = [
+        generator.normal() > choose_threshold(generator.normal(size=30), 0.1) for _ in range(4000)
+    ]
+    assert np.mean(alarms) == pytest.approx(3 / 31, abs=0.015)
+    with pytest.raises(PoutaError, match="0 scores"):
+        choose_threshold([], 0.1)
+    with pytest.raises(PoutaError, match="rate 1"):
+        choose_threshold([1.0], 1)
