@@ -11,6 +11,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
+from PIL import Image
 
 from pouta_lib.data import Category
 from pouta_lib.explain import Clouds
@@ -20,6 +21,7 @@ from pouta_lib.synthesis import SyntheticBatch
 OUTLINE = "#00e5ff"  # cyan: seen on magma, on gray and by colour-blind readers
 MAP_COLOURS, CAM_COLOURS = "magma", "viridis"
 MAP_GAMMA = 1 / 3
+DPI = 200
 LOSS_NAMES = {
     "total": "total",
     "reconstruction": "reconstruction (MSE + SSIM)",
@@ -39,8 +41,9 @@ def save_figure(
 ) -> None:
     """Writes ``figures/<profile>/<name>.png`` and ``<name>.json``: what it shows, and from what.
 
-    Line art is written as PDF as well. The dates that the formats would carry are left out, so
-    that the same figure is the same file. Prints where it went.
+    Line art is written as PDF as well; pictures of photographs are kept small by a palette of 256
+    colours, which is a third of the bytes. The dates that the formats would carry are left out,
+    so that the same figure is the same file. Prints where it went.
     """
     folder = figures_root() / profile
     results = results_root()
@@ -49,9 +52,12 @@ def save_figure(
         no_dates = {"Software": None} if suffix == ".png" else {"CreationDate": None}
         path = folder / (name + suffix)
         with atomic_path(path) as temporary:
-            figure.savefig(
-                temporary, format=suffix[1:], dpi=200, bbox_inches="tight", metadata=no_dates
-            )
+            style = {"dpi": DPI, "bbox_inches": "tight", "metadata": no_dates}
+            figure.savefig(temporary, format=suffix[1:], **style)
+            if not line_art:
+                with Image.open(temporary) as picture:
+                    small = picture.convert("RGB").quantize(256)
+                small.save(temporary, "PNG", optimize=True, dpi=(DPI, DPI))
     note = {"figure": name, "caption": caption, "records": sources}
     with atomic_path(folder / f"{name}.json") as temporary:
         temporary.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")

@@ -33,9 +33,51 @@ def test_links_lead_somewhere(repository):
                 assert (path.parent / link).exists(), f"{path.name}: {link}"
 
 
-def test_measured_numbers_are_those_of_the_tables(repository):
+def measured(repository, pattern):
     tables = repository / "results" / "demo" / "tables"
-    frame = pd.concat(pd.read_csv(path) for path in sorted(tables.glob("table_*.csv")))
+    return pd.concat(pd.read_csv(path) for path in sorted(tables.glob(pattern)))
+
+
+METRICS = ("image_auroc", "pixel_auroc", "pixel_ap")
+NAMES = {  # as the README calls the methods
+    "POUTA": "pouta",
+    "Vanilla": "vanilla",
+    "PatchCore (EfficientNet-Lite0)": "patchcore",
+    "POUTA-base (FCM)": "base",
+    "POUTA-base+HSG": "base+hsg",
+    "POUTA-base+MSS": "base+mss",
+}
+
+
+@pytest.mark.parametrize(
+    ("header", "pattern", "methods"),
+    [
+        ("mean over mini-mvtec", "table_1_mini-mvtec.csv", 3),
+        ("Table V, on nut and terrazzo", "table_5_mini-mvtec.csv", 5),
+    ],
+)
+def test_averages_are_those_of_the_tables(repository, header, pattern, methods):
+    frame = measured(repository, pattern)
+    frame = frame[frame["category"] == "average"].set_index(["method", "metric"])
+    rows = rows_below((repository / "README.md").read_text(encoding="utf-8"), header)
+    assert len(rows) == methods
+    for name, *values in rows:
+        for metric, text in zip(METRICS, values, strict=True):
+            cell = frame.loc[(NAMES[name], metric)]
+            spread = "" if pd.isna(cell["std"]) else f" ± {cell['std']:.1f}"
+            assert text == f"{cell['measured']:.1f}{spread}", (name, metric)
+
+
+def test_few_shot_averages_are_those_of_table_4(repository):
+    frame = measured(repository, "table_4_mini-mvtec.csv")
+    frame = frame[frame["category"] == "average"].sort_values("shots")  # all images come last
+    text = (repository / "README.md").read_text(encoding="utf-8")
+    ((_, *values),) = rows_below(text, "Table IV, on nut and terrazzo")
+    assert values == [f"{value:.1f}" for value in frame["measured"]]
+
+
+def test_measured_numbers_are_those_of_the_tables(repository):
+    frame = measured(repository, "table_[123]_*.csv")
     frame = frame[frame["method"] == "pouta"].set_index(["dataset", "category", "metric"])
     rows = rows_below((repository / "README.md").read_text(encoding="utf-8"), "dataset")
     assert len(rows) == frame.groupby(level=[0, 1]).ngroups

@@ -6,11 +6,13 @@ import pandas as pd
 import pytest
 from fakes import fake_run
 
+from pouta_lib.efficiency import count_multiply_adds, count_parameters
 from pouta_lib.errors import PoutaError
+from pouta_lib.models import build_model
 from pouta_lib.paths import project_root
 from pouta_lib.published import read_published
 from pouta_lib.records import RunKey, find_records
-from pouta_lib.table_files import explain_cell, write_cost_table, write_tables
+from pouta_lib.table_files import KINDS, explain_cell, write_cost_table, write_tables
 from pouta_lib.tables import ablation_table, benchmark_table, few_shot_table, published_categories
 
 
@@ -194,13 +196,21 @@ def test_a_missing_run_names_its_command(results):
         write_tables("demo", expected, results)
 
 
-def test_committed_tables_follow_from_committed_records(tmp_path):
+def test_committed_tables_follow_from_committed_records(tmp_path, monkeypatch):
     committed = project_root() / "results" / "demo"
     if not (committed / "tables").is_dir():
         pytest.skip("no committed study")
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo" / "runs").symlink_to(committed / "runs")
-    write_tables("demo", results=tmp_path)
+    monkeypatch.setenv("POUTA_RESULTS", str(tmp_path))
+    write_tables("demo", kinds=list(KINDS))
+    counted = {"multiply_adds_g": count_multiply_adds, "parameters_m": count_parameters}
+    counts = {
+        name: {metric: count(build_model(variant)) / 10 ** (9 if metric.endswith("g") else 6)
+               for metric, count in counted.items()}
+        for name, variant in (("POUTA", "pouta"), ("Vanilla", "vanilla"))
+    }  # fmt: skip
+    write_cost_table("demo", counts)
     again = {p.name: p.read_bytes() for p in (tmp_path / "demo" / "tables").iterdir()}
     assert again == {p.name: p.read_bytes() for p in (committed / "tables").iterdir()}
 

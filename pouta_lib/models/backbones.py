@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.feature_extraction import create_feature_extractor
 
 from pouta_lib.errors import problem
 
@@ -58,6 +57,7 @@ def _efficientnet_lite0() -> nn.Module:
 def _torchvision(name: str) -> Callable[[], nn.Module]:
     def build() -> nn.Module:
         import torchvision
+        from torchvision.models.feature_extraction import create_feature_extractor
 
         try:
             network = torchvision.models.get_model(name, weights="DEFAULT")

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.transforms.v2.functional import gaussian_blur
 
 from pouta_lib.models.backbones import build_backbone
 
@@ -96,6 +95,8 @@ class PatchCore(nn.Module):
         return self._as_map(self.nearest(self.embed(image))[0], image.shape[-1])
 
     def _as_map(self, distance: Tensor, side: int) -> Tensor:
+        from torchvision.transforms.v2.functional import gaussian_blur
+
         grown = F.interpolate(
             distance.unsqueeze(1), (side, side), mode="bilinear", align_corners=False
         )
