@@ -54,7 +54,7 @@ def test_the_negative_of_an_image_is_no_way_out(pair):
     assert float(ssim(-original, original)) == pytest.approx(1, abs=0.02)
     trapped = (-original).requires_grad_()
     loss = reconstruction_loss(trapped, original)
-    assert float(loss) > 1
+    assert loss.item() > 1
     loss.backward()
     assert (trapped.grad[original > 0.05] < 0).all()  # descending raises every pixel
 

@@ -106,7 +106,7 @@ def test_damaged_records_are_named(tmp_path):
     path = folder / "record.json"
     whole = json.loads(path.read_text())
     path.write_text(json.dumps(whole | {"schema_version": 99}))
-    with pytest.raises(PoutaError, match=r"schema version 1, found \$\.schema_version"):
+    with pytest.raises(PoutaError, match=r"schema version 2, found \$\.schema_version"):
         read_record(folder)
     del whole["history"]
     path.write_text(json.dumps(whole))
