@@ -105,7 +105,7 @@ def run_study(
 ) -> int:
     """Makes what is missing of a study through the Snakefile; Snakemake's exit status."""
     from pouta_lib.profiles import load_profile, parse_overrides
-    from pouta_lib.study import planned_runs
+    from pouta_lib.study import planned_runs, study_notebooks
 
     settings = load_profile(profile, **parse_overrides(overrides))
     keys = planned_runs(settings.name, categories, **parse_overrides(overrides))
@@ -122,6 +122,9 @@ def run_study(
     command += ["--resources", f"gpu={_parallel_runs(cores)}"] + (["--dry-run"] if dry_run else [])
     command += ["--config", f"profile={settings.name}", f"categories={' '.join(categories)}"]
     command += [f"overrides={' '.join(overrides)}"]
+    # the first notebook's tables, I to III, are what a reader waits for: its runs come first
+    first = next(iter(study_notebooks(keys)))
+    command += ["--prioritize", results_root() / settings.label / "notebooks" / f"{first}.ipynb"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "POUTA_PROGRESS": "lines"}
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     started = time.monotonic()
