@@ -49,12 +49,16 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="make one run: notebook 05 with these parameters")
     _common(run)
-    run.add_argument("--dataset", default="mini-mvtec")
-    run.add_argument("--category", default="")
-    run.add_argument("--variant", default="pouta")
+    _one_category(run)
     run.add_argument("--shots", type=int)
-    run.add_argument("--seed", type=int, default=0)
     run.set_defaults(command=_run)
+
+    judge = commands.add_parser(
+        "judge", help="try settings on good images alone: a quarter held out and damaged"
+    )
+    _common(judge)
+    _one_category(judge)
+    judge.set_defaults(command=_judge)
 
     notebook = commands.add_parser("notebook", help="execute a study notebook over run records")
     _common(notebook)
@@ -109,6 +113,13 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--figures", help="default: $POUTA_FIGURES, figures/")
 
 
+def _one_category(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dataset", default="mini-mvtec")
+    parser.add_argument("--category", default="", help="default: the dataset's first")
+    parser.add_argument("--variant", default="pouta")
+    parser.add_argument("--seed", type=int, default=0)
+
+
 def _study(options: argparse.Namespace) -> int:
     from pouta_lib.batch import run_study
 
@@ -134,6 +145,28 @@ def _run(options: argparse.Namespace) -> None:
         seed=options.seed,
         overrides=parse_overrides(options.overrides),
     )
+
+
+def _judge(options: argparse.Namespace) -> None:
+    from pouta_lib.heldout import judge_recipe
+    from pouta_lib.profiles import parse_overrides
+    from pouta_lib.progress import TrainingProgress
+    from pouta_lib.run import prepare_run
+    from pouta_lib.tables import CLS, LOC
+
+    run = prepare_run(
+        options.profile,
+        options.dataset,
+        options.category,
+        options.variant,
+        seed=options.seed,
+        overrides=parse_overrides(options.overrides),
+    )
+    key = run.key
+    name = f"{key.profile} {key.dataset}/{key.category} {key.variant} seed {key.seed}"
+    metrics = judge_recipe(run, TrainingProgress(name))
+    told = [f"{metric} {100 * metrics[metric]:.1f} %" for metric in (CLS, *LOC)]
+    print(f"{name}, held-out good images, whole and damaged: {', '.join(told)}")
 
 
 def _notebook(options: argparse.Namespace) -> None:

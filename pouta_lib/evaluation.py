@@ -48,35 +48,38 @@ def predict(
 
     *Shape*: ``(M, 3, H, W)`` uint8 gives ``(M, H, W)`` float32.
     """
-    return _apply(model, images, compute, batch_size)
+    return _apply(lambda x: (model(x),), images, compute, batch_size)[0]
 
 
 def reconstruct(
     model: nn.Module, images: np.ndarray, compute: Compute, batch_size: int = 16
 ) -> np.ndarray:
     """The reconstructed images I_r: ``(M, 3, H, W)`` uint8 to ``(M, 3, H, W)`` uint8."""
-    rebuilt = _apply(lambda x: model.reconstructive(x)["I_r"], images, compute, batch_size)
+    rebuilt = _apply(lambda x: (model.reconstructive(x)["I_r"],), images, compute, batch_size)[0]
     return (rebuilt.clip(0, 1) * 255).round().astype(np.uint8)
 
 
 @torch.inference_mode()
 def _apply(
-    function: Callable[[Tensor], Tensor], images: np.ndarray, compute: Compute, batch_size: int = 16
-) -> np.ndarray:
+    function: Callable[[Tensor], tuple[Tensor, ...]],
+    images: np.ndarray,
+    compute: Compute,
+    batch_size: int = 16,
+) -> list[np.ndarray]:
     parts = []
     for start in range(0, len(images), batch_size):
         batch = torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size]))
         batch = batch.to(compute.device).float() / 255
         with compute.autocast():
-            result = function(batch.contiguous(memory_format=compute.memory_format))
-        parts.append(result.float().cpu())
-    return torch.cat(parts).numpy()
+            results = function(batch.contiguous(memory_format=compute.memory_format))
+        parts.append([result.float().cpu() for result in results])
+    return [torch.cat(column).numpy() for column in zip(*parts, strict=True)]
 
 
-def evaluate(
+def score_test(
     model: nn.Module, category: Category, profile: Profile, compute: Compute
-) -> Evaluation:
-    """Maps, scores and all metrics of `model` on the test images of `category`.
+) -> tuple[np.ndarray, np.ndarray, dict[str, float | None]]:
+    """Maps, image scores and all metrics of `model` on the test images of `category`.
 
     *Raises* :class:`PoutaError` for a category without test images.
     Pixels are pooled over the category (D19). Coarse masks (DAGM) are shown, never scored.
@@ -85,17 +88,25 @@ def evaluate(
         todo = "add a folder test with good and defective images"
         raise problem("test images to score", "none", f"{category.dataset}/{category.name}", todo)
     model.eval()
-    started = time.perf_counter()
-    maps = predict(model, category.test, compute)
     if isinstance(model, PatchCore):
-        scores = _apply(model.score, category.test, compute)
+        maps, scores = _apply(model.map_and_score, category.test, compute)
     else:
+        maps = predict(model, category.test, compute)
         scores = image_scores(maps, profile.score_window_px)
     metrics: dict[str, float | None] = image_metrics(category.labels, scores)
     if category.mask_kind == "exact":
         metrics |= pixel_metrics(category.masks, maps)
     else:
         metrics |= dict.fromkeys(PIXEL_METRICS)
+    return maps, scores, metrics
+
+
+def evaluate(
+    model: nn.Module, category: Category, profile: Profile, compute: Compute
+) -> Evaluation:
+    """What :func:`score_test` finds, and the rebuilt test images."""
+    started = time.perf_counter()
+    maps, scores, metrics = score_test(model, category, profile, compute)
     repairs = not isinstance(model, PatchCore)
     reconstructions = reconstruct(model, category.test, compute) if repairs else None
     seconds = time.perf_counter() - started

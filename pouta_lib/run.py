@@ -12,7 +12,7 @@ from torch import nn
 from pouta_lib.data import Category, list_categories, load_category, load_textures
 from pouta_lib.device import Compute, choose_compute
 from pouta_lib.errors import problem
-from pouta_lib.evaluation import Evaluation, evaluate
+from pouta_lib.evaluation import Evaluation, score_test
 from pouta_lib.models import VARIANTS, build_model
 from pouta_lib.paths import data_root
 from pouta_lib.profiles import Profile, load_profile, parse_overrides
@@ -174,7 +174,7 @@ def run_of(record: dict[str, Any]) -> Run:
 def watch_test(run: Run, category: Category) -> Callable[[nn.Module], dict[str, float | None]]:
     """What :func:`train` can ask of a half-trained model: its metrics on the test images."""
     compute = choose_compute(precision=run.profile.precision)
-    return lambda model: evaluate(model, category, run.profile, compute).metrics
+    return lambda model: score_test(model, category, run.profile, compute)[2]
 
 
 def save_run(

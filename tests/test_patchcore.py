@@ -79,7 +79,7 @@ def test_scores_and_distances_by_brute_force(trained, images):
         expected, distances = score_by_brute_force(
             patches[k].flatten(0, 1).double().tolist(), model.memory.double().tolist()
         )
-        assert float(model.score(batch)[k]) == pytest.approx(expected, rel=1e-3)
+        assert float(model.map_and_score(batch)[1][k]) == pytest.approx(expected, rel=1e-3)
         found = model.nearest(patches)[0][k].flatten().tolist()
         # a distance by way of a matrix product is not exact near zero
         assert found == pytest.approx(distances, rel=1e-3, abs=0.1)

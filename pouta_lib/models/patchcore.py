@@ -60,7 +60,7 @@ class PatchCore(nn.Module):
     """Finds what is far from every remembered patch of the good training images.
 
     *Shape*: ``model(image)`` maps ``(B, 3, H, W)`` in [0, 1] to distances ``(B, H, W)``: zero or
-    more, without an upper bound. ``model.score(image)`` gives the image scores ``(B,)``.
+    more, without an upper bound. ``model.map_and_score(image)`` gives image scores ``(B,)`` too.
     """
 
     def __init__(self, backbone: str) -> None:
@@ -92,7 +92,31 @@ class PatchCore(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """The anomaly map: patch distances, up-sampled and smoothed."""
-        return self._as_map(self.nearest(self.embed(image))[0], image.shape[-1])
+        return self.map_and_score(image)[0]
+
+    def map_and_score(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """The anomaly map, and the image score from the same features.
+
+        The score is the largest patch distance s*, weighted by how unusual its memory is:
+        ``s = (1 - exp(s*) / sum_b exp(distance of the patch to m_b)) s*`` over the `NEIGHBOURS`
+        memories m_b nearest to the patch's own memory, itself among them.
+
+        *Shape*: ``(B, 3, H, W)`` gives ``(B, H, W)`` and ``(B,)``. *Source*: equation 7.
+        """
+        patches = self.embed(image)  # (B, h, w, D)
+        distance, index = self.nearest(patches)
+        maps = self._as_map(distance, image.shape[-1])
+        patches, distance, index = (x.flatten(1, 2) for x in (patches, distance, index))
+        worst = distance.argmax(dim=1)
+        rows = torch.arange(len(image), device=image.device)
+        patch, star = patches[rows, worst], distance[rows, worst]
+        memory = self.memory[index[rows, worst]]
+        count = min(NEIGHBOURS, len(self.memory))
+        around = torch.cdist(memory, self.memory).topk(count, largest=False).indices
+        others = torch.cdist(patch.unsqueeze(1), self.memory[around]).squeeze(1)  # (B, count)
+        # the softmax with s* as its reference, so that no exponential overflows
+        weight = 1 - 1 / (others - star.unsqueeze(1)).exp().sum(dim=1)
+        return maps, weight * star
 
     def _as_map(self, distance: Tensor, side: int) -> Tensor:
         from torchvision.transforms.v2.functional import gaussian_blur
@@ -103,24 +127,3 @@ class PatchCore(nn.Module):
         sigma = MAP_SIGMA * side
         kernel = 2 * round(4 * sigma) + 1
         return gaussian_blur(grown, [kernel, kernel], [sigma, sigma]).squeeze(1)
-
-    def score(self, image: Tensor) -> Tensor:
-        """The image score: the largest patch distance s*, weighted by how unusual its memory is.
-
-        ``s = (1 - exp(s*) / sum_b exp(distance of the patch to m_b)) s*`` over the `NEIGHBOURS`
-        memories m_b nearest to the patch's own memory, itself among them.
-
-        *Shape*: ``(B, 3, H, W) -> (B,)``. *Source*: equation 7.
-        """
-        patches = self.embed(image).flatten(1, 2)  # (B, P, D)
-        distance, index = self.nearest(patches)
-        worst = distance.argmax(dim=1)
-        rows = torch.arange(len(image), device=image.device)
-        patch, star = patches[rows, worst], distance[rows, worst]
-        memory = self.memory[index[rows, worst]]
-        count = min(NEIGHBOURS, len(self.memory))
-        around = torch.cdist(memory, self.memory).topk(count, largest=False).indices
-        others = torch.cdist(patch.unsqueeze(1), self.memory[around]).squeeze(1)  # (B, count)
-        # the softmax with s* as its reference, so that no exponential overflows
-        weight = 1 - 1 / (others - star.unsqueeze(1)).exp().sum(dim=1)
-        return weight * star
