@@ -3,6 +3,8 @@
 #   make study           the demo study     make smoke           the same study at toy size
 #   make study PROFILE=paper                make lab             JupyterLab in notebooks/
 #   make study ARGS="--help"                make data NAME=mvtec fetch a dataset
+#   make test-browser    JupyterLab in a headless Chromium, which has to be installed:
+#                        .venv/bin/playwright install --with-deps chromium, or apt install chromium
 #   make format          tidy code and notebooks before a commit
 #   make lock            requirements.lock and environment.yml from pyproject.toml
 #   make clean           remove caches and half-made runs; keeps .venv, data/ and finished results
@@ -22,7 +24,7 @@ TRIAL = build/test
 # torch's threads spin while they wait, which costs tenfold when two runs share two cores.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: help study smoke test lint lab data format lock clean
+.PHONY: help study smoke test test-browser lint lab data format lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -48,6 +50,9 @@ test: lint
 	POUTA_FIGURES="$$PWD/$(TRIAL)/figures" $(BIN)/pouta study --profile smoke
 	POUTA_TRIAL="$$PWD/$(TRIAL)" OMP_NUM_THREADS=1 \
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+test-browser: .venv/.ready
+	OMP_NUM_THREADS=2 $(BIN)/python -m pytest tests/browser_lab.py $(ARGS)
 
 lint: .venv/.ready
 	$(BIN)/ruff check .

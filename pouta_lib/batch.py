@@ -37,6 +37,8 @@ def execute_notebook(source: Path, target: Path, parameters: dict[str, Any]) -> 
                     kernel_name="python3",
                     progress_bar=False,
                     stderr_file=sys.stderr,
+                    # warnings of the kernel's own, about its sockets; a cell's still appear
+                    extra_arguments=["--log-level=40"],
                 )
                 _tidy(partial)
                 partial.rename(temporary)

@@ -67,6 +67,10 @@ def _parser() -> argparse.ArgumentParser:
     notebook.add_argument("--categories", default="")
     notebook.set_defaults(command=_notebook)
 
+    tables = commands.add_parser("tables", help="write the tables of the run records there are")
+    _common(tables)
+    tables.set_defaults(command=_tables)
+
     why = commands.add_parser("why", help="say which runs a cell of a table comes from")
     why.add_argument("table", type=Path, help="results/<profile>/tables/table_....csv")
     why.add_argument("--row", required=True, help="the category, or in Table V the method")
@@ -164,9 +168,10 @@ def _judge(options: argparse.Namespace) -> None:
     )
     key = run.key
     name = f"{key.profile} {key.dataset}/{key.category} {key.variant} seed {key.seed}"
-    metrics = judge_recipe(run, TrainingProgress(name))
-    told = [f"{metric} {100 * metrics[metric]:.1f} %" for metric in (CLS, *LOC)]
-    print(f"{name}, held-out good images, whole and damaged: {', '.join(told)}")
+    print(f"{name}: held-out good images, whole and damaged")
+    for kind, metrics in judge_recipe(run, TrainingProgress(name)).items():
+        told = [f"{metric} {100 * metrics[metric]:5.1f} %" for metric in (CLS, *LOC)]
+        print(f"  {kind:14} {', '.join(told)}")
 
 
 def _notebook(options: argparse.Namespace) -> None:
@@ -176,6 +181,15 @@ def _notebook(options: argparse.Namespace) -> None:
     parameters = {"profile": options.profile, "categories": options.categories.split()}
     parameters["overrides"] = parse_overrides(options.overrides)
     execute_notebook(options.source, options.target, parameters)
+
+
+def _tables(options: argparse.Namespace) -> None:
+    from pouta_lib.profiles import load_profile, parse_overrides
+    from pouta_lib.table_files import KINDS, write_tables
+
+    label = load_profile(options.profile, **parse_overrides(options.overrides)).label
+    for path in write_tables(label, kinds=tuple(KINDS)):
+        print(path)
 
 
 def _why(options: argparse.Namespace) -> None:

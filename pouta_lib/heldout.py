@@ -31,7 +31,7 @@ Damage = Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarra
 def cut_and_paste(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """A rectangle of the image, a little lighter or darker, somewhere else in it."""
     size = image.shape[-1]
-    height, width = rng.integers(size // 12, size // 4, 2)
+    height, width = rng.integers(size // 12, size // 2, 2)
     (top, to_top), (left, to_left) = (
         rng.integers(0, size - extent, 2) for extent in (height, width)
     )
@@ -102,8 +102,11 @@ def damage(images: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(damaged), np.stack(masks)
 
 
-def judge_recipe(run: Run, progress: Progress | None = None) -> dict[str, float | None]:
-    """Trains on three quarters of the good images; the metrics on the rest, whole and damaged.
+def judge_recipe(run: Run, progress: Progress | None = None) -> dict[str, dict[str, float | None]]:
+    """Trains on three quarters of the good images, and judges by the rest, whole and damaged.
+
+    The metrics of ``all`` damages together and of each by its name, each time beside the whole
+    images.
 
     *Raises* :class:`PoutaError` where there are too few good images to hold any out.
     """
@@ -118,12 +121,21 @@ def judge_recipe(run: Run, progress: Progress | None = None) -> dict[str, float 
     trained = train(good[~held], textures, p, key.variant, key.seed, progress=progress)
     whole = large.train[held][:MOST]
     damaged, masks = damage(whole)
-    seen = masks.any(axis=(1, 2))
-    images = np.concatenate([whole, damaged[seen]])
-    masks = np.concatenate([np.zeros(whole.shape[:1] + masks.shape[1:], bool), masks[seen]])
-    maps = predict(trained.model, _resized(images, p.size_px), trained.compute)
-    metrics = image_metrics(masks.any(axis=(1, 2)), image_scores(maps, p.score_window_px))
-    return metrics | pixel_metrics(masks, _resized(maps[:, None], SIZE_PX)[:, 0])
+    images = _resized(np.concatenate([whole, damaged]), p.size_px)
+    maps = predict(trained.model, images, trained.compute)
+    scores = image_scores(maps, p.score_window_px)
+    maps = _resized(maps[:, None], SIZE_PX)[:, 0]
+    masks = np.concatenate([np.zeros((len(whole), SIZE_PX, SIZE_PX), bool), masks])
+    # whole images have kind -1; a damage that cannot be seen belongs to no kind
+    kinds = np.r_[np.full(len(whole), -1), np.tile(np.arange(len(DAMAGES)), len(whole))]
+    unseen = (kinds >= 0) & ~masks.any(axis=(1, 2))
+    judged = {"all": ~unseen}
+    judged |= {f.__name__: (kinds == -1) | ((kinds == n) & ~unseen) for n, f in enumerate(DAMAGES)}
+    return {
+        name: image_metrics(masks[of].any(axis=(1, 2)), scores[of])
+        | pixel_metrics(masks[of], maps[of])
+        for name, of in judged.items()
+    }
 
 
 def _resized(arrays: np.ndarray, size_px: int) -> np.ndarray:

@@ -7,7 +7,6 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
@@ -134,12 +133,12 @@ def plot_losses(history: dict[str, list[float]]) -> Figure:
     figure, axes = plt.subplots(
         1, len(shown), figsize=(3.1 * len(shown), 2.4), constrained_layout=True
     )
-    colours = sns.color_palette("colorblind")
+    colours = plt.style.library["seaborn-v0_8-colorblind"]["axes.prop_cycle"].by_key()["color"]
     for ax, (key, name), colour in zip(np.atleast_1d(axes), shown.items(), colours, strict=False):
         ax.plot(history["step"], history[key], color=colour, linewidth=1.2)
         ax.set(title=name, xlabel="step", yscale="log")
         ax.title.set_fontsize(10)
-        sns.despine(ax=ax)
+        ax.spines[["top", "right"]].set_visible(False)
     return figure
 
 
@@ -222,11 +221,11 @@ def _row_titles(axes: np.ndarray, titles: Sequence[str]) -> None:
     for ax, title in zip(axes[:, 0], titles, strict=True):
         ax.set_axis_on()
         ax.set(xticks=[], yticks=[])
-        sns.despine(ax=ax, left=True, bottom=True)
+        ax.spines[:].set_visible(False)
         ax.set_ylabel(title, fontsize=8, rotation=0, ha="right", va="center")
     for ax in axes[:, 1:].flat:
         ax.set(xticks=[], yticks=[])
-        sns.despine(ax=ax, left=True, bottom=True)
+        ax.spines[:].set_visible(False)
 
 
 def plot_contact_sheet(categories: Sequence[Category], per_row: int = 6) -> Figure:

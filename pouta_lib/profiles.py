@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from pouta_lib.errors import problem
 from pouta_lib.paths import project_root
 
@@ -100,6 +98,8 @@ def load_profile(name: str | None = "", **overrides: Any) -> Profile:
     wrong type or out of range; the message lists what is valid.
     """
     name = name or os.environ.get("POUTA_PROFILE") or "demo"
+    import yaml
+
     path = config_path(name)
     settings = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("settings") or {}
     missing = sorted(set(SETTINGS) - set(settings))
@@ -120,6 +120,8 @@ def load_profile(name: str | None = "", **overrides: Any) -> Profile:
 
 def parse_overrides(words: list[str]) -> dict[str, Any]:
     """``["lr=0.001", "steps=50"]`` as a dictionary; the values are read as YAML."""
+    import yaml
+
     pairs = {}
     for word in words:
         key, equals, text = word.partition("=")

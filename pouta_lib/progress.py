@@ -4,7 +4,21 @@ import os
 import sys
 import time
 
-from tqdm.auto import tqdm
+try:
+    from tqdm.auto import tqdm
+except ImportError:  # a bare GPU machine (tools/gpu_jobs.py)
+
+    class tqdm:
+        """Shows nothing."""
+
+        def __init__(self, iterable=(), **options) -> None:
+            self.iterable = iterable
+
+        def __iter__(self):
+            return iter(self.iterable)
+
+        def __getattr__(self, name):
+            return lambda *_, **__: None
 
 
 class TrainingProgress:

@@ -7,16 +7,15 @@ import subprocess
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jsonschema
 import numpy as np
-import torch
-from safetensors.torch import load_file, save_file
-from torch import nn
 
 from pouta_lib.errors import problem
 from pouta_lib.paths import atomic_path, project_root, results_root
+
+if TYPE_CHECKING:  # torch is imported where it is used: most of this module does without it
+    from torch import nn
 
 SCHEMA_VERSION = 2
 METRICS = (
@@ -137,7 +136,7 @@ def versions() -> dict[str, str]:
 def write_run(
     key: RunKey,
     record: dict[str, Any],
-    model: nn.Module,
+    model: "nn.Module",
     arrays: dict[str, np.ndarray],
     results: str | Path | None = None,
 ) -> Path:
@@ -147,6 +146,9 @@ def write_run(
     schema before anything is written. A run that is already there is replaced whole. Returns the
     run's folder.
     """
+    import torch
+    from safetensors.torch import save_file
+
     head, dirty = commit()
     names = asdict(key)
     names.pop("profile")
@@ -194,6 +196,10 @@ def read_record(path: str | Path) -> dict[str, Any]:
 
 
 def _validate(record: Any, where: Path) -> None:
+    try:
+        import jsonschema
+    except ImportError:  # a bare GPU machine (tools/gpu_jobs.py): checked where it is read
+        return
     fault = jsonschema.exceptions.best_match(
         jsonschema.Draft202012Validator(SCHEMA).iter_errors(record)
     )
@@ -226,8 +232,10 @@ def key_of(record: dict[str, Any]) -> RunKey:
     return RunKey("~".join([profile["name"], *profile["overrides"]]), **record["run"])
 
 
-def load_weights(model: nn.Module, folder: str | Path) -> nn.Module:
+def load_weights(model: "nn.Module", folder: str | Path) -> "nn.Module":
     """`model` with the weights of a run, in eval mode. Raises where they are absent."""
+    from safetensors.torch import load_file
+
     path = Path(folder) / "model.safetensors"
     if not path.is_file():
         todo = "models stay out of git: make the run again on this machine"

@@ -3,21 +3,23 @@
 import ast
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from IPython import get_ipython
-from torch import nn
 
 from pouta_lib.data import Category, list_categories, load_category, load_textures
-from pouta_lib.device import Compute, choose_compute
 from pouta_lib.errors import problem
-from pouta_lib.evaluation import Evaluation, score_test
 from pouta_lib.models import VARIANTS, build_model
 from pouta_lib.paths import data_root
 from pouta_lib.profiles import Profile, load_profile, parse_overrides
 from pouta_lib.records import RunKey, key_of, load_weights, partial_folder, write_run
-from pouta_lib.training import Trained
+
+if TYPE_CHECKING:  # torch is imported where it is used: a batch job that waits needs none
+    from torch import nn
+
+    from pouta_lib.device import Compute
+    from pouta_lib.evaluation import Evaluation
+    from pouta_lib.training import Trained
 
 PATCHCORE = "patchcore"
 METHODS = (*VARIANTS, PATCHCORE)  # what a run's variant can be
@@ -96,6 +98,8 @@ def check_parameters(valid: Sequence[str] = PARAMETERS, cells: Sequence[str] | N
     assigned in such a cell has to be one of `valid`.
     """
     if cells is None:
+        from IPython import get_ipython
+
         cells = get_ipython().user_ns["In"]
     assigned = {
         target.id
@@ -153,11 +157,13 @@ def open_data(record: dict[str, Any]) -> Category:
     return category
 
 
-def open_run(record: dict[str, Any]) -> tuple[Category, nn.Module, Compute]:
+def open_run(record: dict[str, Any]) -> "tuple[Category, nn.Module, Compute]":
     """A finished run's data, its trained model, and where to compute.
 
     *Raises* :class:`PoutaError` where the weights are absent, or the data is no longer the same.
     """
+    from pouta_lib.device import choose_compute
+
     run = run_of(record)
     model = build_model(run.key.variant, run.profile.width, run.profile.norm)
     compute = choose_compute(precision=record["precision"])
@@ -171,14 +177,21 @@ def run_of(record: dict[str, Any]) -> Run:
     return prepare_run(name, **record["run"], overrides=parse_overrides(overrides))
 
 
-def watch_test(run: Run, category: Category) -> Callable[[nn.Module], dict[str, float | None]]:
+def watch_test(run: Run, category: Category) -> "Callable[[nn.Module], dict[str, float | None]]":
     """What :func:`train` can ask of a half-trained model: its metrics on the test images."""
+    from pouta_lib.device import choose_compute
+    from pouta_lib.evaluation import score_test
+
     compute = choose_compute(precision=run.profile.precision)
     return lambda model: score_test(model, category, run.profile, compute)[2]
 
 
 def save_run(
-    run: Run, category: Category, support: np.ndarray, trained: Trained, evaluation: Evaluation
+    run: Run,
+    category: Category,
+    support: np.ndarray,
+    trained: "Trained",
+    evaluation: "Evaluation",
 ):
     """Writes the run's folder and removes its checkpoint; the folder's path."""
     few = run.key.shots is not None

@@ -7,7 +7,6 @@ import pytest
 import torch
 from fakes import fake_run, record_body
 
-from pouta_lib import records
 from pouta_lib.errors import PoutaError
 from pouta_lib.records import (
     RunKey,
@@ -72,7 +71,7 @@ def test_nothing_is_half_written(tmp_path, monkeypatch):
     def full_disk(*_, **__):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(records, "save_file", full_disk)
+    monkeypatch.setattr("safetensors.torch.save_file", full_disk)
     with pytest.raises(OSError, match="no space"):
         fake_run(tmp_path, "mini-mvtec", "nut", image_auroc=0.2)
     with pytest.raises(OSError, match="no space"):

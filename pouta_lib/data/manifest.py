@@ -9,11 +9,11 @@ from itertools import repeat
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from pouta_lib.data.category import Item, Listing
 from pouta_lib.data.images import decode, resize_image, resize_mask, to_rgb
 from pouta_lib.errors import PoutaError, problem
+from pouta_lib.progress import tqdm
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,8 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from tqdm.auto import tqdm
-
 from pouta_lib.errors import problem
+from pouta_lib.progress import tqdm
 
 DAMAGED = (
     tarfile.TarError,
