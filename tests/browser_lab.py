@@ -27,7 +27,10 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 INSTALL = "install one: .venv/bin/playwright install --with-deps chromium, or apt install chromium"
 CELL_SECONDS = 180
 # every cell stays in the page, also those that are scrolled out of sight
-SETTINGS = {"notebook-extension/tracker": {"windowingMode": "none"}}
+SETTINGS = {
+    "notebook-extension/tracker": {"windowingMode": "none"},
+    "apputils-extension/notification": {"fetchNews": "false"},  # no question over the pictures
+}
 
 
 @pytest.fixture(scope="module")
