@@ -65,6 +65,9 @@ def _tidy(path: Path) -> None:
         notebook.metadata.papermill.pop(name, None)
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
+            if output.output_type == "stream":  # a warning names the file it comes from
+                for folder in (sys.prefix, str(project_root())):
+                    output.text = output.text.replace(folder + os.sep, "")
             picture = output.get("data", {}).get("image/png", "")
             if len(picture) > LARGE_PICTURE:
                 output.data["image/jpeg"] = _as_jpeg(output.data.pop("image/png"))

@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 from conftest import REPOSITORY
 
+from pouta_lib.batch import execute_notebook
 from pouta_lib.data import list_categories
 from pouta_lib.records import read_record
 
@@ -73,3 +75,18 @@ def test_executed_notebooks_are_small_and_name_no_folder_of_this_machine(folder:
         assert str(folder) not in text and str(REPOSITORY) not in text, copy.name
         assert len(text) < 2_000_000, copy.name
         assert '"image/jpeg"' in text, copy.name
+
+
+def test_an_executed_notebook_has_no_path_of_this_machine(tmp_path):
+    source = nbformat.v4.new_notebook()
+    code = "import sys\nprint(sys.prefix + '/lib/x.py:3: careful', file=sys.stderr)\nprint('plain')"
+    source.cells = [nbformat.v4.new_code_cell(code)]
+    nbformat.write(source, tmp_path / "warns.ipynb")
+    execute_notebook(tmp_path / "warns.ipynb", tmp_path / "done.ipynb", {})
+    outputs = nbformat.read(tmp_path / "done.ipynb", as_version=4).cells[-1].outputs
+    assert "".join(sorted(output.text for output in outputs)) == "lib/x.py:3: careful\nplain\n"
+
+
+def test_no_committed_result_has_a_path_of_a_machine(repository):
+    for path in sorted((repository / "results").rglob("*.ipynb")):
+        assert ".venv" not in path.read_text(encoding="utf-8"), path.name
