@@ -75,10 +75,10 @@ def write_tables(
 
 
 def _csv(frame: pd.DataFrame) -> str:
-    plain = frame.drop(columns="records", errors="ignore").round(2)
+    plain = frame.drop(columns="records", errors="ignore").round(4)
     numbers = plain.select_dtypes("float").columns
-    plain[numbers] += 0.0  # no -0.00
-    return plain.to_csv(index=False, lineterminator="\n", float_format="%.2f")
+    plain[numbers] += 0.0  # no -0.0
+    return plain.to_csv(index=False, lineterminator="\n")
 
 
 def _provenance(frame: pd.DataFrame) -> str:

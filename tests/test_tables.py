@@ -153,7 +153,7 @@ def test_no_negative_zero(tmp_path):
     fake_run(tmp_path, "visa", "candle", image_auroc=0.96899999)  # published: 96.9
     (path,) = write_tables("demo", results=tmp_path)
     assert "| +0.0 " in path.with_suffix(".md").read_text()
-    assert "visa,candle,pouta,,image_auroc,%,96.90,96.90,,1,0.00," in path.read_text()
+    assert "visa,candle,pouta,,image_auroc,%,96.9,96.9,,1,0.0," in path.read_text()
 
 
 def test_no_records_at_all(tmp_path):
