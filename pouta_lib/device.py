@@ -17,12 +17,6 @@ class Compute:
     device: torch.device
     precision: str  # "fp32", "tf32" or "bf16"
 
-    @property
-    def memory_format(self) -> torch.memory_format:
-        """channels_last, which convolutions in bf16 want; for float32 on a CPU the plain one."""
-        plain = self.device.type == "cpu" and self.precision == "fp32"
-        return torch.contiguous_format if plain else torch.channels_last
-
     def autocast(self) -> contextlib.AbstractContextManager:
         """bf16 autocast where it was chosen, else nothing."""
         if self.precision != "bf16":

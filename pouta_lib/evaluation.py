@@ -71,7 +71,7 @@ def _apply(
         batch = torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size]))
         batch = batch.to(compute.device).float() / 255
         with compute.autocast():
-            results = function(batch.contiguous(memory_format=compute.memory_format))
+            results = function(batch.contiguous(memory_format=torch.channels_last))
         parts.append([result.float().cpu() for result in results])
     return [torch.cat(column).numpy() for column in zip(*parts, strict=True)]
 

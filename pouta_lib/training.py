@@ -109,7 +109,7 @@ def train(
     compute = choose_compute(device, profile.precision)
     torch.manual_seed(seed)
     model = build_model(variant, profile.width, profile.norm).to(
-        compute.device, memory_format=compute.memory_format
+        compute.device, memory_format=torch.channels_last
     )
     fused = compute.device.type in ("cpu", "cuda")
     optimizer = torch.optim.Adam(model.parameters(), lr=profile.lr, fused=fused)
@@ -139,7 +139,7 @@ def train(
             group["lr"] = learning_rate(profile, step, steps)
         optimizer.zero_grad(set_to_none=True)
         with compute.autocast():
-            named = trace(batch.image.contiguous(memory_format=compute.memory_format))
+            named = trace(batch.image.contiguous(memory_format=torch.channels_last))
         parts = total_loss(named, batch.original, batch.mask)
         parts["total"].backward()
         optimizer.step()

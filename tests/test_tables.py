@@ -301,4 +301,4 @@ def test_why_names_the_runs_of_a_cell(results):
 def test_cost_table_stands_beside_table_6(tmp_path, monkeypatch):
     monkeypatch.setenv("POUTA_RESULTS", str(tmp_path))
     path = write_cost_table("demo", {"POUTA": {"parameters_m": 15.0}})
-    assert path.read_text().splitlines()[1] == "6,POUTA,parameters_m,15.02,15.00,-0.02"
+    assert path.read_text().splitlines()[1] == "6,POUTA,parameters_m,15.02,15.0,-0.02"
