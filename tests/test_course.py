@@ -2,6 +2,7 @@
 
 import ast
 import math
+from itertools import pairwise
 
 import nbformat
 import numpy as np
@@ -143,3 +144,18 @@ def test_metrics_by_hand(repository):
         "image_f1max": taught["best_f1"](truth, values),
     }
     assert found == pytest.approx(expected)
+
+
+def test_the_course_can_be_walked_from_link_to_link(repository):
+    """Each notebook's first cell leads on to the one that follows it."""
+    walk = sorted((repository / "notebooks").glob("*.ipynb"))
+    for path, following in pairwise(walk):
+        opening = nbformat.read(path, as_version=4).cells[0].source
+        assert f"]({following.name})" in opening.split("**Next**")[-1], path.name
+
+
+def test_solutions_are_linked(repository):
+    for path in (repository / "notebooks" / "solutions").glob("*.ipynb"):
+        exercises = repository / "notebooks" / path.name.replace("_solutions", "")
+        last = nbformat.read(exercises, as_version=4).cells[-1].source
+        assert f"](solutions/{path.name})" in last, exercises.name
