@@ -18,6 +18,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+
 from conftest import REPOSITORY
 
 playwright = pytest.importorskip("playwright.sync_api")

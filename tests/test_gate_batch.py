@@ -7,8 +7,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import REPOSITORY
 
+from conftest import REPOSITORY
 from pouta_lib.batch import execute_notebook
 from pouta_lib.data import list_categories
 from pouta_lib.records import read_record

@@ -16,9 +16,10 @@ import nbformat
 import papermill
 import pytest
 from clean_notebooks import KERNEL
-from conftest import REPOSITORY
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from papermill.exceptions import PapermillExecutionError
+
+from conftest import REPOSITORY
 
 NOTEBOOKS = sorted(
     path

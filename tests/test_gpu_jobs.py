@@ -6,9 +6,9 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
 from trees import mvtec_tree, photo, save
 
+from conftest import REPOSITORY
 from pouta_lib.cli import main
 from pouta_lib.records import find_records
 

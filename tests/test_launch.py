@@ -9,6 +9,7 @@ import tomllib
 
 import nbformat
 import pytest
+
 from conftest import REPOSITORY
 
 COURSE = ["00_start_here", "01_data_and_metrics", "02_synthetic_anomalies", "03_reconstruction"]

@@ -13,10 +13,11 @@ from pathlib import Path
 import nbformat
 import pytest
 from clean_notebooks import KERNEL, clean, is_compared
-from conftest import REPOSITORY
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from nbformat.validator import iter_validate
+
+from conftest import REPOSITORY
 
 NOTEBOOKS = sorted(
     path

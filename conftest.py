@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parent
 _FOLDERS = {"POUTA_DATA": "data", "POUTA_RESULTS": "results", "POUTA_FIGURES": "figures"}
 
 
