@@ -112,3 +112,17 @@ def test_the_study_is_committed_whole(repository):
         pytest.fail("results/demo/runs is missing: run 'make study' and commit it")
     there = {key_of(r) for r in find_records("demo", repository / "results")}
     assert there == set(planned_runs("demo"))
+
+
+def test_photographs_are_those_of_the_tables(repository):
+    tables = repository / "results" / "real" / "real-cpu" / "tables"
+    frame = pd.concat(pd.read_csv(path) for path in tables.glob("*.csv"))
+    frame = frame[frame["category"] != "average"]
+    rows = rows_below((repository / "README.md").read_text(encoding="utf-8"), "photographs")
+    assert len(rows) == len(frame.groupby(["category", "method"]))
+    for name, method, *cells, _ in rows:
+        of = frame[(frame["category"] == name.split("/")[1]) & (frame["method"] == NAMES[method])]
+        found = of.set_index("metric")["measured"].to_dict()
+        for metric, cell in zip(METRICS, cells, strict=True):
+            shown = f"{found[metric]:.1f}" if metric in found else "–"
+            assert cell == shown, (name, method, metric)
