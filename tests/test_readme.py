@@ -33,8 +33,8 @@ def test_links_lead_somewhere(repository):
                 assert (path.parent / link).exists(), f"{path.name}: {link}"
 
 
-def measured(repository, pattern):
-    tables = repository / "results" / "demo" / "tables"
+def measured(repository, pattern, study="demo"):
+    tables = repository / "results" / study / "tables"
     return pd.concat(pd.read_csv(path) for path in sorted(tables.glob(pattern)))
 
 
@@ -115,14 +115,14 @@ def test_the_study_is_committed_whole(repository):
 
 
 def test_photographs_are_those_of_the_tables(repository):
-    tables = repository / "results" / "real" / "real-cpu" / "tables"
-    frame = pd.concat(pd.read_csv(path) for path in tables.glob("*.csv"))
+    frame = measured(repository, "*.csv", "real/real-cpu")
     frame = frame[frame["category"] != "average"]
     rows = rows_below((repository / "README.md").read_text(encoding="utf-8"), "photographs")
     assert len(rows) == len(frame.groupby(["category", "method"]))
-    for name, method, *cells, _ in rows:
+    for name, method, *cells, published in rows:
         of = frame[(frame["category"] == name.split("/")[1]) & (frame["method"] == NAMES[method])]
-        found = of.set_index("metric")["measured"].to_dict()
-        for metric, cell in zip(METRICS, cells, strict=True):
-            shown = f"{found[metric]:.1f}" if metric in found else "–"
-            assert cell == shown, (name, method, metric)
+        of = of.set_index("metric").reindex(METRICS)
+        shown = ["–" if pd.isna(value) else f"{value:.1f}" for value in of["measured"]]
+        assert cells == shown, (name, method)
+        theirs = [f"{value:.1f}" for value in of["published"].dropna()]
+        assert published == (" / ".join(theirs) or "–"), (name, method)
