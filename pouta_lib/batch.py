@@ -39,6 +39,8 @@ def execute_notebook(source: Path, target: Path, parameters: dict[str, Any]) -> 
                     stderr_file=sys.stderr,
                     # warnings of the kernel's own, about its sockets; a cell's still appear
                     extra_arguments=["--log-level=40"],
+                    # the executed copy is complete by then: a farewell would take two seconds
+                    shutdown_kernel="immediate",
                 )
                 _tidy(partial)
                 partial.rename(temporary)

@@ -4,7 +4,9 @@ import json
 import platform
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -197,18 +199,23 @@ def read_record(path: str | Path) -> dict[str, Any]:
 
 def _validate(record: Any, where: Path) -> None:
     try:
-        import jsonschema
+        from fastjsonschema import JsonSchemaValueException
     except ImportError:  # a bare GPU machine (tools/gpu_jobs.py): checked where it is read
         return
-    fault = jsonschema.exceptions.best_match(
-        jsonschema.Draft202012Validator(SCHEMA).iter_errors(record)
-    )
-    if fault is not None:
-        place = fault.json_path
+    try:
+        _schema_check()(record)
+    except JsonSchemaValueException as fault:
         todo = "make the run again (delete its folder first)"
-        raise problem(
-            f"a record of schema version {SCHEMA_VERSION}", f"{place}: {fault.message}", where, todo
-        )
+        wanted = f"a record of schema version {SCHEMA_VERSION}"
+        value = "" if fault.value is record else f", but is {fault.value!r}"
+        raise problem(wanted, fault.message + value, where, todo) from fault
+
+
+@cache
+def _schema_check() -> Callable[[Any], Any]:
+    import fastjsonschema
+
+    return fastjsonschema.compile(SCHEMA, use_default=False)
 
 
 def find_records(

@@ -14,7 +14,7 @@ from pouta_lib.records import find_records
 
 SCRIPT = REPOSITORY / "tools" / "gpu_jobs.py"
 # what a CUDA image need not have
-ABSENT = "IPython ipywidgets jsonschema matplotlib nbformat papermill seaborn skimage snakemake"
+ABSENT = "IPython fastjsonschema ipywidgets matplotlib nbformat papermill seaborn skimage snakemake"
 ABSENT += " tabulate tqdm yaml"
 
 
