@@ -1,4 +1,4 @@
-"""Downloads in several parts, changed on the way, full disks, and archives fetched by hand."""
+"""Getting datasets: downloads that break off or change, archives fetched by hand, hostile ones."""
 
 import hashlib
 import io
@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 from trees import dagm_tree, mvtec_tree, save
 
+from pouta_lib import cli
 from pouta_lib.data import download as downloads
 from pouta_lib.data import registry, unpack
 from pouta_lib.data.archives import ARCHIVES, Archive
@@ -135,18 +136,44 @@ def test_a_part_that_is_whole_is_only_renamed(server, tmp_path):
     assert (tmp_path / "a.zip").read_bytes() == b"abc"
 
 
-def test_a_damaged_download_is_not_kept(server, tmp_path, monkeypatch):
+@pytest.fixture
+def one_archive(server, tmp_path, monkeypatch):
+    """MVTec AD in small, packed as its owners pack it, with its digest known."""
     mvtec_tree(tmp_path / "source")
-    content = packed(tmp_path / "source" / "mvtec", "xz")
+    content = server.files["a.tar.xz"] = packed(tmp_path / "source" / "mvtec", "xz")
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
     archive = Archive(f"{server.url}/a.tar.xz", digest, "ask its owners")
     monkeypatch.setitem(ARCHIVES, "mvtec", archive)
+    return tmp_path / "data"
+
+
+def test_a_dataset_that_broke_off_resumes_and_is_fetched_once(server, one_archive):
+    server.cut = 700
+    with pytest.raises(PoutaError, match="resumes"):
+        get_dataset("mvtec", one_archive)
+    assert (one_archive / ".a.tar.xz.part").stat().st_size == 700
+    server.cut = None
+    for _ in range(2):
+        assert (get_dataset("mvtec", one_archive) / "bolt/train/good/000.png").is_file()
+    assert [asked for _, asked in server.asked] == [None, "bytes=700-"]
+    assert [p.name for p in one_archive.iterdir()] == ["mvtec"]
+
+
+def test_a_damaged_download_is_not_kept(server, one_archive):
+    content = server.files["a.tar.xz"]
     server.files["a.tar.xz"] = content[:-1] + b"?"
     with pytest.raises(PoutaError, match="get it again; it is damaged or another version"):
-        get_dataset("mvtec", tmp_path / "data")
-    assert list((tmp_path / "data").iterdir()) == []
+        get_dataset("mvtec", one_archive)
+    assert list(one_archive.iterdir()) == []
     server.files["a.tar.xz"] = content
-    assert (get_dataset("mvtec", tmp_path / "data") / "bolt").is_dir()
+    assert (get_dataset("mvtec", one_archive) / "bolt").is_dir()
+
+
+def test_an_unreachable_server_names_the_way_by_hand(tmp_path, monkeypatch):
+    gone = Archive("http://127.0.0.1:9/a.tar", None, "fill in the form")
+    monkeypatch.setitem(ARCHIVES, "mvtec", gone)
+    with pytest.raises(PoutaError, match="fill in the form, then 'pouta data get"):
+        get_dataset("mvtec", tmp_path / "data")
 
 
 def test_a_full_disk_is_told_before_and_while_unpacking(server, tmp_path, monkeypatch):
@@ -182,6 +209,38 @@ def test_by_hand_category_after_category(tmp_path, capsys):
     assert "problem: cable: 3 train images, 224 published" in told
 
 
+def test_by_the_command_line(tmp_path, capsys):
+    root = ["--data-root", str(tmp_path / "d")]
+    path = by_hand(tmp_path, "bolt")
+    assert cli.main(["data", "get", "mvtec", "--from", str(path), *root]) == 0
+    assert path.is_file()
+    assert cli.main(["data", "check", "mvtec", *root]) == 1
+    told = capsys.readouterr().out
+    assert "mvtec: 8 images of 5354 published" in told
+    assert "problem: no category bottle" in told
+
+
+def test_a_zip_with_a_folder_around(tmp_path):
+    dagm_tree(tmp_path / "source")
+    (tmp_path / "source" / "dagm").rename(tmp_path / "source" / "DAGM2007")
+    (tmp_path / "dagm.zip").write_bytes(packed(tmp_path / "source"))
+    folder = get_dataset("dagm", tmp_path / "data", source_file=tmp_path / "dagm.zip")
+    assert (folder / "Class1" / "Train" / "Label" / "Labels.txt").is_file()
+
+
+def test_other_files_are_named(tmp_path):
+    path = tmp_path / "empty.tar"
+    with tarfile.open(path, "w"):
+        pass
+    with pytest.raises(PoutaError, match=r"expected a folder with Class\*/Train in it, found none"):
+        get_dataset("dagm", tmp_path / "data", source_file=path)
+    path.write_bytes(b"<html>sign in</html>" * 50)
+    with pytest.raises(PoutaError, match="expected a whole tar or zip archive"):
+        get_dataset("dagm", tmp_path / "data", source_file=path)
+    with pytest.raises(PoutaError, match="correct the path after --from"):
+        get_dataset("dagm", tmp_path / "data", source_file=tmp_path / "nothing.tar")
+
+
 def test_what_is_there_is_never_overwritten(tmp_path, capsys):
     path = by_hand(tmp_path, "bottle")
     target = tmp_path / "d" / "mvtec" / "bottle"
@@ -211,6 +270,11 @@ def test_dtd_lies_where_the_textures_are_looked_for(tmp_path):
 def test_names(tmp_path, monkeypatch):
     with pytest.raises(PoutaError, match=r"'mvtek'(.|\n)*did you mean 'mvtec'"):
         get_dataset("mvtek", tmp_path)
+    with pytest.raises(PoutaError, match=r"expected a dataset out of \['mvtec'"):
+        get_dataset("cifar", tmp_path)
+    monkeypatch.setitem(ARCHIVES, "dagm", Archive(None, None, "ask hci.iwr.uni-heidelberg.de"))
+    with pytest.raises(PoutaError, match=r"hci.iwr.uni-heidelberg.de.*--from FILE"):
+        get_dataset("dagm", tmp_path)
     from pouta_lib.data import mini
 
     drawn = []
@@ -219,22 +283,39 @@ def test_names(tmp_path, monkeypatch):
     assert drawn == [tmp_path]
 
 
+HOSTILE = "files inside the dataset's folder only"
+
+
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE])
 def test_links_and_devices_in_a_tar_are_refused(tmp_path, kind):
     with tarfile.open(tmp_path / "bad.tar", "w") as out:
         member = tarfile.TarInfo("inside")
         member.type, member.linkname = kind, "../../outside"
         out.addfile(member)
-    with pytest.raises(PoutaError, match="files inside the dataset's folder only"):
+    with pytest.raises(PoutaError, match=HOSTILE):
         unpack.unpack(tmp_path / "bad.tar", tmp_path / "out")
 
 
-@pytest.mark.parametrize("name", ["a/../../b", "\\\\server\\b", "C:\\b", "..\\b"])
-def test_paths_of_other_systems_in_a_zip_are_refused(tmp_path, name):
+def test_a_path_that_leads_outside_of_a_tar_is_refused(tmp_path):
+    with tarfile.open(tmp_path / "bad.tar", "w") as out:
+        member = tarfile.TarInfo("../outside.txt")
+        member.size = 1
+        out.addfile(member, io.BytesIO(b"x"))
+    with pytest.raises(PoutaError, match=HOSTILE):
+        get_dataset("dagm", tmp_path / "data", source_file=tmp_path / "bad.tar")
+    assert not list((tmp_path / "data").iterdir())
+
+
+PATHS = ["../b", "/tmp/b", "a/../../b", "\\\\server\\b", "C:\\b", "..\\b"]
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_a_path_that_leads_outside_of_a_zip_is_refused(tmp_path, name):
     with zipfile.ZipFile(tmp_path / "bad.zip", "w") as out:
         out.writestr(name, "x")
-    with pytest.raises(PoutaError, match="files inside the dataset's folder only"):
+    with pytest.raises(PoutaError, match=HOSTILE):
         unpack.unpack(tmp_path / "bad.zip", tmp_path / "out")
+    assert not (tmp_path / "b").exists()
 
 
 def test_a_link_in_a_zip_is_refused(tmp_path):
