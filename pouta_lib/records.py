@@ -2,6 +2,7 @@
 
 import json
 import platform
+import reprlib
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -207,7 +208,7 @@ def _validate(record: Any, where: Path) -> None:
     except JsonSchemaValueException as fault:
         todo = "make the run again (delete its folder first)"
         wanted = f"a record of schema version {SCHEMA_VERSION}"
-        value = "" if fault.value is record else f", but is {fault.value!r}"
+        value = "" if fault.value is record else f", but is {reprlib.repr(fault.value)}"
         raise problem(wanted, fault.message + value, where, todo) from fault
 
 
