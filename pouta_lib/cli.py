@@ -20,13 +20,18 @@ def main(arguments: list[str] | None = None) -> int:
         if value:
             os.environ[variable] = str(Path(value).expanduser().resolve())
     try:
-        return options.command(options) or 0
+        status = options.command(options) or 0
+        sys.stdout.flush()  # a closed pipe is noticed here, not at the interpreter's end
+        return status
     except PoutaError as error:
         print(f"pouta: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("pouta: stopped; the same command goes on from the checkpoints", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # `pouta why ... | head`: what was not read needs no traceback
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,6 +1,9 @@
 """Tables follow from records: means, spread and differences by hand, files byte for byte."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -302,3 +305,14 @@ def test_cost_table_stands_beside_table_6(tmp_path, monkeypatch):
     monkeypatch.setenv("POUTA_RESULTS", str(tmp_path))
     path = write_cost_table("demo", {"POUTA": {"parameters_m": 15.0}})
     assert path.read_text().splitlines()[1] == "6,POUTA,parameters_m,15.02,15.0,-0.02"
+
+
+def test_why_may_be_read_in_part(repository):
+    table = repository / "results" / "demo" / "tables" / "table_1_mini-mvtec.csv"
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "pouta_lib.cli", "why", table]
+    command += ["--row", "chip", "--column", "pouta pixel_ap"]
+    told = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (told.returncode, told.stderr) == (1, "")
