@@ -59,6 +59,7 @@ def test_every_damaged_file_is_named(tmp_path):
     cut = base / "ground_truth" / "cut" / "001_mask.png"
     cut.write_bytes(cut.read_bytes()[:40])
     problems = check_dataset("surface", tmp_path).problems
+    assert "tile: expected an image, found an empty file" in problems[0]
     assert [text.splitlines()[1] for text in problems] == [
         f"  where: {base / 'train' / 'good' / '000.png'}",
         f"  where: {cut}",
