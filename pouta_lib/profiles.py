@@ -17,7 +17,7 @@ from pouta_lib.errors import problem
 from pouta_lib.paths import project_root
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Profile:
     """The settings of a run. Lengths named ``_px`` are pixels of the resized image.
 
@@ -38,6 +38,7 @@ class Profile:
     lr_gamma: float
     anomalous_share: float  # share of training images that get a synthetic anomaly
     max_opacity: float  # I_aug = (1-b) texture + b T(I_ori), b uniform in [0, max_opacity]
+    structural_share: float = 0.0  # share of the anomalies cut out of the image itself (D36)
     edge_sigma: float  # softness of the pasted edge: Gaussian sigma as a share of size_px; 0: hard
     textures: Literal["builtin", "dtd"]
     max_textures: int | None
@@ -69,6 +70,11 @@ class Profile:
 
 FIELDS = {f.name: f for f in dataclasses.fields(Profile)}
 SETTINGS = [name for name in FIELDS if name not in ("name", "overrides")]
+DEFAULTS = {  # what records and detectors had that were made before a setting existed
+    name: FIELDS[name].default
+    for name in SETTINGS
+    if FIELDS[name].default is not dataclasses.MISSING
+}
 
 
 def profile_names() -> list[str]:
@@ -198,6 +204,7 @@ def _check_together(profile: Profile, where: object) -> None:
         ),
         (0 <= p.anomalous_share <= 1, "anomalous_share in [0, 1]", p.anomalous_share),
         (0 <= p.max_opacity <= 1, "max_opacity in [0, 1]", p.max_opacity),
+        (0 <= p.structural_share <= 1, "structural_share in [0, 1]", p.structural_share),
         (0 <= p.edge_sigma <= 0.1, "edge_sigma in [0, 0.1]", p.edge_sigma),
     ]
     for holds, expected, found in rules:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 MAX_LATTICE = 32  # Perlin cells an axis are 2^0 .. 2^5
 PERLIN_THRESHOLD = 0.5
+VISIBLE = 6 / 255  # where the image itself is pasted, a pixel that changes by less is no anomaly
 
 
 class SyntheticBatch(NamedTuple):
@@ -106,13 +107,15 @@ def perlin_mask(batch: int, size: int, generator: Generator) -> tuple[Tensor, Te
     return (noise > threshold).float(), noise
 
 
-def transform_original(original: Tensor, generator: Generator) -> Tensor:
+def transform_original(original: Tensor, generator: Generator, identity: bool = True) -> Tensor:
     """T(I_ori): a third stays as it is, a third is moved, a third is turned.
+
+    Without `identity` half are moved and half are turned.
 
     *Source*: paper, III-A ("translation, rotation or identity").
     """
-    batch = len(original)
-    choice = torch.randint(0, 3, (batch,), generator=generator, device=original.device)
+    batch, first = len(original), 0 if identity else 1
+    choice = torch.randint(first, 3, (batch,), generator=generator, device=original.device)
     shift = uniform(generator, (batch, 2), -1, 1) * (choice == 1).unsqueeze(1)
     angle = uniform(generator, (batch,), -math.pi, math.pi) * (choice == 2)
     return rotate_and_shift(original, angle, shift)
@@ -157,18 +160,20 @@ def synthesize(
     *,
     anomalous_share: float = 0.5,
     max_opacity: float = 0.8,
+    structural_share: float = 0.0,
     edge_sigma: float = 0.0,
 ) -> SyntheticBatch:
     """A batch in which a share of the images carries a synthetic anomaly.
 
     ``I_aug = (1 - b) texture + b T(I_ori)`` with b uniform in [0, max_opacity], and
     ``I_in = (1 - M) I_ori + M I_aug``, where M has a soft edge for blending and a hard one as the
-    target.
+    target. A share of the anomalies, `structural_share`, has no texture: b is 1, T moves or turns,
+    and the target is the part of M where I_in differs visibly from I_ori.
 
     *Shape*: original ``(B, 3, S, S)`` float in [0, 1]; textures ``(K, 3, S, S)`` uint8; both on
     the generator's device.
     *Source*: paper, III-A; the distribution of b, the share and the edge are our reading (D09,
-    D10, D11).
+    D10, D11), structural anomalies a deviation (D36).
     """
     batch, size = len(original), original.shape[-1]
     mask, noise = perlin_mask(batch, size, generator)
@@ -179,5 +184,12 @@ def synthesize(
     opacity = uniform(generator, (batch, 1, 1, 1), 0, max_opacity)
     augmented = (1 - opacity) * texture + opacity * transform_original(original, generator)
     soft = soften(mask, edge_sigma * size).unsqueeze(1)
+    if structural_share:  # drawn last: without it every draw above stays what it was
+        structural = uniform(generator, (batch, 1, 1, 1)) < structural_share
+        elsewhere = transform_original(original, generator, identity=False)
+        augmented = torch.where(structural, elsewhere, augmented)
     image = (1 - soft) * original + soft * augmented
+    if structural_share:
+        visible = (image - original).abs().amax(dim=1) > VISIBLE
+        mask = torch.where(structural.squeeze(1), mask * visible, mask)
     return SyntheticBatch(image.clamp(0, 1), mask, original, augmented.clamp(0, 1), noise)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from pouta_lib.errors import problem
 from pouta_lib.models.backbones import BACKBONES
+from pouta_lib.profiles import DEFAULTS
 from pouta_lib.published import AVERAGE, PROTOCOL, read_published
 from pouta_lib.records import RunKey, key_of
 
@@ -199,7 +200,7 @@ def _require_one_protocol(records: Sequence[dict[str, Any]]) -> None:
     for record in records:
         run = record["run"]
         for what, key, value in (
-            ("settings", run["dataset"], record["profile"]),
+            ("settings", run["dataset"], DEFAULTS | record["profile"]),
             ("data", (run["dataset"], run["category"]), record["data"]["manifest_hash"]),
         ):
             other, wanted = first.setdefault((what, key), (record, value))

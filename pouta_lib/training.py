@@ -133,6 +133,7 @@ def train(
             step_generator(seed, step, compute.device),
             anomalous_share=profile.anomalous_share,
             max_opacity=profile.max_opacity,
+            structural_share=profile.structural_share,
             edge_sigma=profile.edge_sigma,
         )
         for group in optimizer.param_groups:

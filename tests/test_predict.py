@@ -49,6 +49,13 @@ def photos(tmp_path):
     return folder
 
 
+def test_a_detector_saved_before_a_setting_existed_is_read(folder):
+    note = json.loads((folder / "detector.json").read_text("utf-8"))
+    del note["profile"]["structural_share"]
+    (folder / "detector.json").write_text(json.dumps(note), encoding="utf-8")
+    assert load_detector(folder).profile == load_profile("smoke")
+
+
 def test_a_saved_detector_says_the_same(folder, photos, model):
     detector = load_detector(folder)
     assert (detector.variant, detector.threshold, detector.how) == ("pouta", 0.25, "by hand")

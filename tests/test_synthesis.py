@@ -138,3 +138,24 @@ def test_soften_keeps_the_area_and_zero_is_hard():
     mask[:, 15:25, 12:28] = 1
     assert torch.equal(soften(mask, 0), mask)
     assert float(soften(mask, 1.5).sum()) == pytest.approx(float(mask.sum()), rel=1e-5)
+
+
+def test_structural_anomalies_hold_no_texture_and_mark_what_can_be_seen(textures):
+    gray = torch.linspace(0, 1, 64).expand(16, 3, 64, 64)  # gray, so that colour means texture
+    batch = synthesize(gray, textures, generator(3), anomalous_share=1, structural_share=1)
+    torch.testing.assert_close(batch.image[:, 0], batch.image[:, 1])
+    changed = (batch.image - gray).abs().amax(dim=1) > synthesis.VISIBLE
+    assert torch.equal(batch.mask.bool(), changed)
+    assert changed.any()
+
+
+def test_the_structural_share_leaves_all_other_anomalies_as_they_were(originals, textures):
+    originals = originals.repeat(20, 1, 1, 1)
+    none, half = (
+        synthesize(originals, textures, generator(4), anomalous_share=2, structural_share=share)
+        for share in (0.0, 0.5)
+    )
+    same = (none.image == half.image).flatten(1).all(dim=1)
+    assert float(same.float().mean()) == pytest.approx(0.5, abs=0.1)
+    assert torch.equal(none.mask[same], half.mask[same])
+    assert torch.equal(none.noise, half.noise)

@@ -117,6 +117,15 @@ def test_runs_of_different_protocols_are_never_mixed(results, what, edit):
     assert not benchmark_table(records, "mini-mvtec").empty
 
 
+def test_a_record_made_before_a_setting_existed_had_its_default(results):
+    changed = results / "demo" / "runs" / "mvtec" / "bottle" / "pouta" / "all" / "seed1"
+    change(changed, lambda r: r["profile"].pop("structural_share"))
+    benchmark_table(find_records("demo", results), "mvtec")
+    change(changed, lambda r: r["profile"].update(structural_share=0.5))
+    with pytest.raises(PoutaError, match="runs with the same settings"):
+        benchmark_table(find_records("demo", results), "mvtec")
+
+
 def test_categories_stand_in_the_papers_order_and_methods_too(tmp_path):
     for category in ("Class10", "Class2", "Class1"):
         fake_run(tmp_path, "mini-dagm", category)
