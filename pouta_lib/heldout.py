@@ -3,7 +3,7 @@
 The settings of a profile have to be chosen by something, and the test split may not be it. The
 training anomalies may not either: a network can learn the edge of a pasted texture so well that
 its loss falls while real defects are found less. So a quarter of the good images is held out, and
-damaged in four ways that training never uses.
+damaged in five ways that training never uses.
 """
 
 from collections.abc import Callable
@@ -81,15 +81,23 @@ def warp(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.nd
     return np.stack(moved), (push > 0) * 1.0
 
 
-DAMAGES: tuple[Damage, ...] = (cut_and_paste, scratch, stain, warp)
+def speck(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A spot of two to four percent of the side, lighter or darker: what tiny defects are like."""
+    size = image.shape[-1]
+    y, x = np.mgrid[:size, :size] - rng.uniform(0.25, 0.75, (2, 1, 1)) * size
+    where = np.clip(rng.uniform(0.01, 0.02) * size + 0.5 - np.hypot(y, x), 0, 1)
+    return image + where * rng.choice([-1, 1]) * rng.uniform(50, 110), where
+
+
+DAMAGES: tuple[Damage, ...] = (cut_and_paste, scratch, stain, warp, speck)
 
 
 def damage(images: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Each image damaged in each of four ways, and where.
+    """Each image damaged in each of five ways, and where.
 
-    *Shape*: ``(N, 3, S, S)`` uint8 gives ``(4 N, 3, S, S)`` uint8 and ``(4 N, S, S)`` bool. A
+    *Shape*: ``(N, 3, S, S)`` uint8 gives ``(5 N, 3, S, S)`` uint8 and ``(5 N, S, S)`` bool. A
     damage that cannot be seen has an empty mask.
-    *Source*: our choice: cuts, lines, stains and warps, none of them a blended texture.
+    *Source*: our choice: cuts, lines, stains, warps and specks, none of them a blended texture.
     """
     damaged, masks = [], []
     for k, image in enumerate(images):
