@@ -114,15 +114,20 @@ def test_the_study_is_committed_whole(repository):
     assert there == set(planned_runs("demo"))
 
 
+def shown(value, spread=None):
+    return (
+        "–" if pd.isna(value) else f"{value:.1f}" + ("" if pd.isna(spread) else f" ± {spread:.1f}")
+    )
+
+
 def test_photographs_are_those_of_the_tables(repository):
-    frame = measured(repository, "*.csv", "real/real-cpu")
+    frame = measured(repository, "table_[!5]*.csv", "real/real-cpu")
     frame = frame[frame["category"] != "average"]
     rows = rows_below((repository / "README.md").read_text(encoding="utf-8"), "photographs")
     assert len(rows) == len(frame.groupby(["category", "method"]))
     for name, method, *cells, published in rows:
         of = frame[(frame["category"] == name.split("/")[1]) & (frame["method"] == NAMES[method])]
         of = of.set_index("metric").reindex(METRICS)
-        shown = ["–" if pd.isna(value) else f"{value:.1f}" for value in of["measured"]]
-        assert cells == shown, (name, method)
+        assert cells == [shown(*pair) for pair in zip(of["measured"], of["std"], strict=True)], name
         theirs = [f"{value:.1f}" for value in of["published"].dropna()]
         assert published == (" / ".join(theirs) or "–"), (name, method)
