@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 MAX_LATTICE = 32  # Perlin cells an axis are 2^0 .. 2^5
 PERLIN_THRESHOLD = 0.5
-VISIBLE = 6 / 255  # where the image itself is pasted, a pixel that changes by less is no anomaly
+VISIBLE = 20 / 255  # where the image itself is pasted, a pixel that changes by less is no anomaly
 
 
 class SyntheticBatch(NamedTuple):
