@@ -131,3 +131,22 @@ def test_photographs_are_those_of_the_tables(repository):
         assert cells == [shown(*pair) for pair in zip(of["measured"], of["std"], strict=True)], name
         theirs = [f"{value:.1f}" for value in of["published"].dropna()]
         assert published == (" / ".join(theirs) or "–"), (name, method)
+
+
+def test_the_ablation_on_photographs_is_that_of_the_tables(repository):
+    frames = [measured(repository, "table_5_*.csv", "real/real-cpu")]
+    without = measured(repository, "table_[!5]*.csv", "real/real-cpu~structural_share=0.0")
+    frames.append(without.assign(method="textures alone"))
+    frame = pd.concat(frames)
+    frame = frame[frame["category"] != "average"].set_index(["method", "category", "metric"])
+    text = (repository / "README.md").read_text(encoding="utf-8")
+    header = next(line for line in text.splitlines() if line.startswith("| Table V, photographs |"))
+    categories = [cell.strip() for cell in header.strip("|").split("|")[1:]]
+    assert sorted(categories) == sorted(frame.index.unique("category"))
+    rows = rows_below(text, "Table V, photographs")
+    names = NAMES | {"POUTA, textures alone (D36)": "textures alone"}
+    assert [names[name] for name, *_ in rows] == list(frame.index.unique("method"))
+    for name, *cells in rows:
+        for category, cell in zip(categories, cells, strict=True):
+            values = [frame["measured"].get((names[name], category, m)) for m in METRICS]
+            assert cell == " / ".join(shown(value) for value in values), (name, category)
