@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 MAX_LATTICE = 32  # Perlin cells an axis are 2^0 .. 2^5
 PERLIN_THRESHOLD = 0.5
-VISIBLE = 20 / 255  # where the image itself is pasted, a pixel that changes by less is no anomaly
+CLEAR_CHANGE = 20 / 255  # of a channel: where the image itself is pasted, less is no anomaly
 
 
 class SyntheticBatch(NamedTuple):
@@ -168,7 +168,7 @@ def synthesize(
     ``I_aug = (1 - b) texture + b T(I_ori)`` with b uniform in [0, max_opacity], and
     ``I_in = (1 - M) I_ori + M I_aug``, where M has a soft edge for blending and a hard one as the
     target. A share of the anomalies, `structural_share`, has no texture: b is 1, T moves or turns,
-    and the target is the part of M where I_in differs visibly from I_ori.
+    and the target is the part of M where I_in differs clearly from I_ori.
 
     *Shape*: original ``(B, 3, S, S)`` float in [0, 1]; textures ``(K, 3, S, S)`` uint8; both on
     the generator's device.
@@ -190,6 +190,6 @@ def synthesize(
         augmented = torch.where(structural, elsewhere, augmented)
     image = (1 - soft) * original + soft * augmented
     if structural_share:
-        visible = (image - original).abs().amax(dim=1) > VISIBLE
-        mask = torch.where(structural.squeeze(1), mask * visible, mask)
+        changed = (image - original).abs().amax(dim=1) > CLEAR_CHANGE
+        mask = torch.where(structural.squeeze(1), mask * changed, mask)
     return SyntheticBatch(image.clamp(0, 1), mask, original, augmented.clamp(0, 1), noise)

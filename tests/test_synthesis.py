@@ -144,7 +144,7 @@ def test_structural_anomalies_hold_no_texture_and_mark_what_can_be_seen(textures
     gray = torch.linspace(0, 1, 64).expand(16, 3, 64, 64)  # gray, so that colour means texture
     batch = synthesize(gray, textures, generator(3), anomalous_share=1, structural_share=1)
     torch.testing.assert_close(batch.image[:, 0], batch.image[:, 1])
-    changed = (batch.image - gray).abs().amax(dim=1) > synthesis.VISIBLE
+    changed = (batch.image - gray).abs().amax(dim=1) > synthesis.CLEAR_CHANGE
     assert torch.equal(batch.mask.bool(), changed)
     assert changed.any()
 
