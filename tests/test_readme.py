@@ -141,12 +141,14 @@ def test_the_ablation_on_photographs_is_that_of_the_tables(repository):
     frame = frame[frame["category"] != "average"].set_index(["method", "category", "metric"])
     text = (repository / "README.md").read_text(encoding="utf-8")
     header = next(line for line in text.splitlines() if line.startswith("| Table V, photographs |"))
-    categories = [cell.strip() for cell in header.strip("|").split("|")[1:]]
+    *categories, mean = [cell.strip() for cell in header.strip("|").split("|")[1:]]
+    assert mean == "mean CLS"
     assert sorted(categories) == sorted(frame.index.unique("category"))
     rows = rows_below(text, "Table V, photographs")
     names = NAMES | {"POUTA, textures alone (D36)": "textures alone"}
     assert [names[name] for name, *_ in rows] == list(frame.index.unique("method"))
-    for name, *cells in rows:
+    for name, *cells, average in rows:
+        assert average == shown(frame["measured"].loc[names[name], :, METRICS[0]].mean()), name
         for category, cell in zip(categories, cells, strict=True):
             values = [frame["measured"].get((names[name], category, m)) for m in METRICS]
             assert cell == " / ".join(shown(value) for value in values), (name, category)
