@@ -79,4 +79,5 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
         # convolutions only: SSIM's variances, small differences of matrix products, need float32
         torch.backends.cudnn.allow_tf32 = precision != "fp32"
         torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.benchmark = True  # the sizes never change within a run
     return Compute(torch.device(name), precision)

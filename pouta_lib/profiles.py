@@ -43,7 +43,7 @@ class Profile:
     textures: Literal["builtin", "dtd"]
     max_textures: int | None
     precision: Literal["auto", "fp32", "tf32", "bf16"]
-    compile: bool
+    compile: bool  # the forward pass through torch.compile, on a CUDA card only
     backbone: Literal["efficientnet_lite0", "wide_resnet50_2", "resnet18"]  # of PatchCore (D22)
     checkpoint_steps: int  # a resumable checkpoint every so many steps
     max_train: int | None  # at most so many training images; none: all

@@ -17,7 +17,7 @@ from torch import Generator, Tensor, nn
 
 from pouta_lib.device import Compute, choose_compute
 from pouta_lib.errors import problem
-from pouta_lib.losses import total_loss
+from pouta_lib.losses import MSS_WEIGHTS, total_loss
 from pouta_lib.models import build_model
 from pouta_lib.models.patchcore import PatchCore
 from pouta_lib.paths import atomic_path
@@ -121,7 +121,7 @@ def train(
     first, watched = _resume(checkpoint, identity, model, optimizer, losses)
     watch_at = {round(steps * k / WATCHED_POINTS) for k in range(1, WATCHED_POINTS + 1)}
     model.train()
-    trace = torch.compile(model.trace) if profile.compile else model.trace
+    trace = _loss_inputs(model, compiled=profile.compile and compute.device.type == "cuda")
     originals = torch.from_numpy(np.ascontiguousarray(images)).to(compute.device)
     bank = torch.from_numpy(np.ascontiguousarray(textures)).to(compute.device)
     started = time.perf_counter()
@@ -157,6 +157,16 @@ def train(
             progress(done, steps, dict(zip(LOSSES, losses[step].tolist(), strict=True)))
     seconds = time.perf_counter() - started
     return Trained(model.eval(), summarise(losses.cpu()), steps, seconds, compute, watched)
+
+
+def _loss_inputs(model: nn.Module, compiled: bool) -> Callable[[Tensor], dict[str, Tensor]]:
+    """The part of the model's trace that the losses look at; the rest need not be kept."""
+    needed = {"I_r", "logits", *(f"logits{i}" for i in MSS_WEIGHTS)}
+
+    def trace(image: Tensor) -> dict[str, Tensor]:
+        return {name: tensor for name, tensor in model.trace(image).items() if name in needed}
+
+    return torch.compile(trace) if compiled else trace
 
 
 def fit_patchcore(

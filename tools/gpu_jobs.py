@@ -5,15 +5,19 @@ the whole environment is, run where the GPU is, and its records are brought home
 
     python tools/gpu_jobs.py plan --profile paper mvtec/transistor mvtec/transistor/base > list.json
     python tools/gpu_jobs.py run list.json --budget 540 --keep out
-    pouta tables --profile paper --results out
+    python tools/gpu_jobs.py unpack out results/real
+    pouta tables --profile paper --results results/real
 
 A job is ``dataset/category[/variant[/k<shots>[/seed<n>]]]``. `run` needs torch, torchvision,
 numpy, scipy, pandas, scikit-learn and safetensors. It starts a job only if it will end within
-the budget, finishes what it starts, and leaves in `--keep` each run's record, its image scores
-and small maps, and log.json: how fast each job was and why one was left out.
+the budget and finishes what it starts. What it leaves in `--keep` is few files, of at most 15 MiB,
+and whole after each job: runs.zip with each run's record, its image scores and small maps; the
+weights of the first runs in half precision, in parts; log.json: how fast each job was and why one
+was left out.
 """
 
 import argparse
+import io
 import json
 import shutil
 import statistics
@@ -21,12 +25,14 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load, load_file, save, save_file
 from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -38,7 +44,10 @@ from pouta_lib.training import num_steps, train
 
 PROBE_STEPS = 30
 MARGIN = 1.1  # a job may take so many times its estimate
+WORTH_COMPILING = 60  # seconds of training from which on torch.compile is tried
 SMALL_PX = 56  # side of the maps that are kept
+PART_BYTES = 15 * 2**20  # of a part of the weights
+MOST_PARTS = 6
 
 
 def plan(profile: str, words: list[str], overrides: list[str]) -> dict[str, Any]:
@@ -63,63 +72,134 @@ def run_jobs(plan: dict[str, Any], budget: float, keep: Path) -> list[dict[str, 
         settings = job["settings"] | {"overrides": tuple(job["settings"]["overrides"])}
         profile = Profile(**settings)
         run = Run(RunKey(profile.label, **job["run"]), profile)
-        entry = {"run": "/".join(run.key.folder("/").parts[1:]), "gpu": _gpu_name()}
+        entry = {"run": _name(run.key), "gpu": _gpu_name()}
         log.append(entry)
         try:
             entry |= _run_one(run, budget - (time.monotonic() - started), pace, keep, plan)
         except Exception as error:  # the next job may do better; its turn is paid for
             entry |= {"failed": f"{type(error).__name__}: {error}"}
+        entry["since_start"] = round(time.monotonic() - started, 1)
         print(json.dumps(entry), flush=True)
         (keep / "log.json").write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
     return log
 
 
+def _name(key: RunKey) -> str:
+    return key.folder("/").relative_to("/").as_posix()
+
+
 def _run_one(run: Run, left: float, pace: dict, keep: Path, plan: dict) -> dict[str, Any]:
     if (run.key.folder() / "record.json").is_file():
         return {"left_out": "there already"}
+    started = time.monotonic()
     category, support, textures = load_run_data(run)
-    images, key, profile = category.train[support], run.key, run.profile
-    steps = num_steps(profile, len(images), key.shots)
+    images, key = category.train[support], run.key
+    steps = num_steps(run.profile, len(images), key.shots)
     kind = (key.profile, key.variant)
     if kind not in pace:
-        probe = replace(profile, steps=PROBE_STEPS, few_shot_steps=PROBE_STEPS, epochs=None)
-        train(images, textures, probe, key.variant, key.seed)  # compiles, chooses kernels
-        pace[kind] = train(images, textures, probe, key.variant, key.seed).seconds / PROBE_STEPS
-    estimate = steps * pace[kind]
+        pace[kind] = _probe(run, images, textures, steps)
+    compiled, a_step = pace[kind]
+    estimate = steps * a_step
+    left -= time.monotonic() - started
     if estimate * MARGIN > left:
         return {"left_out": f"{estimate:.0f} s of training in {left:.0f} s left"}
+    profile = replace(run.profile, compile=compiled)
+    run = Run(key, profile)
+    torch.compiler.reset()
     with Utilisation() as used:
         watch = watch_test(run, category)
         trained = train(
             images, textures, profile, key.variant, key.seed, shots=key.shots, watch=watch
         )
-    pace[kind] = trained.seconds / steps
+    pace[kind] = compiled, trained.seconds / steps
     found = evaluate(trained.model, category, profile, trained.compute)
     folder = save_run(run, category, support, trained, found)
-    _keep_small(folder, keep / key.folder("/").relative_to("/"), plan)
+    _keep_small(folder, keep, _name(key), plan)
     metrics = {name: found.metrics[name] for name in ("image_auroc", "pixel_auroc", "pixel_ap")}
     speed = {"images_per_second": round(steps * profile.batch_size / trained.seconds, 1)}
     speed |= {"seconds": round(trained.seconds, 1), "utilisation_percent": used.mean()}
-    return metrics | speed | {"precision": trained.compute.precision}
+    return metrics | speed | {"precision": trained.compute.precision, "compiled": compiled}
 
 
-def _keep_small(folder: Path, target: Path, plan: dict[str, Any]) -> None:
-    """Copies a run without weights: record, scores and maps of `SMALL_PX`, in one move."""
-    partial = target.with_name(target.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+def _probe(run: Run, images: np.ndarray, textures: np.ndarray, steps: int) -> tuple[bool, float]:
+    """Whether compiled steps are the faster ones, and the seconds of a step."""
+    best = False, _seconds_a_step(run, images, textures, compiled=False)
+    if run.profile.compile and torch.cuda.is_available() and best[1] * steps > WORTH_COMPILING:
+        try:
+            seconds = _seconds_a_step(run, images, textures, compiled=True)
+            best = min(best, (True, seconds), key=lambda found: found[1])
+        except Exception as error:  # no compiler, or one that cannot do it: eager steps serve
+            print(f"not compiled: {type(error).__name__}: {str(error)[:200]}", flush=True)
+    return best
+
+
+def _seconds_a_step(run: Run, images: np.ndarray, textures: np.ndarray, compiled: bool) -> float:
+    """The seconds of a training step, the second time: kernels are chosen by then."""
+    probe = {"steps": PROBE_STEPS, "few_shot_steps": PROBE_STEPS, "epochs": None}
+    profile = replace(run.profile, compile=compiled, **probe)
+    for _ in range(2):
+        torch.compiler.reset()
+        ticks: list[float] = []
+        train(
+            images,
+            textures,
+            profile,
+            run.key.variant,
+            run.key.seed,
+            progress=lambda *_, ticks=ticks: ticks.append(time.monotonic()),
+        )
+    seconds = (ticks[-1] - ticks[0]) / (PROBE_STEPS - 10)
+    print(f"{run.key.variant}: {'compiled' if compiled else 'eager'} {seconds:.4f} s", flush=True)
+    return seconds
+
+
+def _keep_small(folder: Path, keep: Path, name: str, plan: dict[str, Any]) -> None:
+    """Adds a run to runs.zip: record, scores and maps of `SMALL_PX`; and keeps its weights."""
     record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     if record["commit"] is None:  # a copy of the tree, without its history
         record |= {"commit": plan["commit"], "dirty": plan["dirty"]}
-    text = json.dumps(record, indent=1) + "\n"
-    (partial / "record.json").write_text(text, encoding="utf-8")
     with np.load(folder / "maps.npz") as arrays:
         maps = torch.from_numpy(arrays["maps"].astype(np.float32)).unsqueeze(1)
         small = F.interpolate(maps, (SMALL_PX, SMALL_PX), mode="area").squeeze(1)
         scores = arrays["scores"]
-    np.savez_compressed(partial / "small.npz", maps=small.numpy().astype(np.float16), scores=scores)
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
+    packed = io.BytesIO()
+    np.savez_compressed(packed, maps=small.numpy().astype(np.float16), scores=scores)
+    with zipfile.ZipFile(keep / "runs.zip", "a") as archive:
+        archive.writestr(f"{name}/record.json", json.dumps(record, indent=1) + "\n")
+        archive.writestr(f"{name}/small.npz", packed.getvalue())
+    _keep_weights(folder / "model.safetensors", keep, name)
+
+
+def _keep_weights(weights: Path, keep: Path, name: str) -> None:
+    """Half of the weights' bits, in parts, while there is room for whole ones."""
+    state = load_file(weights)
+    whole = save({k: v.half() if v.is_floating_point() else v for k, v in state.items()})
+    index = json.loads((keep / "weights.json").read_text()) if _has(keep, "weights.json") else {}
+    parts = [whole[i : i + PART_BYTES] for i in range(0, len(whole), PART_BYTES)]
+    used = sum(len(names) for names in index.values())
+    if used + len(parts) > MOST_PARTS:
+        return
+    index[name] = [f"weights{used + k}.part" for k in range(len(parts))]
+    for file, part in zip(index[name], parts):
+        (keep / file).write_bytes(part)
+    (keep / "weights.json").write_text(json.dumps(index, indent=1), encoding="utf-8")
+
+
+def _has(folder: Path, name: str) -> bool:
+    return (folder / name).is_file()
+
+
+def unpack(kept: Path, results: Path) -> list[Path]:
+    """The run folders that `kept` holds, put into `results`; weights as float32 again."""
+    with zipfile.ZipFile(kept / "runs.zip") as archive:
+        archive.extractall(results)
+        folders = [results / Path(n).parent for n in archive.namelist() if n.endswith(".json")]
+    index = json.loads((kept / "weights.json").read_text()) if _has(kept, "weights.json") else {}
+    for name, parts in index.items():
+        state = load(b"".join((kept / part).read_bytes() for part in parts))
+        whole = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+        save_file(whole, results / name / "model.safetensors")
+    return folders
 
 
 class Utilisation:
@@ -162,7 +242,13 @@ def main(arguments: list[str] | None = None) -> int:
     running.add_argument("list", type=Path)
     running.add_argument("--budget", type=float, required=True, help="seconds")
     running.add_argument("--keep", type=Path, required=True, help="for records and small maps")
+    unpacking = actions.add_parser("unpack", help="put the runs of a kept folder into results")
+    unpacking.add_argument("kept", type=Path)
+    unpacking.add_argument("results", type=Path)
     options = parser.parse_args(arguments)
+    if options.action == "unpack":
+        print(*unpack(options.kept, options.results), sep="\n")
+        return 0
     if options.action == "plan":
         print(json.dumps(plan(options.profile, options.jobs, options.overrides), indent=1))
         return 0
