@@ -5,7 +5,7 @@ import platform
 import reprlib
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import metadata
@@ -238,6 +238,15 @@ def key_of(record: dict[str, Any]) -> RunKey:
     """The key of a record."""
     profile = record["profile"]
     return RunKey("~".join([profile["name"], *profile["overrides"]]), **record["run"])
+
+
+def require(records: Sequence[dict[str, Any]], expected: Sequence[RunKey]) -> None:
+    """*Raises* :class:`PoutaError` for an expected run without a record, naming its command."""
+    there = {key_of(r) for r in records}
+    missing = [key for key in expected if key not in there]
+    if missing:
+        found = f"{len(missing)} of {len(expected)} missing"
+        raise problem("a record for each run", found, missing[0].folder(), missing[0].command())
 
 
 def load_weights(model: "nn.Module", folder: str | Path) -> "nn.Module":

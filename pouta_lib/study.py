@@ -10,10 +10,10 @@ import yaml
 
 from pouta_lib.data import list_categories
 from pouta_lib.errors import problem
+from pouta_lib.methods import COMPARED
 from pouta_lib.models import VARIANTS
 from pouta_lib.profiles import Profile, config_path, load_profile
-from pouta_lib.records import RunKey, find_records, read_record
-from pouta_lib.tables import COMPARED, require
+from pouta_lib.records import RunKey, find_records, read_record, require
 from pouta_lib.training import train
 
 FIELDS = ("dataset", "categories", "variants", "shots", "seeds")

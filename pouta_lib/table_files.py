@@ -8,21 +8,20 @@ from typing import Any
 import pandas as pd
 
 from pouta_lib.errors import problem
+from pouta_lib.methods import METHODS
 from pouta_lib.paths import atomic_path, results_root
 from pouta_lib.published import AVERAGE, PROTOCOL, read_published
-from pouta_lib.records import RunKey, find_records, key_of, read_record
+from pouta_lib.records import RunKey, find_records, key_of, read_record, require
 from pouta_lib.tables import (
     ABLATED,
     ABLATION,
     CLS,
     FEW_SHOT,
     LOC,
-    METHODS,
     TABLES,
     ablation_table,
     benchmark_table,
     few_shot_table,
-    require,
     source_of,
 )
 

@@ -10,10 +10,11 @@ from typing import Any
 import pandas as pd
 
 from pouta_lib.errors import problem
+from pouta_lib.methods import COMPARED, METHODS
 from pouta_lib.models.backbones import BACKBONES
 from pouta_lib.profiles import DEFAULTS
 from pouta_lib.published import AVERAGE, PROTOCOL, read_published
-from pouta_lib.records import RunKey, key_of
+from pouta_lib.records import key_of
 
 CLS, LOC = "image_auroc", ("pixel_auroc", "pixel_ap")
 TABLES = {  # number: the paper's dataset, its stand-in, the metrics
@@ -22,15 +23,6 @@ TABLES = {  # number: the paper's dataset, its stand-in, the metrics
     3: ("dagm", "mini-dagm", (CLS,)),
 }
 FEW_SHOT, ABLATION = 4, 5
-METHODS = {  # run variant: the paper's name, in the order of the rows
-    "pouta": "POUTA",
-    "vanilla": "Vanilla",
-    "patchcore": "PatchCore",
-    "base": "POUTA-base",
-    "base+hsg": "POUTA-base+HSG",
-    "base+mss": "POUTA-base+MSS",
-}
-COMPARED = ("pouta", "vanilla", "patchcore")  # measured rows of Tables I to III
 ABLATED = {  # Table V: variant: its modules FCM, HSG, MSS
     "vanilla": (False, False, False),
     "base": (True, False, False),
@@ -238,12 +230,3 @@ def _average(by_category: list[list[dict[str, Any]]], metric: str):
 def source_of(record: dict[str, Any]) -> str:
     """A record's folder, relative to the results."""
     return key_of(record).folder("/").relative_to("/").as_posix()
-
-
-def require(records: Sequence[dict[str, Any]], expected: Sequence[RunKey]) -> None:
-    """*Raises* :class:`PoutaError` for an expected run without a record, naming its command."""
-    there = {key_of(r) for r in records}
-    missing = [key for key in expected if key not in there]
-    if missing:
-        found = f"{len(missing)} of {len(expected)} missing"
-        raise problem("a record for each run", found, missing[0].folder(), missing[0].command())
