@@ -57,6 +57,7 @@ test-browser: .venv/.ready
 lint: .venv/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache --no-logo
 
 format: .venv/.ready
 	$(BIN)/python tools/clean_notebooks.py notebooks

@@ -3,13 +3,13 @@
 # A run is one execution of notebook 05 (07 for PatchCore); its wildcards are the six words of a
 # run's folder, so that ablation, few-shot and seed runs are more lines under `study` in
 # configs/<profile>.yaml, not more rules. A study notebook reads the runs it shows; which of them
-# a study feeds is said in pouta_lib/study.py.
+# a study feeds is said in pouta_lib/study/plan.py.
 from pathlib import Path
 
-from pouta_lib.paths import figures_root, project_root, results_root
-from pouta_lib.profiles import parse_overrides
-from pouta_lib.run import notebook_of
-from pouta_lib.study import planned_runs, study_notebooks
+from pouta_lib.ground.paths import figures_root, project_root, results_root
+from pouta_lib.ground.profiles import parse_overrides
+from pouta_lib.study.run import notebook_of
+from pouta_lib.study.plan import planned_runs, study_notebooks
 
 HOME = project_root()
 LIBRARY = HOME / "pouta_lib"
@@ -23,16 +23,14 @@ FIGURES = figures_root() / LABEL
 RUN = f"{RESULTS}/runs/{{dataset}}/{{category}}/{{variant}}/{{shots}}/seed{{seed}}"
 RUN_FILES = ["record.json", "model.safetensors", "maps.npz", "train.ipynb"]
 
-# The modules that a run's numbers depend on: when one of them changes, the run is made again.
-SOURCES = [
-    LIBRARY / f"{name}.py"
-    for name in ("synthesis", "losses", "training", "metrics", "evaluation", "device")
-]
-SOURCES += sorted((LIBRARY / "models").glob("*.py")) + sorted((LIBRARY / "data").rglob("*.py"))
+# What a run's numbers depend on: when one of these files changes, the run is made again.
+FLOORS = ("ground", "data", "method", "score")
+SOURCES = [path for floor in FLOORS for path in sorted((LIBRARY / floor).rglob("*.py"))]
+SOURCES += [LIBRARY / "study" / "run.py", LIBRARY / "study" / "records.py"]
 
 
 def settings_of(wildcards):
-    from pouta_lib.profiles import load_profile
+    from pouta_lib.ground.profiles import load_profile
 
     return str(load_profile(config["profile"], **parse_overrides(OVERRIDES)).to_dict())
 
@@ -74,7 +72,7 @@ rule train:
 rule study:
     input:
         notebook=lambda w: HOME / "notebooks" / f"{w.name}.ipynb",
-        sources=[LIBRARY / f"{name}.py" for name in ("tables", "plots", "explain")],
+        sources=sorted(LIBRARY.rglob("*.py")),
         records=lambda w: [key.folder() / name for key in READS[w.name] for name in RUN_FILES[:3]],
     output:
         RESULTS / "notebooks" / "{name}.ipynb",

@@ -3,7 +3,7 @@
     python benchmarks/training_step.py --profile demo
 
 The settings take turns in one run, on one thread as in the batch; ratios are those of the medians.
-bf16 pays only where the processor has units for it: `pouta_lib.device.cpu_has_bf16_units`.
+bf16 pays only where the processor has units for it: `pouta_lib.method.device.cpu_has_bf16_units`.
 """
 
 import argparse
@@ -12,10 +12,10 @@ import time
 
 import torch
 
-from pouta_lib.device import cpu_has_bf16_units, cpu_name
-from pouta_lib.losses import total_loss
-from pouta_lib.models import VARIANTS, build_model
-from pouta_lib.profiles import load_profile
+from pouta_lib.ground.profiles import load_profile
+from pouta_lib.method.device import cpu_has_bf16_units, cpu_name
+from pouta_lib.method.losses import total_loss
+from pouta_lib.method.models import VARIANTS, build_model
 
 # name: memory format, whether under bf16 autocast; the first is what the others are measured by
 SETTINGS = {

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from pouta_lib import __version__
-from pouta_lib.errors import PoutaError
+from pouta_lib.ground.errors import PoutaError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -130,7 +130,7 @@ def _one_category(parser: argparse.ArgumentParser) -> None:
 
 
 def _study(options: argparse.Namespace) -> int:
-    from pouta_lib.batch import run_study
+    from pouta_lib.study.batch import run_study
 
     return run_study(
         options.profile,
@@ -142,8 +142,8 @@ def _study(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from pouta_lib.batch import execute_run
-    from pouta_lib.profiles import parse_overrides
+    from pouta_lib.ground.profiles import parse_overrides
+    from pouta_lib.study.batch import execute_run
 
     execute_run(
         profile=options.profile,
@@ -157,11 +157,11 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _judge(options: argparse.Namespace) -> None:
-    from pouta_lib.heldout import judge_recipe
-    from pouta_lib.profiles import parse_overrides
-    from pouta_lib.progress import TrainingProgress
-    from pouta_lib.run import prepare_run
-    from pouta_lib.tables import CLS, LOC
+    from pouta_lib.ground.profiles import parse_overrides
+    from pouta_lib.ground.progress import TrainingProgress
+    from pouta_lib.report.tables import CLS, LOC
+    from pouta_lib.study.judge import judge_recipe
+    from pouta_lib.study.run import prepare_run
 
     run = prepare_run(
         options.profile,
@@ -180,8 +180,8 @@ def _judge(options: argparse.Namespace) -> None:
 
 
 def _notebook(options: argparse.Namespace) -> None:
-    from pouta_lib.batch import execute_notebook
-    from pouta_lib.profiles import parse_overrides
+    from pouta_lib.ground.profiles import parse_overrides
+    from pouta_lib.study.batch import execute_notebook
 
     parameters = {"profile": options.profile, "categories": options.categories.split()}
     parameters["overrides"] = parse_overrides(options.overrides)
@@ -189,8 +189,8 @@ def _notebook(options: argparse.Namespace) -> None:
 
 
 def _tables(options: argparse.Namespace) -> None:
-    from pouta_lib.profiles import load_profile, parse_overrides
-    from pouta_lib.table_files import KINDS, write_tables
+    from pouta_lib.ground.profiles import load_profile, parse_overrides
+    from pouta_lib.report.table_files import KINDS, write_tables
 
     label = load_profile(options.profile, **parse_overrides(options.overrides)).label
     for path in write_tables(label, kinds=tuple(KINDS)):
@@ -198,13 +198,13 @@ def _tables(options: argparse.Namespace) -> None:
 
 
 def _why(options: argparse.Namespace) -> None:
-    from pouta_lib.table_files import explain_cell
+    from pouta_lib.report.table_files import explain_cell
 
     print(explain_cell(options.table, options.row, options.column))
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from pouta_lib.predict import load_detector, predict_folder
+    from pouta_lib.detector import load_detector, predict_folder
 
     detector = load_detector(options.detector)
     table, unreadable = predict_folder(detector, options.images, options.output)
@@ -234,7 +234,7 @@ def _data_check(options: argparse.Namespace) -> int:
 
 def _data_mini(options: argparse.Namespace) -> None:
     from pouta_lib.data.mini import ensure_mini
-    from pouta_lib.paths import data_root
+    from pouta_lib.ground.paths import data_root
 
     root = data_root(options.data_root)
     ensure_mini(root)

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from pouta_lib.profiles import load_profile
-from pouta_lib.records import METRICS, RunKey, write_run
+from pouta_lib.ground.profiles import load_profile
+from pouta_lib.study.records import METRICS, RunKey, write_run
 
 
 def record_body(**metrics):

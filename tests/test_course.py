@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from pouta_lib.architecture import draw_architecture, layer_shapes
-from pouta_lib.losses import total_loss
-from pouta_lib.metrics import image_metrics
-from pouta_lib.models import build_model
-from pouta_lib.models.patchcore import greedy_coreset, patch_features
-from pouta_lib.models.reconstructive import ReconstructiveNetwork
-from pouta_lib.synthesis import perlin_noise
+from pouta_lib.method.losses import total_loss
+from pouta_lib.method.models import build_model
+from pouta_lib.method.models.patchcore import greedy_coreset, patch_features
+from pouta_lib.method.models.reconstructive import ReconstructiveNetwork
+from pouta_lib.method.synthesis import perlin_noise
+from pouta_lib.report.architecture import draw_architecture, layer_shapes
+from pouta_lib.score.metrics import image_metrics
 
 
 def definitions(repository, name):

@@ -7,9 +7,9 @@ import pytest
 import torch
 from test_course import definitions
 
-from pouta_lib.evaluation import image_scores
-from pouta_lib.metrics import pixel_metrics
-from pouta_lib.synthesis import perlin_mask, synthesize
+from pouta_lib.method.synthesis import perlin_mask, synthesize
+from pouta_lib.score.evaluation import image_scores
+from pouta_lib.score.metrics import pixel_metrics
 
 DATA, SYNTHESIS = "01_data_and_metrics", "02_synthetic_anomalies"
 

@@ -8,7 +8,7 @@ from trees import dagm_tree, mvtec_tree, photo, save, visa_tree
 from pouta_lib.data import DATASETS
 from pouta_lib.data.check import check_dataset
 from pouta_lib.data.registry import TEXTURES, kind_of
-from pouta_lib.errors import PoutaError
+from pouta_lib.ground.errors import PoutaError
 
 
 def total(dataset, *keys):

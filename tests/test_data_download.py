@@ -17,7 +17,7 @@ from pouta_lib.data import download as downloads
 from pouta_lib.data import registry, unpack
 from pouta_lib.data.archives import ARCHIVES, Archive
 from pouta_lib.data.download import download, get_dataset
-from pouta_lib.errors import PoutaError
+from pouta_lib.ground.errors import PoutaError
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from trees import dagm_tree, mask, mvtec_tree, photo, save, visa_tree
 
 from pouta_lib.data import cache, list_categories, load_category, load_textures
-from pouta_lib.errors import PoutaError
+from pouta_lib.ground.errors import PoutaError
 
 
 @pytest.fixture

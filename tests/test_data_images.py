@@ -9,7 +9,7 @@ from PIL import Image
 from trees import photo
 
 from pouta_lib.data.images import decode, resize_image, resize_mask, to_rgb
-from pouta_lib.errors import PoutaError
+from pouta_lib.ground.errors import PoutaError
 
 
 def written(image, fmt="PNG", **options):

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from pouta_lib.device import Compute
-from pouta_lib.errors import PoutaError
-from pouta_lib.explain import (
+from pouta_lib.ground.errors import PoutaError
+from pouta_lib.method.device import Compute
+from pouta_lib.method.models import VARIANTS, build_model
+from pouta_lib.score.explain import (
     FeaturePairs,
     cam_layers,
     embed_together,
@@ -16,7 +17,6 @@ from pouta_lib.explain import (
     shift_numbers,
     thin_out,
 )
-from pouta_lib.models import VARIANTS, build_model
 
 CPU = Compute(torch.device("cpu"), "fp32")
 

@@ -9,9 +9,9 @@ import nbformat
 import pytest
 
 from conftest import REPOSITORY
-from pouta_lib.batch import execute_notebook
 from pouta_lib.data import list_categories
-from pouta_lib.records import read_record
+from pouta_lib.study.batch import execute_notebook
+from pouta_lib.study.records import read_record
 
 
 def study(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -10,7 +10,7 @@ from trees import mvtec_tree, photo, save
 
 from conftest import REPOSITORY
 from pouta_lib.cli import main
-from pouta_lib.records import find_records
+from pouta_lib.study.records import find_records
 
 SCRIPT = REPOSITORY / "tools" / "gpu_jobs.py"
 # what a CUDA image need not have

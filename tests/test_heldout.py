@@ -5,9 +5,9 @@ import pytest
 from trees import photo, save
 
 from pouta_lib.cli import main
-from pouta_lib.errors import PoutaError
-from pouta_lib.heldout import DAMAGES, VISIBLE, damage, judge_recipe
-from pouta_lib.run import prepare_run
+from pouta_lib.ground.errors import PoutaError
+from pouta_lib.study.judge import DAMAGES, VISIBLE, damage, judge_recipe
+from pouta_lib.study.run import prepare_run
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from pouta_lib.losses import (
+from pouta_lib.method.losses import (
     MSS_WEIGHTS,
     anomaly_loss,
     focal_loss,

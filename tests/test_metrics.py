@@ -13,8 +13,8 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from pouta_lib.errors import PoutaError
-from pouta_lib.metrics import curves, image_metrics, pixel_metrics
+from pouta_lib.ground.errors import PoutaError
+from pouta_lib.score.metrics import curves, image_metrics, pixel_metrics
 
 
 def best_f1(truth, values):

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pouta_lib.efficiency import count_multiply_adds, count_parameters
-from pouta_lib.errors import PoutaError
-from pouta_lib.models import VARIANTS, build_model
-from pouta_lib.models.discriminative import AnomalyHead, FeatureContrast, SemanticGuidance
-from pouta_lib.models.reconstructive import level_channels
+from pouta_lib.ground.errors import PoutaError
+from pouta_lib.method.models import VARIANTS, build_model
+from pouta_lib.method.models.discriminative import AnomalyHead, FeatureContrast, SemanticGuidance
+from pouta_lib.method.models.reconstructive import level_channels
+from pouta_lib.score.efficiency import count_multiply_adds, count_parameters
 
 TABLE_VI = {  # parameters (M), multiply-adds (G), tolerance
     "pouta": (15.02, 35.37, 0.005),
@@ -88,7 +88,7 @@ def test_inference_computes_neither_the_image_nor_the_mss_heads(variant, image):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_weight_gets_a_gradient(variant, image):
-    from pouta_lib.losses import total_loss
+    from pouta_lib.method.losses import total_loss
 
     model = small(variant).train()
     mask = (torch.rand(2, 64, 64) > 0.9).float()

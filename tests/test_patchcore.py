@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from pouta_lib.device import Compute
-from pouta_lib.errors import PoutaError
-from pouta_lib.evaluation import predict
-from pouta_lib.models import backbones, patchcore
-from pouta_lib.models.backbones import build_backbone
-from pouta_lib.models.patchcore import greedy_coreset, patch_features
-from pouta_lib.profiles import load_profile
-from pouta_lib.training import fit_patchcore
+from pouta_lib.ground.errors import PoutaError
+from pouta_lib.ground.profiles import load_profile
+from pouta_lib.method.device import Compute
+from pouta_lib.method.models import backbones, patchcore
+from pouta_lib.method.models.backbones import build_backbone
+from pouta_lib.method.models.patchcore import greedy_coreset, patch_features
+from pouta_lib.method.training import fit_patchcore
+from pouta_lib.score.evaluation import predict
 
 
 @pytest.fixture(scope="module")

@@ -9,16 +9,16 @@ import torch
 from PIL import Image
 
 from pouta_lib.cli import main
-from pouta_lib.errors import PoutaError
-from pouta_lib.models import build_model
-from pouta_lib.predict import (
+from pouta_lib.detector import (
     choose_threshold,
     load_detector,
     predict_folder,
     read_photos,
     save_detector,
 )
-from pouta_lib.profiles import load_profile
+from pouta_lib.ground.errors import PoutaError
+from pouta_lib.ground.profiles import load_profile
+from pouta_lib.method.models import build_model
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pouta_lib.errors import PoutaError
-from pouta_lib.profiles import load_profile, parse_overrides, profile_names
+from pouta_lib.ground.errors import PoutaError
+from pouta_lib.ground.profiles import load_profile, parse_overrides, profile_names
 
 
 def test_the_four_profiles_load():

@@ -7,12 +7,12 @@ import re
 
 import pytest
 
-from pouta_lib import published
-from pouta_lib.errors import PoutaError
-from pouta_lib.models import VARIANTS, build_model
-from pouta_lib.profiles import load_profile, profile_names
-from pouta_lib.published import AVERAGE, average_report, read_published
-from pouta_lib.records import METRICS
+from pouta_lib.ground.errors import PoutaError
+from pouta_lib.ground.profiles import load_profile, profile_names
+from pouta_lib.method.models import VARIANTS, build_model
+from pouta_lib.report import published
+from pouta_lib.report.published import AVERAGE, average_report, read_published
+from pouta_lib.study.records import METRICS
 
 
 def wide(table, metric="image_auroc"):

@@ -5,9 +5,9 @@ import re
 import pandas as pd
 import pytest
 
-from pouta_lib.efficiency import count_multiply_adds, count_parameters
-from pouta_lib.models import build_model
-from pouta_lib.published import read_published
+from pouta_lib.method.models import build_model
+from pouta_lib.report.published import read_published
+from pouta_lib.score.efficiency import count_multiply_adds, count_parameters
 
 
 def prose(repository):
@@ -105,8 +105,8 @@ def test_costs_are_counted(repository):
 
 
 def test_the_study_is_committed_whole(repository):
-    from pouta_lib.records import find_records, key_of
-    from pouta_lib.study import planned_runs
+    from pouta_lib.study.plan import planned_runs
+    from pouta_lib.study.records import find_records, key_of
 
     if not (repository / "results" / "demo" / "runs").is_dir():
         pytest.fail("results/demo/runs is missing: run 'make study' and commit it")

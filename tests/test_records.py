@@ -7,8 +7,8 @@ import pytest
 import torch
 from fakes import fake_run, record_body
 
-from pouta_lib.errors import PoutaError
-from pouta_lib.records import (
+from pouta_lib.ground.errors import PoutaError
+from pouta_lib.study.records import (
     RunKey,
     find_records,
     key_of,

@@ -7,14 +7,14 @@ from trees import mvtec_tree
 
 from pouta_lib import cli
 from pouta_lib.data import load_category
-from pouta_lib.device import choose_compute
-from pouta_lib.errors import PoutaError
-from pouta_lib.evaluation import evaluate, image_scores, predict
-from pouta_lib.models import build_model
-from pouta_lib.profiles import load_profile
-from pouta_lib.records import RunKey
-from pouta_lib.run import check_parameters, prepare_run, support_indices
-from pouta_lib.study import planned_runs
+from pouta_lib.ground.errors import PoutaError
+from pouta_lib.ground.profiles import load_profile
+from pouta_lib.method.device import choose_compute
+from pouta_lib.method.models import build_model
+from pouta_lib.score.evaluation import evaluate, image_scores, predict
+from pouta_lib.study.plan import planned_runs
+from pouta_lib.study.records import RunKey
+from pouta_lib.study.run import check_parameters, prepare_run, support_indices
 
 
 @pytest.fixture

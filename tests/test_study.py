@@ -2,10 +2,10 @@
 
 import pytest
 
-from pouta_lib.errors import PoutaError
-from pouta_lib.models import VARIANTS
-from pouta_lib.records import RunKey
-from pouta_lib.study import planned_runs, read_plan, study_notebooks
+from pouta_lib.ground.errors import PoutaError
+from pouta_lib.method.models import VARIANTS
+from pouta_lib.study.plan import planned_runs, read_plan, study_notebooks
+from pouta_lib.study.records import RunKey
 
 
 def keys(category="nut", variants=("pouta",), shots=(None,), seeds=(0,)):

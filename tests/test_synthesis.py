@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from pouta_lib import synthesis
-from pouta_lib.synthesis import perlin_mask, perlin_noise, rotate_and_shift, soften, synthesize
+from pouta_lib.method import synthesis
+from pouta_lib.method.synthesis import (
+    perlin_mask,
+    perlin_noise,
+    rotate_and_shift,
+    soften,
+    synthesize,
+)
 
 
 def generator(seed=0):

@@ -9,14 +9,19 @@ import pandas as pd
 import pytest
 from fakes import fake_run
 
-from pouta_lib.efficiency import count_multiply_adds, count_parameters
-from pouta_lib.errors import PoutaError
-from pouta_lib.models import build_model
-from pouta_lib.paths import project_root
-from pouta_lib.published import read_published
-from pouta_lib.records import RunKey, find_records
-from pouta_lib.table_files import KINDS, explain_cell, write_cost_table, write_tables
-from pouta_lib.tables import ablation_table, benchmark_table, few_shot_table, published_categories
+from pouta_lib.ground.errors import PoutaError
+from pouta_lib.ground.paths import project_root
+from pouta_lib.method.models import build_model
+from pouta_lib.report.published import read_published
+from pouta_lib.report.table_files import KINDS, explain_cell, write_cost_table, write_tables
+from pouta_lib.report.tables import (
+    ablation_table,
+    benchmark_table,
+    few_shot_table,
+    published_categories,
+)
+from pouta_lib.score.efficiency import count_multiply_adds, count_parameters
+from pouta_lib.study.records import RunKey, find_records
 
 
 def cell(frame, category, metric="image_auroc", method="pouta"):

@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pouta_lib import training
-from pouta_lib.errors import PoutaError
-from pouta_lib.profiles import load_profile
-from pouta_lib.training import batch_indices, learning_rate, num_steps, summarise, train
+from pouta_lib.ground.errors import PoutaError
+from pouta_lib.ground.profiles import load_profile
+from pouta_lib.method import training
+from pouta_lib.method.training import batch_indices, learning_rate, num_steps, summarise, train
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +67,8 @@ KILLED = """
 import sys, time
 import numpy as np
 from safetensors.torch import save_file
-from pouta_lib.profiles import load_profile
-from pouta_lib.training import train
+from pouta_lib.ground.profiles import load_profile
+from pouta_lib.method.training import train
 folder, pause = sys.argv[1], float(sys.argv[2])
 images = np.random.default_rng(0).integers(0, 256, (10, 3, 32, 32), dtype=np.uint8)
 profile = load_profile("smoke", size_px=32, steps=30, checkpoint_steps=10)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from pouta_lib.errors import PoutaError
-from pouta_lib.metrics import image_metrics
-from pouta_lib.uncertainty import best_moment, bootstrap_interval
+from pouta_lib.ground.errors import PoutaError
+from pouta_lib.score.metrics import image_metrics
+from pouta_lib.score.uncertainty import best_moment, bootstrap_interval
 
 
 def test_perfect_scores_leave_no_doubt():

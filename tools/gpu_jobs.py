@@ -36,11 +36,11 @@ from safetensors.torch import load, load_file, save, save_file
 from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from pouta_lib.evaluation import evaluate
-from pouta_lib.profiles import Profile, load_profile, parse_overrides
-from pouta_lib.records import RunKey, commit
-from pouta_lib.run import Run, load_run_data, save_run, watch_test
-from pouta_lib.training import num_steps, train
+from pouta_lib.ground.profiles import Profile, load_profile, parse_overrides
+from pouta_lib.method.training import num_steps, train
+from pouta_lib.score.evaluation import evaluate
+from pouta_lib.study.records import RunKey, commit
+from pouta_lib.study.run import Run, load_run_data, save_run, watch_test
 
 PROBE_STEPS = 30
 MARGIN = 1.1  # a job may take so many times its estimate

@@ -9,7 +9,7 @@ import numpy as np
 
 from pouta_lib.data.category import Listing
 from pouta_lib.data.manifest import read_listing
-from pouta_lib.paths import atomic_path, data_root
+from pouta_lib.ground.paths import atomic_path, data_root
 
 WORTH_BYTES = 32_000_000  # of files; below this, decoding again costs about a second
 NAMES = ("train", "test", "masks")

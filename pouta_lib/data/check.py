@@ -12,8 +12,8 @@ from pouta_lib.data.loading import check_listing, list_categories
 from pouta_lib.data.manifest import read_items
 from pouta_lib.data.registry import DATASETS, Counts, DatasetInfo, locate
 from pouta_lib.data.textures import dtd_files
-from pouta_lib.errors import PoutaError
-from pouta_lib.paths import data_root
+from pouta_lib.ground.errors import PoutaError
+from pouta_lib.ground.paths import data_root
 
 SMALL_PX = 32
 DTD_CLASSES, DTD_IMAGES_A_CLASS = 47, 120

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pouta_lib.data.category import GOOD, Item, Listing
 from pouta_lib.data.images import image_files
-from pouta_lib.errors import problem
+from pouta_lib.ground.errors import problem
 
 AGAIN = "unpack the dataset again"
 

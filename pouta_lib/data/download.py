@@ -13,9 +13,9 @@ from pouta_lib.data.archives import ARCHIVES, MARKS, Archive, dataset_folder
 from pouta_lib.data.check import count_problems
 from pouta_lib.data.registry import DATASETS
 from pouta_lib.data.unpack import unpack
-from pouta_lib.errors import PoutaError, problem
-from pouta_lib.paths import data_root
-from pouta_lib.progress import tqdm
+from pouta_lib.ground.errors import PoutaError, problem
+from pouta_lib.ground.paths import data_root
+from pouta_lib.ground.progress import tqdm
 
 CHUNK = 1 << 20
 TIMEOUT_SECONDS = 60

@@ -10,7 +10,7 @@ from pouta_lib.data.cache import read_through_cache
 from pouta_lib.data.category import GOOD, Category, Item, Listing
 from pouta_lib.data.manifest import read_listing
 from pouta_lib.data.registry import kind_of, locate
-from pouta_lib.errors import problem
+from pouta_lib.ground.errors import problem
 
 
 def list_categories(dataset: str, root: str | Path | None = None) -> list[str]:

@@ -12,8 +12,8 @@ import numpy as np
 
 from pouta_lib.data.category import Item, Listing
 from pouta_lib.data.images import decode, resize_image, resize_mask, to_rgb
-from pouta_lib.errors import PoutaError, problem
-from pouta_lib.progress import tqdm
+from pouta_lib.ground.errors import PoutaError, problem
+from pouta_lib.ground.progress import tqdm
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pouta_lib.data.category import GOOD, Item, Listing
 from pouta_lib.data.images import SUFFIXES, image_files
-from pouta_lib.errors import PoutaError, problem
+from pouta_lib.ground.errors import PoutaError, problem
 
 
 def categories(folder: Path) -> list[str]:

@@ -6,8 +6,8 @@ from pathlib import Path
 from types import ModuleType
 
 from pouta_lib.data import dagm, folder, mvtec, visa
-from pouta_lib.errors import problem
-from pouta_lib.paths import data_root
+from pouta_lib.ground.errors import problem
+from pouta_lib.ground.paths import data_root
 
 Counts = dict[str, int]
 

@@ -9,8 +9,8 @@ from scipy.spatial import cKDTree
 from pouta_lib.data.cache import read_through_cache
 from pouta_lib.data.category import Item, Listing
 from pouta_lib.data.images import decode, image_files, resize_image, to_rgb
-from pouta_lib.errors import problem
-from pouta_lib.paths import data_root
+from pouta_lib.ground.errors import problem
+from pouta_lib.ground.paths import data_root
 
 PHOTOGRAPHS = (  # shipped inside scikit-image's wheel
     "brick.png",

@@ -8,8 +8,8 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from pouta_lib.errors import problem
-from pouta_lib.progress import tqdm
+from pouta_lib.ground.errors import problem
+from pouta_lib.ground.progress import tqdm
 
 DAMAGED = (
     tarfile.TarError,

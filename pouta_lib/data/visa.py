@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pouta_lib.data import mvtec
 from pouta_lib.data.category import GOOD, Item, Listing
-from pouta_lib.errors import problem
+from pouta_lib.ground.errors import problem
 
 SPLIT = Path("split_csv") / "1cls.csv"
 COLUMNS = ["object", "split", "label", "image", "mask"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pouta_lib.data.mini.plan import MINI_KINDS, SCENES
 from pouta_lib.data.mini.write import DATASETS, VERSION, write_mini
-from pouta_lib.paths import data_root
+from pouta_lib.ground.paths import data_root
 
 __all__ = ["MINI_KINDS", "SCENES", "ensure_mini", "generate_mini"]
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from pouta_lib.data.mini.plan import SCENES, Scene, label_ellipse, picture
-from pouta_lib.progress import tqdm
+from pouta_lib.ground.progress import tqdm
 
 VERSION = "3"  # raise it when the drawing changes: older files are then drawn again
 DATASETS = ("mini-mvtec", "mini-visa", "mini-dagm")

@@ -1,0 +1,1 @@
+"""What every floor stands on: errors, paths, settings and names."""

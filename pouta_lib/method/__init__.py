@@ -1,0 +1,1 @@
+"""The method of the paper's section III: anomalies, networks, losses, training."""

@@ -1,0 +1,83 @@
+"""Where a run computes, and in which precision: chosen once, recorded, never guessed again."""
+
+import contextlib
+import os
+import platform
+from dataclasses import dataclass
+
+import torch
+
+from pouta_lib.ground.errors import problem
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device with the precision that pays on it."""
+
+    device: torch.device
+    precision: str  # "fp32", "tf32" or "bf16"
+
+    def autocast(self) -> contextlib.AbstractContextManager:
+        """bf16 autocast where it was chosen, else nothing."""
+        if self.precision != "bf16":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def describe(self) -> str:
+        """The device's own name, for the run record."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        return f"{self.device.type} {platform.machine()} {cpu_name()}".strip()
+
+
+def cpu_name() -> str:
+    """The processor's name where the system tells it."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
+        for line in lines:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def cpu_has_bf16_units() -> bool:
+    """Whether this CPU multiplies bf16 in hardware (AMX, or AVX-512 with its bf16 extension).
+
+    Asked of the processor, not timed, so that the same kind of machine always chooses the same
+    precision and a run repeats bit for bit. ``benchmarks/training_step.py`` says what it gains.
+    """
+    probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(getattr(torch.cpu, probe, bool)() for probe in probes)
+
+
+def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
+    """The device and precision to use.
+
+    ``device="auto"`` takes CUDA, else Apple's MPS, else the CPU; ``$POUTA_DEVICE`` overrides it.
+    ``precision="auto"`` takes bf16 on CUDA and on a CPU with bf16 matrix units, else fp32.
+
+    *Raises* :class:`PoutaError` when the named device is not there.
+    """
+    name = os.environ.get("POUTA_DEVICE", device) if device == "auto" else device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+        if name == "cpu" and torch.backends.mps.is_available():
+            name = "mps"
+    present = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    kind = name.partition(":")[0]
+    if not present.get(kind, False):
+        there = ["auto"] + [key for key, here in present.items() if here]
+        raise problem(f"a device out of {there}", repr(name), "device", "name one that is here")
+    if precision == "auto":
+        fast = kind == "cuda" and torch.cuda.is_bf16_supported()
+        fast = fast or (kind == "cpu" and cpu_has_bf16_units())
+        precision = "bf16" if fast else "fp32"
+    if kind == "cuda":
+        # convolutions only: SSIM's variances, small differences of matrix products, need float32
+        torch.backends.cudnn.allow_tf32 = precision != "fp32"
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.benchmark = True  # the sizes never change within a run
+    return Compute(torch.device(name), precision)

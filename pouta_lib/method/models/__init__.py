@@ -1,0 +1,32 @@
+"""The five variants of Table V, by name."""
+
+import difflib
+from typing import TYPE_CHECKING
+
+from pouta_lib.ground.errors import problem
+
+if TYPE_CHECKING:  # a program that only needs the names starts three seconds earlier
+    from torch import nn
+
+VARIANTS = ("vanilla", "base", "base+hsg", "base+mss", "pouta")
+
+
+def build_model(variant: str, width: int = 64, norm: bool = False) -> "nn.Module":
+    """The network of `variant` with fresh weights from torch's current random state.
+
+    `norm` puts batch normalisation into FCM and HSG (D31); Vanilla has neither.
+
+    *Raises* :class:`PoutaError` for a name outside :data:`VARIANTS`.
+    *Source*: paper, IV-D and Table V.
+    """
+    from pouta_lib.method.models.pouta import Pouta
+    from pouta_lib.method.models.vanilla import Vanilla
+
+    if variant not in VARIANTS:
+        near = difflib.get_close_matches(variant, VARIANTS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "choose one of them"
+        raise problem(f"a variant out of {list(VARIANTS)}", repr(variant), "variant", hint)
+    if variant == "vanilla":
+        return Vanilla(width)
+    hsg, mss = variant in ("base+hsg", "pouta"), variant in ("base+mss", "pouta")
+    return Pouta(width, hsg, mss, norm)

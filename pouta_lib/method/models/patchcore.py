@@ -1,0 +1,129 @@
+"""PatchCore: the embedding-based baseline. A memory of normal patches, and distances to it.
+
+*Source*: Roth et al., "Towards Total Recall in Industrial Anomaly Detection", CVPR 2022 (the
+paper's [17]); the numbers of equations are theirs. Readings: D22.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pouta_lib.method.models.backbones import build_backbone
+
+CORESET_SHARE = 0.01
+PROJECTED = 128  # dimensions in which the coreset is chosen
+NEIGHBOURS = 9  # b of equation 7
+WORKING_PX = 224  # the backbones' own training size; smaller images are enlarged to it
+MAP_SIGMA = 4 / 224  # of the map's Gaussian, as a share of the image's side
+
+
+def patch_features(levels: list[Tensor]) -> Tensor:
+    """Locally aware patch features: each level averaged over 3 x 3, then set side by side.
+
+    The deeper level is up-sampled to the shallower one's resolution.
+
+    *Shape*: ``[(B, C, h, w), (B, D, h/2, w/2)] -> (B, h, w, C + D)``.
+    *Source*: equations 1 to 3; the plain mean of the neighbourhood is our choice (D22).
+    """
+    averaged = [F.avg_pool2d(level, 3, stride=1, padding=1) for level in levels]
+    size = averaged[0].shape[-2:]
+    same = [averaged[0]]
+    same += [F.interpolate(a, size, mode="bilinear", align_corners=False) for a in averaged[1:]]
+    return torch.cat(same, dim=1).permute(0, 2, 3, 1)
+
+
+def greedy_coreset(features: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """The indices of `count` features that cover the others: k-centre, greedily.
+
+    Each new one is the feature farthest from all that were chosen before; the first is drawn.
+    Distances are taken after a random projection to 128 dimensions.
+
+    *Shape*: features ``(N, D)``; indices ``(count,)``.
+    *Source*: algorithm 1 and equation 5; the projection keeps distances (Johnson-Lindenstrauss).
+    """
+    if features.shape[1] > PROJECTED:
+        matrix = torch.randn(features.shape[1], PROJECTED, generator=generator)
+        features = features @ matrix.to(features.device) / PROJECTED**0.5
+    chosen = torch.empty(count, dtype=torch.long)
+    chosen[0] = torch.randint(len(features), (), generator=generator)
+    distance = torch.full((len(features),), torch.inf, device=features.device)
+    for k in range(count):
+        if k:
+            chosen[k] = distance.argmax()
+        distance = torch.minimum(distance, (features - features[chosen[k]]).square().sum(dim=1))
+    return chosen
+
+
+class PatchCore(nn.Module):
+    """Finds what is far from every remembered patch of the good training images.
+
+    *Shape*: ``model(image)`` maps ``(B, 3, H, W)`` in [0, 1] to distances ``(B, H, W)``: zero or
+    more, without an upper bound. ``model.map_and_score(image)`` gives image scores ``(B,)`` too.
+    """
+
+    def __init__(self, backbone: str) -> None:
+        super().__init__()
+        self.backbone = build_backbone(backbone)
+        self.register_buffer("memory", torch.empty(0, 0))
+
+    def fit(self, batches: Iterable[Tensor], seed: int, share: float = CORESET_SHARE) -> None:
+        """Remembers a coreset of the patches of good images, batches ``(B, 3, H, W)``."""
+        patches = torch.cat([self.embed(batch).flatten(0, 2) for batch in batches])
+        count = max(1, round(share * len(patches)))
+        chosen = greedy_coreset(patches, count, torch.Generator().manual_seed(seed))
+        self.memory = patches[chosen.to(patches.device)]
+
+    @torch.no_grad()
+    def embed(self, image: Tensor) -> Tensor:
+        """Patch features ``(B, h, w, D)`` of images ``(B, 3, H, W)``."""
+        side = max(WORKING_PX, image.shape[-1])
+        if side != image.shape[-1]:
+            image = F.interpolate(image, (side, side), mode="bilinear", align_corners=False)
+        return patch_features([level.float() for level in self.backbone(image)])
+
+    def nearest(self, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """Each patch's distance to its nearest memory, and that memory's index.
+
+        *Shape*: ``(..., D)`` gives two ``(...)``. *Source*: equation 6.
+        """
+        return torch.cdist(patches, self.memory).min(dim=-1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The anomaly map: patch distances, up-sampled and smoothed."""
+        return self.map_and_score(image)[0]
+
+    def map_and_score(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """The anomaly map, and the image score from the same features.
+
+        The score is the largest patch distance s*, weighted by how unusual its memory is:
+        ``s = (1 - exp(s*) / sum_b exp(distance of the patch to m_b)) s*`` over the `NEIGHBOURS`
+        memories m_b nearest to the patch's own memory, itself among them.
+
+        *Shape*: ``(B, 3, H, W)`` gives ``(B, H, W)`` and ``(B,)``. *Source*: equation 7.
+        """
+        patches = self.embed(image)  # (B, h, w, D)
+        distance, index = self.nearest(patches)
+        maps = self._as_map(distance, image.shape[-1])
+        patches, distance, index = (x.flatten(1, 2) for x in (patches, distance, index))
+        worst = distance.argmax(dim=1)
+        rows = torch.arange(len(image), device=image.device)
+        patch, star = patches[rows, worst], distance[rows, worst]
+        memory = self.memory[index[rows, worst]]
+        count = min(NEIGHBOURS, len(self.memory))
+        around = torch.cdist(memory, self.memory).topk(count, largest=False).indices
+        others = torch.cdist(patch.unsqueeze(1), self.memory[around]).squeeze(1)  # (B, count)
+        # the softmax with s* as its reference, so that no exponential overflows
+        weight = 1 - 1 / (others - star.unsqueeze(1)).exp().sum(dim=1)
+        return maps, weight * star
+
+    def _as_map(self, distance: Tensor, side: int) -> Tensor:
+        from torchvision.transforms.v2.functional import gaussian_blur
+
+        grown = F.interpolate(
+            distance.unsqueeze(1), (side, side), mode="bilinear", align_corners=False
+        )
+        sigma = MAP_SIGMA * side
+        kernel = 2 * round(4 * sigma) + 1
+        return gaussian_blur(grown, [kernel, kernel], [sigma, sigma]).squeeze(1)

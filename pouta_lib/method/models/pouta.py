@@ -1,0 +1,44 @@
+"""POUTA and its ablations: one reconstructive and one discriminative network (figure 4b)."""
+
+from torch import Tensor, nn
+
+from pouta_lib.method.models.discriminative import DiscriminativeNetwork
+from pouta_lib.method.models.reconstructive import LEVELS, ReconstructiveNetwork
+
+
+def anomaly_probability(logits: Tensor) -> Tensor:
+    """Softmax over the two channels, the anomalous one kept: ``(B, 2, H, W) -> (B, H, W)``."""
+    return logits.float().softmax(dim=1)[:, 1]
+
+
+class Pouta(nn.Module):
+    """Finds anomalies by contrasting the reconstructive network's own features.
+
+    ``model(image)`` is the anomaly map ``M_p`` alone: neither the reconstructed image nor the
+    MSS heads are computed. ``model.trace(image)`` is every tensor that the paper names.
+
+    *Shape*: image ``(B, 3, H, W)`` float in [0, 1], H and W multiples of 16; map ``(B, H, W)``.
+    *Source*: paper, III and figure 4(b).
+    """
+
+    def __init__(
+        self, width: int = 64, hsg: bool = True, mss: bool = True, norm: bool = False
+    ) -> None:
+        super().__init__()
+        self.reconstructive = ReconstructiveNetwork(width)
+        self.discriminative = DiscriminativeNetwork(width, hsg, mss, norm)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The anomaly map ``M_p``."""
+        named = self.reconstructive(image, reconstruct=False)
+        return anomaly_probability(self.discriminative(named, supervise=False)["logits"])
+
+    def trace(self, image: Tensor) -> dict[str, Tensor]:
+        """Every named tensor: see docs/GLOSSARY.md. A module that is off leaves its names out."""
+        named = self.reconstructive(image)
+        named |= self.discriminative(named)
+        named["M_p"] = anomaly_probability(named["logits"])
+        for i in LEVELS:
+            if f"logits{i}" in named:
+                named[f"M_p{i}"] = anomaly_probability(named[f"logits{i}"])
+        return named

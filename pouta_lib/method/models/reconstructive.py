@@ -1,0 +1,60 @@
+"""The reconstructive network: encoder, mapping layer, decoder (paper, III-A)."""
+
+from torch import Tensor, nn
+
+from pouta_lib.method.models.blocks import conv_block, down, up
+
+LEVELS = (1, 2, 3, 4)
+
+
+def level_channels(width: int) -> dict[int, int]:
+    """Channels of each level: ``{1: w, 2: 2w, 3: 4w, 4: 8w}``."""
+    return {i: width * 2 ** (i - 1) for i in LEVELS}
+
+
+class ReconstructiveNetwork(nn.Module):
+    """Rebuilds a normal-looking image; its features are what POUTA uses a second time.
+
+    There are no skip connections: whatever reaches the decoder has passed the mapping layer.
+
+    *Shape*: image ``(B, 3, H, W)`` with H and W multiples of 16 gives ``F_Ei`` and ``F_Di``:
+    ``(B, w 2^(i-1), H / 2^(i-1), W / 2^(i-1))``; ``F_M``: ``(B, 8w, H/16, W/16)``;
+    ``I_r``: ``(B, 3, H, W)``.
+
+    *Source*: paper, III-A and figure 4; layer by layer our reading (D01).
+    """
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        c = level_channels(width)
+        incoming = {1: 3, 2: c[1], 3: c[2], 4: c[3]}
+        outgoing = {4: c[4], 3: c[3], 2: c[2], 1: c[1]}
+        source = {4: c[4], 3: c[4], 2: c[3], 1: c[2]}
+        self.encoder = nn.ModuleDict(
+            {
+                str(i): nn.Sequential(conv_block(incoming[i], c[i]), conv_block(c[i], c[i]))
+                for i in LEVELS
+            }
+        )
+        self.mapping = conv_block(c[4], c[4], kernel=1)
+        self.decoder_in = nn.ModuleDict(
+            {str(i): conv_block(source[i], outgoing[i]) for i in reversed(LEVELS)}
+        )
+        self.decoder_out = nn.ModuleDict(
+            {str(i): conv_block(outgoing[i], outgoing[i]) for i in reversed(LEVELS)}
+        )
+        self.to_image = nn.Conv2d(c[1], 3, 1)
+        nn.init.constant_(self.to_image.bias, 0.5)  # the first I_r is mid-gray, not black (D26)
+
+    def forward(self, image: Tensor, reconstruct: bool = True) -> dict[str, Tensor]:
+        """``F_E1..F_E4``, ``F_M``, ``F_D4..F_D1`` by name, and ``I_r`` when it is asked for."""
+        named: dict[str, Tensor] = {}
+        x = image
+        for i in LEVELS:
+            x = named[f"F_E{i}"] = self.encoder[str(i)](x if i == 1 else down(x))
+        x = named["F_M"] = self.mapping(down(x))
+        for i in reversed(LEVELS):
+            x = named[f"F_D{i}"] = self.decoder_out[str(i)](up(self.decoder_in[str(i)](x)))
+        if reconstruct:
+            named["I_r"] = self.to_image(x)
+        return named

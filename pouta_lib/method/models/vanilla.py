@@ -1,0 +1,70 @@
+"""Vanilla: the DRAEM-like reconstruction-error model that POUTA is compared with (figure 4a)."""
+
+import torch
+from torch import Tensor, nn
+
+from pouta_lib.method.models.blocks import conv_block, down, up
+from pouta_lib.method.models.pouta import anomaly_probability
+from pouta_lib.method.models.reconstructive import ReconstructiveNetwork
+
+
+class UNet(nn.Module):
+    """A U-Net over six resolutions, from full size down to 1/32.
+
+    *Shape*: ``(B, 6, H, W) -> logits (B, 2, H, W)``, H and W multiples of 32.
+    *Source*: paper, figure 4(a), says "U-Net-like"; widths are our reading, chosen to meet the
+    cost that Table VI prints (D01).
+    """
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        channels = [width * k // 4 for k in (3, 6, 12, 24, 24, 24)]  # 48 ... 384 at width 64
+        self.encoder = nn.ModuleList()
+        for i, c in enumerate(channels):
+            before = 6 if i == 0 else channels[i - 1]
+            self.encoder.append(nn.Sequential(conv_block(before, c), conv_block(c, c)))
+        self.decoder = nn.ModuleList()
+        below = channels[-1]
+        for i in reversed(range(5)):
+            joined, out = below + channels[i], channels[max(i - 1, 0)]
+            self.decoder.append(
+                nn.Sequential(conv_block(joined, joined // 2), conv_block(joined // 2, out))
+            )
+            below = out
+        self.to_logits = nn.Conv2d(below, 2, 3, padding=1)
+
+    def forward(self, pair: Tensor) -> Tensor:
+        skips: list[Tensor] = []
+        x = pair
+        for i, stage in enumerate(self.encoder):
+            x = stage(x if i == 0 else down(x))
+            skips.append(x)
+        for stage, skip in zip(self.decoder, reversed(skips[:-1]), strict=True):
+            x = stage(torch.cat([up(x), skip], dim=1))
+        return self.to_logits(x)
+
+
+class Vanilla(nn.Module):
+    """Looks for the anomaly in the input beside its reconstruction, pixels only.
+
+    The same reconstructive network as POUTA's, so that Table V compares like with like.
+
+    *Shape*: image ``(B, 3, H, W)`` float in [0, 1], H and W multiples of 32; map ``(B, H, W)``.
+    *Source*: paper, figure 4(a) and IV-D.
+    """
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        self.reconstructive = ReconstructiveNetwork(width)
+        self.discriminative = UNet(width)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The anomaly map ``M_p``."""
+        return self.trace(image)["M_p"]
+
+    def trace(self, image: Tensor) -> dict[str, Tensor]:
+        """The reconstructive network's named tensors, ``logits`` and ``M_p``."""
+        named = self.reconstructive(image)
+        named["logits"] = self.discriminative(torch.cat([image, named["I_r"]], dim=1))
+        named["M_p"] = anomaly_probability(named["logits"])
+        return named

@@ -1,0 +1,1 @@
+"""What readers see: tables, pictures, and the paper's own numbers."""

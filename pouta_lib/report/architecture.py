@@ -1,0 +1,219 @@
+"""Figure 4, drawn from the models themselves, and the map of the course, from its notebooks.
+
+Names, shapes and counts are asked of the modules, titles of the notebooks: neither goes stale.
+"""
+
+import json
+import textwrap
+
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+from pouta_lib.ground.paths import project_root
+from pouta_lib.method.models import build_model
+from pouta_lib.method.models.reconstructive import LEVELS
+from pouta_lib.score.efficiency import count_parameters
+
+Shapes = dict[str, tuple[int, ...]]
+COLOURS = {  # light fills of the colour-blind palette
+    "image": "#ffffff",
+    "encoder": "#cfe4f3",
+    "decoder": "#fbe3c2",
+    "mapping": "#e3e3e3",
+    "contrast": "#cdebe0",
+    "guidance": "#f6d5e8",
+    "head": "#fdf3b8",
+}
+WIDTH, HEIGHT = 1.62, 0.62  # of a box, in units of the drawing
+
+
+def layer_shapes(variant: str, width: int = 64, size_px: int = 224) -> Shapes:
+    """``(C, H, W)`` of every tensor that a model names, by one pass that computes nothing.
+
+    For Vanilla also its U-Net's levels, ``U_E1`` .. ``U_E6`` and ``U_D5`` .. ``U_D1``.
+    """
+    model = build_model(variant, width).to("meta").eval()
+    found: Shapes = {}
+
+    def note(name: str):
+        return lambda module, inputs, output: found.update({name: tuple(output.shape[1:])})
+
+    if variant == "vanilla":
+        for i, stage in enumerate(model.discriminative.encoder, start=1):
+            stage.register_forward_hook(note(f"U_E{i}"))
+        for i, stage in zip((5, 4, 3, 2, 1), model.discriminative.decoder, strict=True):
+            stage.register_forward_hook(note(f"U_D{i}"))
+    with torch.no_grad():
+        named = model.trace(torch.empty(1, 3, size_px, size_px, device="meta"))
+    return found | {name: tuple(tensor.shape[1:]) for name, tensor in named.items()}
+
+
+def draw_architecture(width: int = 64, size_px: int = 224) -> Figure:
+    """Vanilla above, POUTA below, with the shape of every tensor at this size.
+
+    *Source*: figure 4 (a) and (b); the layers are our reading of it (D01).
+    """
+    layout = {"height_ratios": [7.25, 7.15]}
+    figure, axes = plt.subplots(
+        2, 1, figsize=(10.8, 9.9), constrained_layout=True, gridspec_kw=layout
+    )
+    _draw_vanilla(axes[0], layer_shapes("vanilla", width, size_px), _millions("vanilla", width))
+    _draw_pouta(axes[1], layer_shapes("pouta", width, size_px), _millions("pouta", width))
+    for ax in axes:
+        ax.set_axis_off()
+        ax.set_aspect("equal")
+        ax.autoscale_view()
+    return figure
+
+
+def _millions(variant: str, width: int) -> tuple[float, float]:
+    """Parameters of the reconstructive and of the discriminative network, in millions."""
+    model = build_model(variant, width)
+    parts = (model.reconstructive, model.discriminative)
+    return tuple(count_parameters(part) / 1e6 for part in parts)
+
+
+def _box(
+    ax: Axes, x: float, y: float, name: str, shape: tuple[int, ...], kind: str, *, dashed=False
+) -> None:
+    style = {"facecolor": COLOURS[kind], "edgecolor": "0.25", "linewidth": 0.9}
+    corner = x - WIDTH / 2, y - HEIGHT / 2
+    look = "round,pad=0,rounding_size=0.08"
+    patch = FancyBboxPatch(corner, WIDTH, HEIGHT, boxstyle=look, **style)
+    patch.set_linestyle("--" if dashed else "-")
+    ax.add_patch(patch)
+    ax.text(x, y + 0.13, name, ha="center", va="center", fontsize=8.5)
+    text = " × ".join(str(n) for n in shape)
+    ax.text(x, y - 0.15, text, ha="center", va="center", fontsize=6.8, color="0.25")
+
+
+def _arrow(ax: Axes, start, end, *, bend: float = 0.0, dashed: bool = False) -> None:
+    style = {"arrowstyle": "-|>", "mutation_scale": 8, "linewidth": 0.9, "color": "0.3"}
+    curve = f"arc3,rad={bend}"
+    arrow = FancyArrowPatch(start, end, connectionstyle=curve, shrinkA=0, shrinkB=0, **style)
+    arrow.set_linestyle("--" if dashed else "-")
+    ax.add_patch(arrow)
+
+
+def _draw_reconstructive(ax: Axes, shapes: Shapes, row: dict[int, float]) -> None:
+    """Encoder down, mapping, decoder up: the same in both methods."""
+    encoder, decoder = 2.3, 4.5
+    _box(ax, 0, row[1], "$I_{in}$", (3, *shapes["F_E1"][1:]), "image")
+    _arrow(ax, (WIDTH / 2, row[1]), (encoder - WIDTH / 2, row[1]))
+    for i in LEVELS:
+        _box(ax, encoder, row[i], f"$F_{{E{i}}}$", shapes[f"F_E{i}"], "encoder")
+        _box(ax, decoder, row[i], f"$F_{{D{i}}}$", shapes[f"F_D{i}"], "decoder")
+        if i > 1:
+            down = (encoder, row[i - 1] - HEIGHT / 2), (encoder, row[i] + HEIGHT / 2)
+            up = (decoder, row[i] + HEIGHT / 2), (decoder, row[i - 1] - HEIGHT / 2)
+            _arrow(ax, *down)
+            _arrow(ax, *up)
+    middle, below = (encoder + decoder) / 2, row[4] - 1.0
+    _box(ax, middle, below, "mapping $F_M$", shapes["F_M"], "mapping")
+    _arrow(ax, (encoder, row[4] - HEIGHT / 2), (middle - 0.5, below + HEIGHT / 2), bend=0.2)
+    _arrow(ax, (middle + 0.5, below + HEIGHT / 2), (decoder, row[4] - HEIGHT / 2), bend=0.2)
+
+
+def _titles(ax: Axes, top: float, title: str, millions: tuple[float, float], x: float) -> None:
+    ax.text(-0.8, top + 1.25, title, fontsize=12, weight="bold", va="center")
+    told = f"reconstructive network, {millions[0]:.2f} M parameters"
+    ax.text(3.4, top + 0.72, told, fontsize=9, ha="center", va="center")
+    told = f"discriminative network, {millions[1]:.2f} M parameters"
+    ax.text(x, top + 0.72, told, fontsize=9, ha="center", va="center")
+
+
+def _draw_vanilla(ax: Axes, shapes: Shapes, millions: tuple[float, float]) -> None:
+    row = {i: -1.05 * (i - 1) for i in range(1, 7)}
+    _titles(ax, 0, "(a) Vanilla: compares pictures", millions, 10.3)
+    _draw_reconstructive(ax, shapes, row)
+    encoder, decoder = 9.1, 11.5
+    _box(ax, 6.7, row[1], "$I_r$ (beside $I_{in}$)", shapes["I_r"], "image")
+    _arrow(ax, (4.5 + WIDTH / 2, row[1]), (6.7 - WIDTH / 2, row[1]))
+    _arrow(ax, (6.7 + WIDTH / 2, row[1]), (encoder - WIDTH / 2, row[1]))
+    for i in range(1, 7):
+        _box(ax, encoder, row[i], f"U-Net encoder {i}", shapes[f"U_E{i}"], "encoder")
+        if i > 1:
+            ends = (encoder, row[i - 1] - HEIGHT / 2), (encoder, row[i] + HEIGHT / 2)
+            _arrow(ax, *ends)
+        if i < 6:
+            _box(ax, decoder, row[i], f"U-Net decoder {i}", shapes[f"U_D{i}"], "decoder")
+            _arrow(ax, (encoder + WIDTH / 2, row[i]), (decoder - WIDTH / 2, row[i]))
+        if i < 5:
+            _arrow(ax, (decoder, row[i + 1] + HEIGHT / 2), (decoder, row[i] - HEIGHT / 2))
+    _arrow(ax, (encoder + WIDTH / 2, row[6]), (decoder, row[5] - HEIGHT / 2), bend=0.25)
+    _box(ax, 13.8, row[1], "map $M_p$", shapes["M_p"], "head")
+    _arrow(ax, (decoder + WIDTH / 2, row[1]), (13.8 - WIDTH / 2, row[1]))
+    ax.set_xlim(-1, 15.2)
+    ax.set_ylim(row[6] - 0.4, 1.6)
+
+
+def _draw_pouta(ax: Axes, shapes: Shapes, millions: tuple[float, float]) -> None:
+    row = {i: -1.35 * (i - 1) for i in LEVELS}
+    _titles(ax, 0, "(b) POUTA: contrasts features", millions, 9.6)
+    _draw_reconstructive(ax, shapes, row)
+    decoder, contrast, guidance, supervision, joined, head = 4.5, 6.9, 9.1, 11.15, 12.6, 14.2
+    channels = 0
+    for i in LEVELS:
+        refined = f"F'_C{i}" if i < 4 else "F_C4"
+        channels += shapes[refined][0]
+        _box(ax, contrast, row[i], f"FCM: $F_{{C{i}}}$", shapes[f"F_C{i}"], "contrast")
+        _arrow(ax, (decoder + WIDTH / 2, row[i]), (contrast - WIDTH / 2, row[i]))
+        over = (2.3 + WIDTH / 2, row[i] + 0.2), (contrast - WIDTH / 2, row[i] + 0.2)
+        _arrow(ax, *over, bend=-0.13)
+        last = contrast
+        if i < 4:
+            last = guidance
+            _box(ax, guidance, row[i], f"HSG: $F'_{{C{i}}}$", shapes[refined], "guidance")
+            _arrow(ax, (contrast + WIDTH / 2, row[i]), (guidance - WIDTH / 2, row[i]))
+            below = (guidance, row[i + 1] + HEIGHT / 2)
+            below = (contrast + WIDTH / 2, row[4] + 0.2) if i == 3 else below
+            _arrow(ax, below, (guidance, row[i] - HEIGHT / 2), bend=0.25 if i == 3 else 0.0)
+        lower = row[i] - 0.42
+        _box(ax, supervision, lower, f"MSS: $M_{{p({i})}}$", shapes[f"M_p{i}"], "head", dashed=True)
+        side = (last + WIDTH / 2, row[i] - 0.2), (supervision - WIDTH / 2, lower + 0.1)
+        _arrow(ax, *side, dashed=True)
+        _arrow(ax, (last + WIDTH / 2, row[i] + 0.12), (joined - 0.2, row[i] + 0.12))
+    bottom, top = row[4] - HEIGHT / 2, row[1] + HEIGHT / 2
+    bar = {"facecolor": COLOURS["mapping"], "edgecolor": "0.25", "linewidth": 0.9}
+    look = "round,pad=0,rounding_size=0.08"
+    ax.add_patch(FancyBboxPatch((joined - 0.2, bottom), 0.4, top - bottom, boxstyle=look, **bar))
+    told = f"concatenated, {channels} channels"
+    middle = (top + bottom) / 2
+    ax.text(joined, middle, told, fontsize=8, rotation=90, ha="center", va="center")
+    _box(ax, head, middle, "head: map $M_p$", shapes["M_p"], "head")
+    _arrow(ax, (joined + 0.2, middle), (head - WIDTH / 2, middle))
+    note = "dashed: in training only"
+    ax.text(supervision, row[4] - 1.0, note, fontsize=8, ha="center", va="center", color="0.3")
+    ax.set_xlim(-1, 15.2)
+    ax.set_ylim(row[4] - 1.5, 1.6)
+
+
+COURSE_ROWS = {
+    "the course": "0[0-4]_*",
+    "training": "0[5-7]_*",
+    "the study": "1?_*",
+    "yours": "2?_*",
+}
+
+
+def draw_course() -> Figure:
+    """The notebooks by purpose, as boxes with their own titles."""
+    figure, ax = plt.subplots(figsize=(10, 3.6), constrained_layout=True)
+    fills = ("encoder", "decoder", "contrast", "guidance")
+    for k, ((row, pattern), fill) in enumerate(zip(COURSE_ROWS.items(), fills, strict=True)):
+        ax.text(-0.85, -k, row, ha="right", va="center", fontsize=10, weight="bold")
+        for x, path in enumerate(sorted((project_root() / "notebooks").glob(f"{pattern}.ipynb"))):
+            first = json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"]
+            title = "".join(first).splitlines()[0].lstrip("# ").split(":")[0]
+            number, _, words = title.partition(" · ")
+            text = "\n".join([number, *textwrap.wrap(words, 15)])
+            style = {"boxstyle": "round,pad=0.4", "facecolor": COLOURS[fill], "edgecolor": "0.4"}
+            ax.text(1.35 * x, -k, text, ha="center", va="center", fontsize=7.5, bbox=style)
+            if x and row == "the course":
+                _arrow(ax, (1.35 * x - 0.82, -k), (1.35 * x - 0.6, -k))
+    ax.set(xlim=(-2.2, 8.9), ylim=(-3.5, 0.5))
+    ax.set_axis_off()
+    return figure

@@ -1,0 +1,294 @@
+"""The pictures, and the one function that saves them with the list of what they show."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize, PowerNorm
+from matplotlib.figure import Figure
+from PIL import Image
+
+from pouta_lib.data import Category
+from pouta_lib.ground.paths import atomic_path, figures_root, results_root
+from pouta_lib.method.synthesis import SyntheticBatch
+from pouta_lib.score.explain import Clouds
+
+OUTLINE = "#00e5ff"  # cyan: seen on magma, on gray and by colour-blind readers
+MAP_COLOURS, CAM_COLOURS = "magma", "viridis"
+MAP_GAMMA = 1 / 3
+DPI = 200
+LOSS_NAMES = {
+    "total": "total",
+    "reconstruction": "reconstruction (MSE + SSIM)",
+    "anomaly": "anomaly map (focal + L1)",
+    "mss": "MSS heads, weighted",
+}
+
+
+def save_figure(
+    figure: Figure,
+    name: str,
+    profile: str,
+    caption: str,
+    records: Sequence[dict[str, Any]] = (),
+    *,
+    line_art: bool = False,
+) -> None:
+    """Writes ``figures/<profile>/<name>.png`` and ``<name>.json``: what it shows, and from what.
+
+    Line art is written as PDF as well; pictures of photographs are kept small by a palette of 256
+    colours, which is a third of the bytes. The dates that the formats would carry are left out,
+    so that the same figure is the same file. Prints where it went.
+    """
+    folder = figures_root() / profile
+    results = results_root()
+    sources = [str(Path(r["path"]).relative_to(results).as_posix()) for r in records]
+    for suffix in (".png", ".pdf") if line_art else (".png",):
+        no_dates = {"Software": None} if suffix == ".png" else {"CreationDate": None}
+        path = folder / (name + suffix)
+        with atomic_path(path) as temporary:
+            style = {"dpi": DPI, "bbox_inches": "tight", "metadata": no_dates}
+            figure.savefig(temporary, format=suffix[1:], **style)
+            if not line_art:
+                with Image.open(temporary) as picture:
+                    small = picture.convert("RGB").quantize(256)
+                small.save(temporary, "PNG", optimize=True, dpi=(DPI, DPI))
+    note = {"figure": name, "caption": caption, "records": sources}
+    with atomic_path(folder / f"{name}.json") as temporary:
+        temporary.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+    print(f"saved figures/{profile}/{name}.png")
+
+
+def show_image(ax: Axes, image: np.ndarray, mask: np.ndarray | None = None) -> None:
+    """An image ``(3, H, W)`` uint8 or float in [0, 1], with a mask's outline ``(H, W)``."""
+    ax.imshow(np.moveaxis(np.asarray(image), 0, -1))
+    _outline(ax, mask)
+    ax.set_axis_off()
+
+
+def show_map(
+    ax: Axes, anomaly_map: np.ndarray, mask: np.ndarray | None = None, *, linear: bool = False
+):
+    """A map ``(H, W)`` on the fixed scale from 0 to 1, with a mask's outline.
+
+    Brightness goes with the cube root, so that a probability of 0.01 can be told from zero:
+    scores and metrics depend on the order of values only, and real defects often get small ones.
+    `linear` is for what is no probability.
+    """
+    norm = Normalize(0, 1) if linear else PowerNorm(MAP_GAMMA, 0, 1, clip=True)
+    shown = ax.imshow(np.asarray(anomaly_map, np.float32), cmap=MAP_COLOURS, norm=norm)
+    _outline(ax, mask)
+    ax.set_axis_off()
+    return shown
+
+
+def show_cam(ax: Axes, cam: np.ndarray, image: np.ndarray, mask: np.ndarray | None = None):
+    """A Grad-CAM ``(H, W)`` in [0, 1] over the image in gray, with a mask's outline."""
+    ax.imshow(np.asarray(image).mean(axis=0), cmap="gray", vmin=0, vmax=255)
+    shown = ax.imshow(cam, cmap=CAM_COLOURS, alpha=0.65, vmin=0, vmax=1)
+    _outline(ax, mask)
+    ax.set_axis_off()
+    return shown
+
+
+def plot_panels(
+    panels: Sequence[Sequence[Callable[[Axes], Any]]],
+    row_titles: Sequence[str],
+    column_titles: Sequence[str],
+) -> Figure:
+    """A grid of pictures; each panel is a function that draws on its axes.
+
+    ``partial(show_map, anomaly_map=found, mask=mask)`` is such a function.
+    """
+    figure, axes = plt.subplots(
+        len(panels),
+        len(column_titles),
+        figsize=(1.45 * len(column_titles) + 1.3, 1.5 * len(panels) + 0.3),
+        constrained_layout=True,
+        squeeze=False,
+    )
+    for row, drawn in zip(axes, panels, strict=True):
+        for ax, draw in zip(row, drawn, strict=True):
+            draw(ax)
+    for ax, title in zip(axes[0], column_titles, strict=True):
+        ax.set_title(title, fontsize=8)
+    _row_titles(axes, row_titles)
+    return figure
+
+
+def _outline(ax: Axes, mask: np.ndarray | None) -> None:
+    if mask is not None and mask.any():
+        padded = np.pad(np.asarray(mask, float), 1)
+        extent = np.arange(-1, padded.shape[0] - 1), np.arange(-1, padded.shape[1] - 1)
+        ax.contour(extent[1], extent[0], padded, [0.5], colors=OUTLINE, linewidths=0.9)
+
+
+def plot_losses(history: dict[str, list[float]]) -> Figure:
+    """The loss curves of one run, one panel each, so that each keeps its own scale."""
+    shown = {key: name for key, name in LOSS_NAMES.items() if any(history[key])}
+    figure, axes = plt.subplots(
+        1, len(shown), figsize=(3.1 * len(shown), 2.4), constrained_layout=True
+    )
+    colours = plt.style.library["seaborn-v0_8-colorblind"]["axes.prop_cycle"].by_key()["color"]
+    for ax, (key, name), colour in zip(np.atleast_1d(axes), shown.items(), colours, strict=False):
+        ax.plot(history["step"], history[key], color=colour, linewidth=1.2)
+        ax.set(title=name, xlabel="step", yscale="log")
+        ax.title.set_fontsize(10)
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def plot_synthesis(batch: SyntheticBatch, count: int = 6) -> Figure:
+    """How a training sample comes about: one column a sample, one row a step."""
+    count = min(count, len(batch.image))
+    rows = ["original", "Perlin field", "mask M", "augmented", "training input"]
+    figure, axes = plt.subplots(
+        len(rows),
+        count,
+        figsize=(1.35 * count + 1.1, 1.38 * len(rows)),
+        constrained_layout=True,
+        squeeze=False,
+    )
+    for j in range(count):
+        mask = batch.mask[j].numpy()
+        show_image(axes[0, j], batch.original[j].numpy())
+        axes[1, j].imshow(batch.noise[j].numpy(), cmap="gray", vmin=-1, vmax=1)
+        axes[2, j].imshow(mask, cmap="gray", vmin=0, vmax=1)
+        show_image(axes[3, j], batch.augmented[j].numpy())
+        show_image(axes[4, j], batch.image[j].numpy(), mask)
+    _row_titles(axes, rows)
+    return figure
+
+
+def example(category: Category, index: int, **stages: np.ndarray) -> dict[str, Any]:
+    """One column of :func:`plot_detections`: a test image, its defect, and what was found."""
+    mask = None if category.masks is None else category.masks[index]
+    title = category.defects[index].replace("_", " ")
+    return {"title": title, "image": category.test[index], "mask": mask} | stages
+
+
+def plot_detections(
+    rows: Sequence[dict[str, Any]],
+    columns: Sequence[str] = ("input", "truth", "rebuilt", "map"),
+    *,
+    linear: Sequence[str] = (),
+) -> Figure:
+    """Detections side by side: one column of pictures an example, one row a stage.
+
+    Each of `rows` is one example with ``title``, ``image``, ``mask``, and for the other stages
+    ``rebuilt`` (an image) or, under any other name, an anomaly map; the name is the row's title.
+    All maps share the scale of :func:`show_map`, those named in `linear` its linear one.
+    """
+    titles = {
+        "input": "input",
+        "truth": "ground truth",
+        "rebuilt": "rebuilt $I_r$",
+        "map": "anomaly map $M_p$",
+    }
+    figure, axes = plt.subplots(
+        len(columns),
+        len(rows),
+        figsize=(1.45 * len(rows) + 1.3, 1.55 * len(columns)),
+        constrained_layout=True,
+        squeeze=False,
+    )
+    shown = None
+    for j, row in enumerate(rows):
+        for i, stage in enumerate(columns):
+            ax, mask = axes[i, j], row["mask"]
+            if stage in ("input", "rebuilt"):
+                show_image(ax, row["image" if stage == "input" else "rebuilt"])
+            elif stage == "truth":
+                show_image(ax, row["image"], mask)
+            else:
+                shown = show_map(ax, row[stage], mask, linear=stage in linear)
+        axes[0, j].set_title(row["title"], fontsize=8)
+    _row_titles(axes, [titles.get(stage, stage) for stage in columns])
+    if shown is not None:
+        bar = figure.colorbar(shown, ax=axes[-1, -1], fraction=0.05, pad=0.03)
+        bar.set_label("last row's scale", fontsize=8)
+        if columns[-1] not in linear:
+            bar.set_ticks([0, 0.01, 0.1, 0.3, 1], labels=["0", "0.01", "0.1", "0.3", "1"])
+        bar.ax.tick_params(labelsize=7)
+    return figure
+
+
+def _row_titles(axes: np.ndarray, titles: Sequence[str]) -> None:
+    for ax, title in zip(axes[:, 0], titles, strict=True):
+        ax.set_axis_on()
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+        ax.set_ylabel(title, fontsize=8, rotation=0, ha="right", va="center")
+    for ax in axes[:, 1:].flat:
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+
+
+def plot_contact_sheet(categories: Sequence[Category], per_row: int = 6) -> Figure:
+    """Good test images left, defective ones right, one row a category, defects outlined."""
+    columns = 2 * per_row
+    figure, axes = plt.subplots(
+        len(categories),
+        columns,
+        figsize=(0.95 * columns + 1.4, 0.98 * len(categories) + 0.3),
+        constrained_layout=True,
+        squeeze=False,
+    )
+    for row, category in zip(axes, categories, strict=True):
+        good = spread(np.flatnonzero(~category.labels), per_row)
+        bad = spread(np.flatnonzero(category.labels), per_row)
+        for ax, index in zip(row, [*good, *bad], strict=False):
+            mask = None if category.masks is None else category.masks[index]
+            show_image(ax, category.test[index], mask)
+            if category.labels[index]:
+                ax.set_title(category.defects[index].replace("_", " "), fontsize=6, pad=2)
+    _row_titles(axes, [f"{c.dataset}\n{c.name}" for c in categories])
+    return figure
+
+
+CLOUDS = {  # what a t-SNE panel tells apart: marker, colour; safe for colour-blind readers
+    "encoder, normal": ("o", "#0173b2"),
+    "decoder, normal": ("o", "#7cc4ee"),
+    "encoder, abnormal": ("^", "#d55e00"),
+    "decoder, abnormal": ("v", "black"),
+}
+
+
+def plot_clouds(ax: Axes, clouds: Clouds, title: str = "") -> None:
+    """One t-SNE panel: encoder and decoder features of normal and abnormal locations."""
+    for name, (marker, colour) in CLOUDS.items():
+        points = clouds.encoder if name.startswith("encoder") else clouds.decoder
+        points = points[clouds.abnormal if name.endswith("abnormal") else ~clouds.abnormal]
+        style = {"marker": marker, "color": colour, "linewidths": 0, "label": name}
+        ax.scatter(*points.T, s=11 if marker == "o" else 14, alpha=0.8, **style)
+    ax.set(xticks=[], yticks=[])
+    ax.set_title(title, fontsize=9)
+
+
+def legend_of_clouds(figure: Figure) -> None:
+    """The legend of the t-SNE panels, once, below the figure."""
+    axes = [ax for ax in figure.axes if ax.get_legend_handles_labels()[1]]
+    handles, labels = axes[0].get_legend_handles_labels()
+    style = {"frameon": False, "markerscale": 1.6, "fontsize": 8, "handletextpad": 0.1}
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, **style)
+
+
+def to_unit(maps: np.ndarray) -> np.ndarray:
+    """Maps without an upper bound, from their common lowest value at 0 to their highest at 1.
+
+    PatchCore's distances and latent differences are shown so: one scale for all maps of a
+    category, and none between categories.
+    """
+    maps = np.asarray(maps, np.float32)
+    return (maps - maps.min()) / max(float(np.ptp(maps)), 1e-12)
+
+
+def spread(indices: np.ndarray, count: int) -> np.ndarray:
+    """At most `count` of `indices`, evenly spread: never the best or the worst ones."""
+    if len(indices) <= count:
+        return indices
+    return indices[np.linspace(0, len(indices) - 1, count).round().astype(int)]

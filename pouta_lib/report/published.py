@@ -1,0 +1,56 @@
+"""The paper's own numbers, and whether they agree with one another."""
+
+from decimal import ROUND_HALF_UP, Decimal
+
+import pandas as pd
+
+from pouta_lib.ground.errors import problem
+from pouta_lib.ground.paths import project_root
+
+COLUMNS = ["table", "dataset", "category", "method", "metric", "value", "note"]
+AVERAGE = "average"
+PROTOCOL = "paper: resized to 224 px, 600 epochs, batch 8; seeds not stated"  # IV-A
+TENTH = Decimal("0.1")
+
+
+def read_published(table: int) -> pd.DataFrame:
+    """Table I to VI (1 to 6) of the paper, one value a row; missing where the paper has a dash.
+
+    Categories are called as in the datasets' folders ("metal nut" is ``metal_nut``), the printed
+    averages ``average``. ``note``: in Table III whether the method is supervised, in Table IV the
+    number of shots (``2-shot``), in Table V the variant's name in this library.
+
+    *Units*: percent; giga multiply-adds, millions and milliseconds in Table VI.
+    *Raises* :class:`PoutaError` for another number and for a file that is not as it was.
+    """
+    path = project_root() / "published" / f"table_{table}.csv"
+    if not path.is_file():
+        raise problem("a table from 1 to 6", str(table), path.parent, "choose one of them")
+    frame = pd.read_csv(path, keep_default_na=False, na_values={"value": [""]})
+    if list(frame.columns) != COLUMNS:
+        raise problem(f"columns {COLUMNS}", f"{list(frame.columns)}", path, "restore the file")
+    return frame
+
+
+def average_report() -> pd.DataFrame:
+    """Each average that Tables I to III print, beside the mean of the rows it belongs to.
+
+    ``mean`` is that mean, ``rounded`` the mean rounded half up to the one decimal that is printed
+    (in decimal arithmetic: 97.85 is 97.9), and ``agrees`` whether this is what the paper prints.
+    Averages whose rows the paper does not print are left out.
+
+    *Units*: percent.
+    """
+    rows = []
+    for table in (1, 2, 3):
+        frame = read_published(table)
+        for (method, metric), part in frame.groupby(["method", "metric"], sort=False):
+            single = part[part["category"] != AVERAGE]["value"]
+            printed = part[part["category"] == AVERAGE]["value"].squeeze()
+            if single.isna().any() or pd.isna(printed):
+                continue
+            mean = sum(Decimal(str(value)) for value in single) / len(single)
+            rounded = float(mean.quantize(TENTH, ROUND_HALF_UP))
+            rows.append([table, method, metric, printed, float(mean), rounded, rounded == printed])
+    columns = ["table", "method", "metric", "printed", "mean", "rounded", "agrees"]
+    return pd.DataFrame(rows, columns=columns)

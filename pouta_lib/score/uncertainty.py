@@ -1,0 +1,50 @@
+"""How sure a number is: resampled test images, and the price of picking the best moment."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from pouta_lib.ground.errors import problem
+
+
+def bootstrap_interval(
+    statistic: Callable[[np.ndarray], float | None],
+    labels: np.ndarray,
+    level: float = 0.95,
+    repeats: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """The percentile interval of ``statistic(indices)`` when the test images are drawn anew.
+
+    Good and defective images are resampled apart, each with replacement, so that their numbers
+    stay what they are. The interval tells how far the number depends on which images were in the
+    test set; of other training runs it knows nothing.
+
+    *Shape*: labels ``(M,)`` bool; `statistic` takes indices ``(M,)``.
+    *Raises* :class:`PoutaError` where a kind is missing.
+    *Source*: Efron and Tibshirani 1993; our addition (D28).
+    """
+    good, bad = np.flatnonzero(~np.asarray(labels, bool)), np.flatnonzero(labels)
+    if not len(good) or not len(bad):
+        found = f"{len(good)} good and {len(bad)} defective"
+        raise problem("test images of both kinds", found, "bootstrap", "add the missing kind")
+    generator = np.random.default_rng(seed)
+    values = [
+        statistic(np.concatenate([generator.choice(g, len(g)) for g in (good, bad)]))
+        for _ in range(repeats)
+    ]
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def best_moment(watched: list[dict[str, float | None]], metric: str) -> tuple[float, float, int]:
+    """The metric at the last step, at its best step, and that step.
+
+    Picking the best step by its test score is what D23 refuses; the difference of the two is how
+    much that would have flattered the result.
+    """
+    points = [(point[metric], point["step"]) for point in watched if point[metric] is not None]
+    if not points:
+        raise problem(f"{metric} along the training", "none", "the record", "make the run again")
+    best, step = max(points, key=lambda point: (point[0], -point[1]))
+    return points[-1][0], best, step

@@ -1,0 +1,180 @@
+"""The batch: Snakemake over notebooks, and papermill over one notebook."""
+
+import base64
+import io
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from pouta_lib.ground.errors import PoutaError, problem
+from pouta_lib.ground.paths import atomic_path, figures_root, project_root, results_root
+
+LARGE_PICTURE = 100_000  # characters of base64
+
+
+def execute_notebook(source: Path, target: Path, parameters: dict[str, Any]) -> None:
+    """Executes a notebook with papermill; the executed copy appears at `target` when it is whole.
+
+    Where a cell fails, the copy up to that cell is kept as ``<target>.failed.ipynb``.
+
+    *Raises* :class:`PoutaError` with the failing cell's error.
+    """
+    import papermill
+
+    failed = target.with_suffix(".failed.ipynb")
+    try:
+        with atomic_path(target) as temporary:
+            partial = temporary.with_suffix(".ipynb")
+            try:
+                papermill.execute_notebook(
+                    source,
+                    partial,
+                    parameters,
+                    cwd=source.parent,
+                    kernel_name="python3",
+                    progress_bar=False,
+                    stderr_file=sys.stderr,
+                    # warnings of the kernel's own, about its sockets; a cell's still appear
+                    extra_arguments=["--log-level=40"],
+                    # the executed copy is complete by then: a farewell would take two seconds
+                    shutdown_kernel="immediate",
+                )
+                _tidy(partial)
+                partial.rename(temporary)
+            finally:
+                if partial.exists():
+                    partial.replace(failed)
+    except papermill.PapermillExecutionError as error:
+        raise PoutaError(
+            f"{source.name} failed in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
+            f"  where: {failed}\n  to do: open this copy; the failing cell is marked"
+        ) from error
+    failed.unlink(missing_ok=True)
+
+
+def _tidy(path: Path) -> None:
+    """Takes this machine's paths out of an executed notebook and makes its pictures small.
+
+    Photographs as PNG are what makes an executed notebook large; as JPEG they take a tenth.
+    """
+    import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    for name in ("input_path", "output_path"):
+        notebook.metadata.papermill.pop(name, None)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if output.output_type == "stream":  # a warning names the file it comes from
+                for folder in (sys.prefix, str(project_root())):
+                    output.text = output.text.replace(folder + os.sep, "")
+            picture = output.get("data", {}).get("image/png", "")
+            if len(picture) > LARGE_PICTURE:
+                output.data["image/jpeg"] = _as_jpeg(output.data.pop("image/png"))
+    nbformat.write(notebook, path)
+
+
+def _as_jpeg(png: str) -> str:
+    from PIL import Image
+
+    jpeg = io.BytesIO()
+    Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB").save(jpeg, "JPEG", quality=88)
+    return base64.b64encode(jpeg.getvalue()).decode()
+
+
+def execute_run(**parameters: Any) -> Path:
+    """One run by notebook 05, or 07 for PatchCore; its folder, with the executed copy in it."""
+    from pouta_lib.study.records import partial_folder, read_record, remove_partial
+    from pouta_lib.study.run import notebook_of, prepare_run
+
+    key = prepare_run(**parameters).key
+    os.environ.setdefault("POUTA_PROGRESS", "lines")
+    copy = partial_folder(key) / "train.ipynb"
+    execute_notebook(project_root() / "notebooks" / notebook_of(key.variant), copy, parameters)
+    copy.replace(key.folder() / "train.ipynb")
+    remove_partial(key)
+    record = read_record(key.folder())
+    metrics = {name: record["metrics"][name] for name in ("image_auroc", "pixel_auroc", "pixel_ap")}
+    told = [f"{name} {100 * value:.1f} %" for name, value in metrics.items() if value is not None]
+    print(f"{key.dataset}/{key.category} {key.variant}: {', '.join(told)}", flush=True)
+    return key.folder()
+
+
+def run_study(
+    profile: str,
+    categories: list[str],
+    overrides: list[str],
+    *,
+    cores: int,
+    dry_run: bool = False,
+) -> int:
+    """Makes what is missing of a study through the Snakefile; Snakemake's exit status."""
+    from pouta_lib.ground.profiles import load_profile, parse_overrides
+    from pouta_lib.study.plan import planned_runs, study_notebooks
+
+    settings = load_profile(profile, **parse_overrides(overrides))
+    keys = planned_runs(settings.name, categories, **parse_overrides(overrides))
+    if not keys:
+        raise problem("at least one run", "none", f"configs/{settings.name}.yaml", "add a group")
+    missing = [key for key in keys if not (key.folder() / "train.ipynb").is_file()]
+    told = f"study {settings.label}: {len(keys)} runs, {len(missing)} to make, {cores} cores"
+    print(told, flush=True)
+    if missing and not dry_run:
+        _announce(settings, missing, cores)
+    command = [sys.executable, "-m", "snakemake", "--snakefile", project_root() / "Snakefile"]
+    command += ["--directory", project_root(), "--cores", str(cores), "--rerun-incomplete"]
+    command += ["--quiet", "rules", "host", "reason", "--keep-going", "--nolock"]
+    command += ["--resources", f"gpu={_parallel_runs(cores)}"] + (["--dry-run"] if dry_run else [])
+    command += ["--config", f"profile={settings.name}", f"categories={' '.join(categories)}"]
+    command += [f"overrides={' '.join(overrides)}"]
+    # the first notebook's tables, I to III, are what a reader waits for: its runs come first
+    first = next(iter(study_notebooks(keys)))
+    command += ["--prioritize", results_root() / settings.label / "notebooks" / f"{first}.ipynb"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "POUTA_PROGRESS": "lines"}
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    started = time.monotonic()
+    status = subprocess.run(command, env=environment, check=False).returncode
+    if status == 0 and not dry_run:
+        minutes = (time.monotonic() - started) / 60
+        print(f"study {settings.label}: done in {minutes:.1f} minutes")
+        _summarise(results_root() / settings.label, figures_root() / settings.label)
+    return status
+
+
+def _summarise(results: Path, figures: Path) -> None:
+    """Names what there is now, and where."""
+    for name, folder, pattern in (
+        ("run records", results / "runs", "*/*/*/*/seed*/record.json"),
+        ("tables", results / "tables", "*.md"),
+        ("notebooks", results / "notebooks", "*.ipynb"),
+        ("figures", figures, "*.png"),
+    ):
+        found = sorted(folder.glob(pattern))
+        print(f"  {len(found):3} {name} in {folder}")
+        if name != "run records":
+            print(f"      {', '.join(path.stem for path in found)}")
+
+
+def _parallel_runs(cores: int) -> int:
+    """Runs side by side: one an accelerator, else one a core."""
+    import torch
+
+    return 1 if torch.cuda.is_available() or torch.backends.mps.is_available() else cores
+
+
+def _announce(settings, missing, cores: int) -> None:
+    """Says beforehand how long it will take, from a probe of a few training steps."""
+    from pouta_lib.method.training import num_steps
+    from pouta_lib.study.plan import seconds_per_step
+    from pouta_lib.study.run import PATCHCORE
+
+    a_step = seconds_per_step(settings)
+    images = settings.max_train or 250  # where epochs count: a typical category
+    trained = [key for key in missing if key.variant != PATCHCORE]
+    steps = [num_steps(settings, images, key.shots) for key in trained]
+    side_by_side = min(_parallel_runs(cores), len(missing))
+    minutes = sum(steps) * a_step / side_by_side / 60
+    told = f"  a training step takes {a_step:.2f} s here: about {minutes:.0f} minutes of training"
+    print(told, flush=True)

@@ -1,0 +1,139 @@
+"""What the batch makes: the runs of a profile's study, and what they will cost here."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from pouta_lib.data import list_categories
+from pouta_lib.ground.errors import problem
+from pouta_lib.ground.methods import COMPARED
+from pouta_lib.ground.profiles import Profile, config_path, load_profile
+from pouta_lib.method.models import VARIANTS
+from pouta_lib.method.training import train
+from pouta_lib.study.records import RunKey, find_records, read_record, require
+
+FIELDS = ("dataset", "categories", "variants", "shots", "seeds")
+
+
+def planned_runs(
+    profile: str = "", categories: list[str] | None = None, **overrides: Any
+) -> list[RunKey]:
+    """The runs of a study, in the order they are started.
+
+    They stand in ``configs/<profile>.yaml`` under ``study``: a list of groups, each with
+    ``dataset``, ``categories`` (a list, or ``all``), ``variants``, ``shots`` and ``seeds``.
+    `categories` as ``dataset/category`` or ``dataset`` replaces them: one POUTA run each.
+
+    *Raises* :class:`PoutaError` for a group with unknown or missing words.
+    """
+    settings = load_profile(profile, **overrides)
+    if categories:
+        groups = [_group_of(word) for word in categories]
+    else:
+        path = config_path(settings.name)
+        groups = yaml.safe_load(path.read_text(encoding="utf-8")).get("study") or []
+        for group in groups:
+            if not isinstance(group, dict) or set(group) != set(FIELDS):
+                raise problem(f"a group with {FIELDS}", f"{group}", path, "correct the study")
+    keys: dict[RunKey, None] = {}
+    for group in groups:
+        present = list_categories(group["dataset"])  # draws the mini datasets, once for all runs
+        names = present if group["categories"] == "all" else group["categories"]
+        for category, variant, shots, seed in itertools.product(
+            names, group["variants"], group["shots"], group["seeds"]
+        ):
+            if category not in present:
+                where = f"the study of {settings.name}"
+                raise problem(f"a category out of {present}", repr(category), where, "correct it")
+            keys[RunKey(settings.label, group["dataset"], category, variant, shots, seed)] = None
+    return list(keys)
+
+
+def study_notebooks(keys: Sequence[RunKey]) -> dict[str, list[RunKey]]:
+    """The study notebooks that a plan feeds, and the runs that each of them reads.
+
+    A plan without few-shot runs, say, has no notebook 11.
+    """
+    full = [key for key in keys if key.shots is None]
+    there = {(k.dataset, k.category, k.seed): set() for k in full}
+    for key in full:
+        there[key.dataset, key.category, key.seed].add(key.variant)
+
+    def beside(key: RunKey) -> set[str]:
+        return there.get((key.dataset, key.category, key.seed), set())
+
+    few = [key for key in keys if key.shots is not None]
+    parts = {(key.dataset, key.category, key.seed) for key in few}
+    whole = [k for k in full if (k.dataset, k.category, k.seed) in parts and k.variant == "pouta"]
+    seeds: dict[tuple[str, str, str], int] = {}
+    for key in full:
+        name = (key.dataset, key.category, key.variant)
+        seeds[name] = seeds.get(name, 0) + 1
+    first = [key for key in full if key.seed == min(k.seed for k in full)]
+    vanilla = any(key.variant == "vanilla" for key in full)
+    found = {
+        "10_benchmarks": [key for key in full if key.variant in COMPARED],
+        "11_few_shot": [*few, *whole] if few and whole else [],
+        "12_ablation": [k for k in full if beside(k) >= set(VARIANTS) and k.variant in VARIANTS],
+        "13_shift_tsne": [k for k in first if k.variant == "pouta" and "vanilla" in beside(k)],
+        "14_gradcam": [
+            k for k in first if {"pouta", "vanilla"} <= beside(k) and k.variant in COMPARED[:2]
+        ],
+        # these two need no run: one draws figure 4; the other measures time, so it waits until
+        # no training keeps the machine busy
+        "03_reconstruction": full[:1] if vanilla else [],
+        "15_efficiency": full if vanilla else [],
+        "16_how_sure": [k for k in full if seeds[k.dataset, k.category, k.variant] > 1],
+    }
+    return {name: chosen for name, chosen in found.items() if chosen}
+
+
+def read_plan(
+    notebook: str, profile: str = "", categories: list[str] | None = None, **overrides: Any
+) -> tuple[Profile, list[dict[str, Any]]]:
+    """The settings and the run records that a study notebook stands on, in the plan's order.
+
+    *Raises* :class:`PoutaError` for a run that is missing, naming its command, and for a study
+    that has no runs of the kind that the notebook shows.
+    """
+    settings = load_profile(profile, **overrides)
+    notebooks = study_notebooks(planned_runs(settings.name, categories, **overrides))
+    if notebook not in notebooks:
+        where = config_path(settings.name)
+        todo = f"add them under study (demo.yaml has them), or open one of {list(notebooks)}"
+        raise problem(f"runs that notebook {notebook} shows", "none in the study", where, todo)
+    keys = notebooks[notebook]
+    require(find_records(settings.label), keys)
+    return settings, [read_record(key.folder()) for key in keys]
+
+
+def _group_of(word: str) -> dict[str, Any]:
+    dataset, _, category = word.partition("/")
+    names = [category] if category else "all"
+    group = {"dataset": dataset, "categories": names, "variants": ["pouta"]}
+    return group | {"shots": [None], "seeds": [0]}
+
+
+def seconds_per_step(profile: Profile, probe_seconds: float = 2.0) -> float:
+    """How long a training step of POUTA takes here on one thread, by doing a few.
+
+    One step warms up and tells how many more fit into `probe_seconds`.
+    """
+    size = profile.size_px
+    images = np.random.default_rng(0).integers(0, 256, (8, 3, size, size), dtype=np.uint8)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        steps = 1
+        while True:
+            settings = profile.to_dict() | {"steps": steps, "epochs": None, "overrides": ()}
+            seconds = train(images, images, Profile(**settings), "pouta", seed=0).seconds
+            if steps > 1 or seconds > probe_seconds:
+                return seconds / steps
+            steps = max(2, int(probe_seconds / seconds))
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,225 @@
+"""One run, from its parameters to its record: what notebook 05 does step by step."""
+
+import ast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pouta_lib.data import Category, list_categories, load_category, load_textures
+from pouta_lib.ground.errors import problem
+from pouta_lib.ground.paths import data_root
+from pouta_lib.ground.profiles import Profile, load_profile, parse_overrides
+from pouta_lib.method.models import VARIANTS, build_model
+from pouta_lib.study.records import RunKey, key_of, load_weights, partial_folder, write_run
+
+if TYPE_CHECKING:  # torch is imported where it is used: a batch job that waits needs none
+    from torch import nn
+
+    from pouta_lib.method.device import Compute
+    from pouta_lib.method.training import Trained
+    from pouta_lib.score.evaluation import Evaluation
+
+PATCHCORE = "patchcore"
+METHODS = (*VARIANTS, PATCHCORE)  # what a run's variant can be
+NOTEBOOKS = {PATCHCORE: "07_patchcore.ipynb"}
+PARAMETERS = ("profile", "dataset", "category", "variant", "shots", "seed", "overrides")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run whose parameters have been checked."""
+
+    key: RunKey
+    profile: Profile
+
+    @property
+    def checkpoint(self):
+        """Where training keeps its resumable state."""
+        return partial_folder(self.key) / "checkpoint.pt"
+
+
+def prepare_run(
+    profile: str = "",
+    dataset: str = "mini-mvtec",
+    category: str = "",
+    variant: str = "pouta",
+    shots: int | None = None,
+    seed: int = 0,
+    overrides: dict[str, Any] | None = None,
+) -> Run:
+    """The run that these parameters mean; an empty category is the dataset's first.
+
+    *Raises* :class:`PoutaError` for an unknown name or a value of the wrong type; the message
+    lists what is valid.
+    """
+    checks = [
+        ("profile", profile, str, "a profile's name, or an empty text"),
+        ("dataset", dataset, str, "a dataset's name"),
+        ("category", category, str, "a category's name"),
+        ("variant", variant, str, f"one of {list(METHODS)}"),
+        ("shots", shots, int | None, "a whole number above 0, or None for all images"),
+        ("seed", seed, int, "a whole number from 0"),
+        ("overrides", overrides, dict | None, "a dictionary of settings, or None"),
+    ]
+    for name, value, kind, wanted in checks:
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise problem(f"{name} to be {wanted}", _shown(value), name, "correct the parameter")
+    if (shots is not None and shots < 1) or seed < 0:
+        raise problem(
+            "shots above 0 and a seed from 0", f"{shots}, {seed}", "parameters", "correct them"
+        )
+    if variant not in METHODS:
+        raise problem(f"a variant out of {list(METHODS)}", repr(variant), "variant", "choose one")
+    settings = load_profile(profile, **(overrides or {}))
+    names = list_categories(dataset)
+    category = category or names[0]
+    if category not in names:
+        where = f"{data_root()}, dataset {dataset}"
+        raise problem(f"a category out of {names}", repr(category), where, "choose one of these")
+    return Run(RunKey(settings.label, dataset, category, variant, shots, seed), settings)
+
+
+def notebook_of(variant: str) -> str:
+    """The notebook that makes runs of this variant."""
+    return NOTEBOOKS.get(variant, "05_train_category.ipynb")
+
+
+def _shown(value: Any) -> str:
+    return f"{value!r} ({type(value).__name__})"
+
+
+def check_parameters(valid: Sequence[str] = PARAMETERS, cells: Sequence[str] | None = None) -> None:
+    """Refuses a parameter that a notebook does not know: papermill itself would only warn.
+
+    `cells` are the sources that have run so far, by default those of this notebook. Papermill
+    writes the parameters it was given into a cell that begins with ``# Parameters``; each name
+    assigned in such a cell has to be one of `valid`.
+    """
+    if cells is None:
+        from IPython import get_ipython
+
+        cells = get_ipython().user_ns["In"]
+    assigned = {
+        target.id
+        for source in cells
+        if source.startswith("# Parameters")
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    unknown = sorted(assigned - set(valid))
+    if unknown:
+        where = "the notebook's parameters"
+        raise problem(f"parameters out of {list(valid)}", f"{unknown}", where, "correct them")
+
+
+def support_indices(num_images: int, shots: int | None, seed: int) -> np.ndarray:
+    """Which training images a k-shot run gets, in rising order; all of them without `shots`.
+
+    The sets are nested: the 2 shots of a seed are among its 4, and those among its 8, so that
+    more shots never means other shots.
+    """
+    if shots is None:
+        return np.arange(num_images)
+    if shots > num_images:
+        todo = "ask for fewer shots"
+        raise problem(f"at most {num_images} shots", str(shots), "the training images", todo)
+    return np.sort(np.random.default_rng([seed, 3]).permutation(num_images)[:shots])
+
+
+def load_run_data(run: Run) -> tuple[Category, np.ndarray, np.ndarray]:
+    """The category, the indices of the training images used, and the anomaly textures.
+
+    *Shape*: textures ``(K, 3, S, S)`` uint8.
+    """
+    p = run.profile
+    category = load_category(
+        run.key.dataset, run.key.category, p.size_px, max_train=p.max_train, max_test=p.max_test
+    )
+    support = support_indices(len(category.train), run.key.shots, run.key.seed)
+    textures = load_textures(p.textures, p.size_px, max_images=p.max_textures)
+    return category, support, textures
+
+
+def open_data(record: dict[str, Any]) -> Category:
+    """What a finished run was trained and tested on.
+
+    *Raises* :class:`PoutaError` where the data is no longer the same.
+    """
+    run = run_of(record)
+    category, _, _ = load_run_data(run)
+    if category.manifest_hash != record["data"]["manifest_hash"]:
+        where = f"{data_root()}, {run.key.dataset}/{run.key.category}"
+        raise problem("the data the run was made with", "other files", where, run.key.command())
+    return category
+
+
+def open_run(record: dict[str, Any]) -> "tuple[Category, nn.Module, Compute]":
+    """A finished run's data, its trained model, and where to compute.
+
+    *Raises* :class:`PoutaError` where the weights are absent, or the data is no longer the same.
+    """
+    from pouta_lib.method.device import choose_compute
+
+    run = run_of(record)
+    model = build_model(run.key.variant, run.profile.width, run.profile.norm)
+    compute = choose_compute(precision=record["precision"])
+    model = load_weights(model, record["path"]).to(compute.device)
+    return open_data(record), model, compute
+
+
+def run_of(record: dict[str, Any]) -> Run:
+    """The run that a record tells of."""
+    name, *overrides = key_of(record).profile.split("~")
+    return prepare_run(name, **record["run"], overrides=parse_overrides(overrides))
+
+
+def watch_test(run: Run, category: Category) -> "Callable[[nn.Module], dict[str, float | None]]":
+    """What :func:`train` can ask of a half-trained model: its metrics on the test images."""
+    from pouta_lib.method.device import choose_compute
+    from pouta_lib.score.evaluation import score_test
+
+    compute = choose_compute(precision=run.profile.precision)
+    return lambda model: score_test(model, category, run.profile, compute)[2]
+
+
+def save_run(
+    run: Run,
+    category: Category,
+    support: np.ndarray,
+    trained: "Trained",
+    evaluation: "Evaluation",
+):
+    """Writes the run's folder and removes its checkpoint; the folder's path."""
+    few = run.key.shots is not None
+    record = {
+        "profile": run.profile.to_dict(),
+        "device": trained.compute.describe(),
+        "precision": trained.compute.precision,
+        "data": {
+            "manifest_hash": category.manifest_hash,
+            "num_train": len(support),
+            "num_test": len(category.test),
+            "num_defect": int(category.labels.sum()),
+            "train_paths": [category.train_paths[i] for i in support] if few else None,
+        },
+        "selection": "last step" if trained.steps else "no training",
+        "backbone": run.profile.backbone if run.key.variant == PATCHCORE else None,
+        "steps": trained.steps,
+        "history": trained.history,
+        "metrics": evaluation.metrics,
+        "watched": trained.watched,
+        "seconds": {"train": round(trained.seconds, 2), "evaluate": round(evaluation.seconds, 2)},
+    }
+    arrays = {
+        "maps": evaluation.maps.astype(np.float16),
+        "scores": evaluation.scores,
+    }
+    if evaluation.reconstructions is not None:
+        arrays["reconstructions"] = evaluation.reconstructions
+    folder = write_run(run.key, record, trained.model, arrays)
+    run.checkpoint.unlink(missing_ok=True)
+    return folder
