@@ -52,7 +52,7 @@ test: lint
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 test-browser: .venv/.ready
-	OMP_NUM_THREADS=2 $(BIN)/python -m pytest tests/browser_lab.py $(ARGS)
+	OMP_NUM_THREADS=2 $(BIN)/python -m pytest tests/house/browser_lab.py $(ARGS)
 
 lint: .venv/.ready
 	$(BIN)/ruff check .

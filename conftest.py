@@ -33,3 +33,14 @@ def pytest_configure(config: pytest.Config) -> None:
 def repository() -> Path:
     """The checkout that is being tested."""
     return REPOSITORY
+
+
+@pytest.fixture
+def bolt(tmp_path, monkeypatch):
+    """A folder with one small category, mvtec/bolt, where data is read and results are written."""
+    from trees import mvtec_tree
+
+    monkeypatch.setenv("POUTA_DATA", str(tmp_path))
+    monkeypatch.setenv("POUTA_RESULTS", str(tmp_path / "results"))
+    mvtec_tree(tmp_path)
+    return tmp_path

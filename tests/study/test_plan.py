@@ -1,6 +1,7 @@
 """What a study is made of: its runs, the notebooks they feed, and what is said when some lack."""
 
 import pytest
+from trees import mvtec_tree
 
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.method.models import VARIANTS
@@ -33,6 +34,16 @@ def test_the_ablation_needs_all_five_of_a_seed():
     assert set(notebooks["14_gradcam"]) == set(keys(variants=("pouta", "vanilla")))
     assert {key.variant for key in notebooks["16_how_sure"]} == set(VARIANTS[:4])
     assert "12_ablation" not in study_notebooks(plan[:-5])
+
+
+def test_plan_of_named_categories(bolt):
+    mvtec_tree(bolt, "surface", "tile")
+    mvtec_tree(bolt, "surface", "plate")
+    assert planned_runs("demo", ["mvtec/bolt", "surface"]) == [
+        RunKey("demo", "mvtec", "bolt"),
+        RunKey("demo", "surface", "plate"),
+        RunKey("demo", "surface", "tile"),
+    ]
 
 
 @pytest.mark.parametrize("profile", ["smoke", "demo"])

@@ -152,3 +152,8 @@ def test_the_ablation_on_photographs_is_that_of_the_tables(repository):
         for category, cell in zip(categories, cells, strict=True):
             values = [frame["measured"].get((names[name], category, m)) for m in METRICS]
             assert cell == " / ".join(shown(value) for value in values), (name, category)
+
+
+def test_no_committed_result_has_a_path_of_a_machine(repository):
+    for path in sorted((repository / "results").rglob("*.ipynb")):
+        assert ".venv" not in path.read_text(encoding="utf-8"), path.name

@@ -85,8 +85,3 @@ def test_an_executed_notebook_has_no_path_of_this_machine(tmp_path):
     execute_notebook(tmp_path / "warns.ipynb", tmp_path / "done.ipynb", {})
     outputs = nbformat.read(tmp_path / "done.ipynb", as_version=4).cells[-1].outputs
     assert "".join(sorted(output.text for output in outputs)) == "lib/x.py:3: careful\nplain\n"
-
-
-def test_no_committed_result_has_a_path_of_a_machine(repository):
-    for path in sorted((repository / "results").rglob("*.ipynb")):
-        assert ".venv" not in path.read_text(encoding="utf-8"), path.name

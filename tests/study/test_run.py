@@ -1,0 +1,51 @@
+"""Run parameters: what they mean, and every way to get one wrong."""
+
+import pytest
+
+from pouta_lib.ground.errors import PoutaError
+from pouta_lib.study.records import RunKey
+from pouta_lib.study.run import check_parameters, prepare_run, support_indices
+
+
+def test_a_run_from_its_parameters(bolt):
+    run = prepare_run("smoke", "mvtec", "", "base+mss", 2, 5, {"steps": 3})
+    assert run.key == RunKey("smoke~steps=3", "mvtec", "bolt", "base+mss", 2, 5)
+    assert run.profile.steps == 3
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"seed": "0"}, "expected seed to be a whole number from 0, found '0' (str)"),
+        ({"seed": True}, "found True (bool)"),
+        ({"shots": 2.0}, "expected shots to be a whole number above 0, or None"),
+        ({"shots": 0}, "expected shots above 0"),
+        ({"variant": "Pouta"}, "expected a variant out of ['vanilla', 'base'"),
+        ({"category": "nail"}, "expected a category out of ['bolt'], found 'nail'"),
+        ({"dataset": "mvtek"}, "expected a dataset out of"),
+        ({"profile": "dmeo"}, "expected a profile out of"),
+        ({"overrides": {"stepz": 1}}, "did you mean 'steps'"),
+        ({"overrides": "steps=1"}, "expected overrides to be a dictionary"),
+    ],
+)
+def test_wrong_parameters_are_named(bolt, parameters, message):
+    with pytest.raises(PoutaError) as error:
+        prepare_run(**({"dataset": "mvtec", "category": "bolt"} | parameters))
+    assert message in str(error.value)
+
+
+def test_an_unknown_notebook_parameter_is_refused():
+    good = ['# Parameters\nprofile = ""\nseed = 0', "x = 3", "# Parameters\nseed = 4\n"]
+    check_parameters(cells=good)
+    with pytest.raises(PoutaError, match=r"parameters out of \['profile'.*found \['sede'\]"):
+        check_parameters(cells=[*good, "# Parameters\nsede = 4\n"])
+
+
+def test_support_sets_are_nested_and_follow_the_seed():
+    sets = [set(support_indices(50, k, seed=1)) for k in (2, 4, 8)]
+    assert [len(s) for s in sets] == [2, 4, 8]
+    assert sets[0] < sets[1] < sets[2]
+    assert sets[2] != set(support_indices(50, 8, seed=2))
+    assert support_indices(5, None, 0).tolist() == [0, 1, 2, 3, 4]
+    with pytest.raises(PoutaError, match="expected at most 5 shots, found 8"):
+        support_indices(5, 8, 0)
