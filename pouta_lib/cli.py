@@ -5,12 +5,14 @@ import os
 import sys
 from pathlib import Path
 
-from pouta_lib import __version__
+import pouta_lib
 from pouta_lib.ground.errors import PoutaError
+from pouta_lib.ground.threads import wait_passively
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; 0 when it went well, 1 with a message when the user can mend it."""
+    wait_passively(os.environ)  # first of all: commands import torch
     options = _parser().parse_args(arguments)
     for variable, value in (
         ("POUTA_DATA", getattr(options, "data_root", None)),
@@ -34,9 +36,17 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
+class _Version(argparse.Action):
+    """Prints the version, which is looked up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_) -> None:
+        print(pouta_lib.__version__)
+        parser.exit()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="pouta", description=__doc__.partition(": ")[2])
-    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     study = commands.add_parser("study", help="make every run, table and figure of a profile")

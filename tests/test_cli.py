@@ -1,7 +1,13 @@
-"""The command line: its commands, and errors without a traceback."""
+"""The command line: its commands, its version, errors without a traceback."""
+
+import os
+import subprocess
+import sys
+import tomllib
 
 import pytest
 
+import pouta_lib
 from pouta_lib import cli
 
 
@@ -17,3 +23,27 @@ def test_help_lists_the_commands(capsys):
         cli.main(["--help"])
     text = capsys.readouterr().out
     assert all(word in text for word in ("study", "run", "data"))
+
+
+def test_the_version_is_that_of_the_project(repository, capsys):
+    project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert not ended.value.code
+    assert capsys.readouterr().out == project["project"]["version"] + "\n"
+    assert pouta_lib.__version__ == project["project"]["version"]
+
+
+@pytest.mark.parametrize(("told", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "x"}, "x")])
+def test_threads_wait_passively_before_torch_is_there(told, policy):
+    program = """
+import os, sys
+from pouta_lib import cli
+cli._tables = lambda options: print(os.environ["OMP_WAIT_POLICY"], "torch" in sys.modules)
+cli.main(["tables"])
+"""
+    bare = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=bare | told, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [policy, "False"]

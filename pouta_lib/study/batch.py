@@ -11,6 +11,7 @@ from typing import Any
 
 from pouta_lib.ground.errors import PoutaError, problem
 from pouta_lib.ground.paths import atomic_path, figures_root, project_root, results_root
+from pouta_lib.ground.threads import wait_passively
 
 LARGE_PICTURE = 100_000  # characters of base64
 
@@ -133,6 +134,7 @@ def run_study(
     first = next(iter(study_notebooks(keys)))
     command += ["--prioritize", results_root() / settings.label / "notebooks" / f"{first}.ipynb"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "POUTA_PROGRESS": "lines"}
+    wait_passively(environment)
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     started = time.monotonic()
     status = subprocess.run(command, env=environment, check=False).returncode

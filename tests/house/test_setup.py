@@ -162,6 +162,12 @@ def test_the_profile_is_one_word(clone: Path) -> None:
 
 
 @needs_make
+def test_what_make_starts_waits_passively(clone: Path) -> None:
+    (clone / "more.mk").write_text("include Makefile\nshow:\n\t@echo $$OMP_WAIT_POLICY\n")
+    assert make("-f", "more.mk", "show", folder=clone, OMP_WAIT_POLICY="").stdout == "PASSIVE\n"
+
+
+@needs_make
 def test_a_python_that_is_too_old_is_refused(clone: Path) -> None:
     old = clone / "old python"
     old.write_text("#!/bin/sh\nexit 1\n")
