@@ -104,7 +104,7 @@ def load_detector(folder: str | Path) -> Detector:
         raise problem(wanted, f"format {version}", path, "save it again with notebook 20")
     settings: dict[str, Any] = note["profile"]
     profile = Profile(**settings | {"overrides": tuple(settings["overrides"])})
-    model = build_model(note["variant"], profile.width, profile.norm)
+    model = build_model(note["variant"], profile.width, profile.norm, profile.normalisation)
     try:
         load_weights(model, folder)
     except RuntimeError as error:

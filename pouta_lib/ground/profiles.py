@@ -28,7 +28,8 @@ class Profile:
     name: str
     size_px: int  # side of the square the images are resized to; a multiple of 32
     width: int  # channels of the first level; 64 is the paper's size
-    norm: bool  # batch normalisation in FCM and HSG (D31); the paper names none
+    norm: bool  # normalisation in FCM and HSG too (D31); the paper names none
+    normalisation: Literal["batch", "group", "instance"] = "batch"  # of every CBR block (D37)
     batch_size: int
     steps: int | None  # either a fixed number of optimiser steps ...
     epochs: int | None  # ... or passes over the category's training images
@@ -39,6 +40,8 @@ class Profile:
     anomalous_share: float  # share of training images that get a synthetic anomaly
     max_opacity: float  # I_aug = (1-b) texture + b T(I_ori), b uniform in [0, max_opacity]
     structural_share: float = 0.0  # share of the anomalies cut out of the image itself (D36)
+    light_share: float = 0.0  # share of the training images whose light is varied (D38)
+    light_range: float = 0.2  # how far: see pouta_lib.synthesis.vary_light
     edge_sigma: float  # softness of the pasted edge: Gaussian sigma as a share of size_px; 0: hard
     textures: Literal["builtin", "dtd"]
     max_textures: int | None
@@ -205,6 +208,8 @@ def _check_together(profile: Profile, where: object) -> None:
         (0 <= p.anomalous_share <= 1, "anomalous_share in [0, 1]", p.anomalous_share),
         (0 <= p.max_opacity <= 1, "max_opacity in [0, 1]", p.max_opacity),
         (0 <= p.structural_share <= 1, "structural_share in [0, 1]", p.structural_share),
+        (0 <= p.light_share <= 1, "light_share in [0, 1]", p.light_share),
+        (0 <= p.light_range <= 0.5, "light_range in [0, 0.5]", p.light_range),
         (0 <= p.edge_sigma <= 0.1, "edge_sigma in [0, 0.1]", p.edge_sigma),
     ]
     for holds, expected, found in rules:

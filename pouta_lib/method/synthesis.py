@@ -121,6 +121,34 @@ def transform_original(original: Tensor, generator: Generator, identity: bool = 
     return rotate_and_shift(original, angle, shift)
 
 
+def vary_light(image: Tensor, generator: Generator, share: float, strength: float) -> Tensor:
+    """Good images in another light, a share of them; the others stay as they are.
+
+    Gain and contrast about the image's mean within ``1 +- strength``, an offset within
+    ``+- strength / 2``, a gain of each colour within ``1 +- strength / 3``, gamma within
+    ``2 ** +- strength``, and a slow gradient across the image of up to ``strength``: each uniform
+    and drawn for each image.
+
+    *Shape*: ``(B, 3, H, W)`` in [0, 1] gives the same.
+    *Source*: our choice (D38): what a lamp, a shutter and a white balance do, and no defect does.
+    """
+    batch, _, height, width = image.shape
+    place = {"device": image.device, "dtype": image.dtype}
+    kept = uniform(generator, (batch, 1, 1, 1)) >= share
+    draws = uniform(generator, (batch, 5, 1, 1), -1, 1) * strength
+    gain, contrast, offset, gamma, slope = draws.unsqueeze(2).unbind(1)  # (B, 1, 1, 1) each
+    colour = 1 + uniform(generator, (batch, 3, 1, 1), -1, 1) * strength / 3
+    angle = uniform(generator, (batch, 1, 1), 0, 2 * math.pi)
+    y = torch.linspace(-1, 1, height, **place).view(1, height, 1)
+    x = torch.linspace(-1, 1, width, **place).view(1, 1, width)
+    ramp = (angle.sin() * y + angle.cos() * x).unsqueeze(1) / math.sqrt(2)  # (B, 1, H, W)
+    mean = image.mean(dim=(1, 2, 3), keepdim=True)
+    varied = image.clamp(0, 1) ** (2**gamma)
+    varied = mean + (varied - mean) * (1 + contrast)
+    varied = varied * (1 + gain) * colour * (1 + slope * ramp) + offset / 2
+    return torch.where(kept, image, varied.clamp(0, 1))
+
+
 def vary_texture(texture: Tensor, generator: Generator) -> Tensor:
     """Textures with flips, turned by right angles, other colours, contrast and brightness.
 

@@ -22,7 +22,7 @@ from pouta_lib.method.device import Compute, choose_compute
 from pouta_lib.method.losses import MSS_WEIGHTS, total_loss
 from pouta_lib.method.models import build_model
 from pouta_lib.method.models.patchcore import PatchCore
-from pouta_lib.method.synthesis import synthesize
+from pouta_lib.method.synthesis import synthesize, vary_light
 
 LOSSES = ("total", "reconstruction", "anomaly", "mss")
 HISTORY_POINTS = 200
@@ -108,7 +108,7 @@ def train(
     """
     compute = choose_compute(device, profile.precision)
     torch.manual_seed(seed)
-    model = build_model(variant, profile.width, profile.norm).to(
+    model = build_model(variant, profile.width, profile.norm, profile.normalisation).to(
         compute.device, memory_format=torch.channels_last
     )
     fused = compute.device.type in ("cpu", "cuda")
@@ -127,10 +127,14 @@ def train(
     started = time.perf_counter()
     for step in range(first, steps):
         chosen = batch_indices(len(images), profile.batch_size, step, seed)
+        generator = step_generator(seed, step, compute.device)
+        good = originals[torch.from_numpy(chosen).to(compute.device)].float() / 255
+        if profile.light_share:
+            good = vary_light(good, generator, profile.light_share, profile.light_range)
         batch = synthesize(
-            originals[torch.from_numpy(chosen).to(compute.device)].float() / 255,
+            good,
             bank,
-            step_generator(seed, step, compute.device),
+            generator,
             anomalous_share=profile.anomalous_share,
             max_opacity=profile.max_opacity,
             structural_share=profile.structural_share,

@@ -165,7 +165,9 @@ def open_run(record: dict[str, Any]) -> "tuple[Category, nn.Module, Compute]":
     from pouta_lib.method.device import choose_compute
 
     run = run_of(record)
-    model = build_model(run.key.variant, run.profile.width, run.profile.norm)
+    model = build_model(
+        run.key.variant, run.profile.width, run.profile.norm, run.profile.normalisation
+    )
     compute = choose_compute(precision=record["precision"])
     model = load_weights(model, record["path"]).to(compute.device)
     return open_data(record), model, compute

@@ -11,10 +11,13 @@ if TYPE_CHECKING:  # a program that only needs the names starts three seconds ea
 VARIANTS = ("vanilla", "base", "base+hsg", "base+mss", "pouta")
 
 
-def build_model(variant: str, width: int = 64, norm: bool = False) -> "nn.Module":
+def build_model(
+    variant: str, width: int = 64, norm: bool = False, normalisation: str = "batch"
+) -> "nn.Module":
     """The network of `variant` with fresh weights from torch's current random state.
 
-    `norm` puts batch normalisation into FCM and HSG (D31); Vanilla has neither.
+    `norm` puts a normalisation into FCM and HSG as well (D31; Vanilla has neither), of the kind
+    that every other block has: `normalisation` (D37).
 
     *Raises* :class:`PoutaError` for a name outside :data:`VARIANTS`.
     *Source*: paper, IV-D and Table V.
@@ -27,6 +30,6 @@ def build_model(variant: str, width: int = 64, norm: bool = False) -> "nn.Module
         hint = f"did you mean {near[0]!r}?" if near else "choose one of them"
         raise problem(f"a variant out of {list(VARIANTS)}", repr(variant), "variant", hint)
     if variant == "vanilla":
-        return Vanilla(width)
+        return Vanilla(width, normalisation)
     hsg, mss = variant in ("base+hsg", "pouta"), variant in ("base+mss", "pouta")
-    return Pouta(width, hsg, mss, norm)
+    return Pouta(width, hsg, mss, norm, normalisation)

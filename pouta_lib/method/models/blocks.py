@@ -3,15 +3,33 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+GROUP_CHANNELS = 8  # channels of a group, where groups are normalised
 
-def conv_block(in_channels: int, out_channels: int, kernel: int = 3) -> nn.Sequential:
-    """Convolution (same padding), batch normalisation, ReLU: "CBR" in docs/DEVIATIONS.md.
+
+def normaliser(kind: str, channels: int) -> nn.Module:
+    """What follows a convolution: ``batch``, ``group`` or ``instance`` normalisation.
+
+    All have a scale and a shift for each channel, so that the counts of parameters are the same.
+
+    *Source*: our reading for ``batch`` (D01), our choice for the others (D37): they normalise each
+    image by itself, in training as afterwards.
+    """
+    if kind == "batch":
+        return nn.BatchNorm2d(channels)
+    groups = channels if kind == "instance" else max(1, channels // GROUP_CHANNELS)
+    return nn.GroupNorm(groups, channels)
+
+
+def conv_block(
+    in_channels: int, out_channels: int, kernel: int = 3, normalisation: str = "batch"
+) -> nn.Sequential:
+    """Convolution (same padding), normalisation, ReLU: "CBR" in docs/DEVIATIONS.md.
 
     *Shape*: ``(B, in, H, W) -> (B, out, H, W)``.
     """
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2),
-        nn.BatchNorm2d(out_channels),
+        normaliser(normalisation, out_channels),
         nn.ReLU(inplace=True),
     )
 

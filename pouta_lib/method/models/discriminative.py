@@ -8,14 +8,14 @@ from pouta_lib.method.models.reconstructive import LEVELS, level_channels
 
 
 def contrast_block(
-    in_channels: int, out_channels: int, kernel: int = 1, norm: bool = False
+    in_channels: int, out_channels: int, kernel: int = 1, norm: str | None = None
 ) -> nn.Sequential:
-    """Convolution and ReLU; with `norm` batch normalisation between them (D31).
+    """Convolution and ReLU; with `norm` a normalisation of that kind between them (D31).
 
     *Shape*: ``(B, in, H, W) -> (B, out, H, W)``.
     """
     if norm:
-        return conv_block(in_channels, out_channels, kernel)
+        return conv_block(in_channels, out_channels, kernel, norm)
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2), nn.ReLU(inplace=True)
     )
@@ -30,7 +30,7 @@ class FeatureContrast(nn.Module):
     *Source*: paper, III-B "FCM"; that the second branch takes F_D is our reading (D03).
     """
 
-    def __init__(self, channels: int, norm: bool = False) -> None:
+    def __init__(self, channels: int, norm: str | None = None) -> None:
         super().__init__()
         self.of_encoder = contrast_block(channels, channels, norm=norm)
         self.of_decoder = contrast_block(channels, channels, norm=norm)
@@ -53,7 +53,7 @@ class SemanticGuidance(nn.Module):
     sigmoids are our reading (D04, D05).
     """
 
-    def __init__(self, deeper_channels: int, channels: int, norm: bool = False) -> None:
+    def __init__(self, deeper_channels: int, channels: int, norm: str | None = None) -> None:
         super().__init__()
         self.guide = contrast_block(deeper_channels, channels, kernel=3, norm=norm)
         self.spatial = nn.Conv2d(channels, 1, 1)
@@ -97,7 +97,7 @@ class DiscriminativeNetwork(nn.Module):
     """
 
     def __init__(
-        self, width: int = 64, hsg: bool = True, mss: bool = True, norm: bool = False
+        self, width: int = 64, hsg: bool = True, mss: bool = True, norm: str | None = None
     ) -> None:
         super().__init__()
         c = level_channels(width)

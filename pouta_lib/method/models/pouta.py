@@ -22,11 +22,18 @@ class Pouta(nn.Module):
     """
 
     def __init__(
-        self, width: int = 64, hsg: bool = True, mss: bool = True, norm: bool = False
+        self,
+        width: int = 64,
+        hsg: bool = True,
+        mss: bool = True,
+        norm: bool = False,
+        normalisation: str = "batch",
     ) -> None:
         super().__init__()
-        self.reconstructive = ReconstructiveNetwork(width)
-        self.discriminative = DiscriminativeNetwork(width, hsg, mss, norm)
+        self.reconstructive = ReconstructiveNetwork(width, normalisation)
+        self.discriminative = DiscriminativeNetwork(
+            width, hsg, mss, normalisation if norm else None
+        )
 
     def forward(self, image: Tensor) -> Tensor:
         """The anomaly map ``M_p``."""

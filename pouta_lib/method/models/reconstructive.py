@@ -1,5 +1,7 @@
 """The reconstructive network: encoder, mapping layer, decoder (paper, III-A)."""
 
+import functools
+
 from torch import Tensor, nn
 
 from pouta_lib.method.models.blocks import conv_block, down, up
@@ -24,24 +26,22 @@ class ReconstructiveNetwork(nn.Module):
     *Source*: paper, III-A and figure 4; layer by layer our reading (D01).
     """
 
-    def __init__(self, width: int = 64) -> None:
+    def __init__(self, width: int = 64, normalisation: str = "batch") -> None:
         super().__init__()
+        block = functools.partial(conv_block, normalisation=normalisation)
         c = level_channels(width)
         incoming = {1: 3, 2: c[1], 3: c[2], 4: c[3]}
         outgoing = {4: c[4], 3: c[3], 2: c[2], 1: c[1]}
         source = {4: c[4], 3: c[4], 2: c[3], 1: c[2]}
         self.encoder = nn.ModuleDict(
-            {
-                str(i): nn.Sequential(conv_block(incoming[i], c[i]), conv_block(c[i], c[i]))
-                for i in LEVELS
-            }
+            {str(i): nn.Sequential(block(incoming[i], c[i]), block(c[i], c[i])) for i in LEVELS}
         )
-        self.mapping = conv_block(c[4], c[4], kernel=1)
+        self.mapping = block(c[4], c[4], kernel=1)
         self.decoder_in = nn.ModuleDict(
-            {str(i): conv_block(source[i], outgoing[i]) for i in reversed(LEVELS)}
+            {str(i): block(source[i], outgoing[i]) for i in reversed(LEVELS)}
         )
         self.decoder_out = nn.ModuleDict(
-            {str(i): conv_block(outgoing[i], outgoing[i]) for i in reversed(LEVELS)}
+            {str(i): block(outgoing[i], outgoing[i]) for i in reversed(LEVELS)}
         )
         self.to_image = nn.Conv2d(c[1], 3, 1)
         nn.init.constant_(self.to_image.bias, 0.5)  # the first I_r is mid-gray, not black (D26)

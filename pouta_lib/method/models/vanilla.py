@@ -1,5 +1,7 @@
 """Vanilla: the DRAEM-like reconstruction-error model that POUTA is compared with (figure 4a)."""
 
+import functools
+
 import torch
 from torch import Tensor, nn
 
@@ -16,20 +18,19 @@ class UNet(nn.Module):
     cost that Table VI prints (D01).
     """
 
-    def __init__(self, width: int = 64) -> None:
+    def __init__(self, width: int = 64, normalisation: str = "batch") -> None:
         super().__init__()
+        block = functools.partial(conv_block, normalisation=normalisation)
         channels = [width * k // 4 for k in (3, 6, 12, 24, 24, 24)]  # 48 ... 384 at width 64
         self.encoder = nn.ModuleList()
         for i, c in enumerate(channels):
             before = 6 if i == 0 else channels[i - 1]
-            self.encoder.append(nn.Sequential(conv_block(before, c), conv_block(c, c)))
+            self.encoder.append(nn.Sequential(block(before, c), block(c, c)))
         self.decoder = nn.ModuleList()
         below = channels[-1]
         for i in reversed(range(5)):
             joined, out = below + channels[i], channels[max(i - 1, 0)]
-            self.decoder.append(
-                nn.Sequential(conv_block(joined, joined // 2), conv_block(joined // 2, out))
-            )
+            self.decoder.append(nn.Sequential(block(joined, joined // 2), block(joined // 2, out)))
             below = out
         self.to_logits = nn.Conv2d(below, 2, 3, padding=1)
 
@@ -53,10 +54,10 @@ class Vanilla(nn.Module):
     *Source*: paper, figure 4(a) and IV-D.
     """
 
-    def __init__(self, width: int = 64) -> None:
+    def __init__(self, width: int = 64, normalisation: str = "batch") -> None:
         super().__init__()
-        self.reconstructive = ReconstructiveNetwork(width)
-        self.discriminative = UNet(width)
+        self.reconstructive = ReconstructiveNetwork(width, normalisation)
+        self.discriminative = UNet(width, normalisation)
 
     def forward(self, image: Tensor) -> Tensor:
         """The anomaly map ``M_p``."""
