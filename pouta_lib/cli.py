@@ -69,10 +69,12 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
 
     judge = commands.add_parser(
-        "judge", help="try settings on good images alone: a quarter held out and damaged"
+        "judge", help="try settings on good images alone: a quarter held out, damaged and changed"
     )
     _common(judge)
     _one_category(judge)
+    judge.add_argument("--watch", action="store_true", help="judge along the training as well")
+    judge.add_argument("--again", action="store_true", help="even where there is a record")
     judge.set_defaults(command=_judge)
 
     notebook = commands.add_parser("notebook", help="execute a study notebook over run records")
@@ -168,9 +170,7 @@ def _run(options: argparse.Namespace) -> None:
 
 def _judge(options: argparse.Namespace) -> None:
     from pouta_lib.ground.profiles import parse_overrides
-    from pouta_lib.ground.progress import TrainingProgress
-    from pouta_lib.report.tables import CLS, LOC
-    from pouta_lib.study.judge import judge_recipe
+    from pouta_lib.study.judgements import judgement_of, judgement_path, summary
     from pouta_lib.study.run import prepare_run
 
     run = prepare_run(
@@ -181,12 +181,18 @@ def _judge(options: argparse.Namespace) -> None:
         seed=options.seed,
         overrides=parse_overrides(options.overrides),
     )
-    key = run.key
-    name = f"{key.profile} {key.dataset}/{key.category} {key.variant} seed {key.seed}"
-    print(f"{name}: held-out good images, whole and damaged")
-    for kind, metrics in judge_recipe(run, TrainingProgress(name)).items():
-        told = [f"{metric} {100 * metrics[metric]:5.1f} %" for metric in (CLS, *LOC)]
-        print(f"  {kind:14} {', '.join(told)}")
+    path = judgement_path(run.key)
+    if (judgement := None if options.again else judgement_of(run)) is not None:
+        print(f"judged already: {path} (--again makes it anew)")
+    else:
+        from pouta_lib.ground.progress import TrainingProgress
+        from pouta_lib.study.judge import judge
+
+        key = run.key
+        name = f"{key.profile} {key.dataset}/{key.category} {key.variant} seed {key.seed}"
+        judgement = judge(run, TrainingProgress(name), watch=options.watch)
+        print(f"judged: {path}")
+    print(summary(judgement))
 
 
 def _notebook(options: argparse.Namespace) -> None:

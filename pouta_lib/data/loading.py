@@ -94,8 +94,10 @@ def _spread_over_defects(items: Sequence[Item], limit: int | None) -> list[Item]
     """About half good and half defective, the latter in equal parts of each defect.
 
     Within a part the images are evenly spread over the sorted ones, and the order is kept. There
-    is at least one of each kind, even where `limit` is 1.
+    is at least one of each kind, even where `limit` is 1; where it is 0 there are none.
     """
+    if limit == 0:
+        return []
     if limit is None or limit >= len(items):
         return list(items)
     by_defect: dict[str, list[Item]] = {}

@@ -1,149 +1,220 @@
-"""Judging a recipe without any defect: strange anomalies on good images that were held out.
+"""Judging a recipe without any defect: good images that were held out, damaged and changed.
 
 The settings of a profile have to be chosen by something, and the test split may not be it. The
 training anomalies may not either: a network can learn the edge of a pasted texture so well that
-its loss falls while real defects are found less. So a quarter of the good images is held out, and
-damaged in five ways that training never uses.
+its loss falls while real defects are found less. So a quarter of the good images is held out. A
+recipe has to find what training never draws (:mod:`pouta_lib.study.damages`), and to keep calm
+where nothing but the circumstances are others (:mod:`pouta_lib.study.changes`).
 """
 
+import shutil
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from scipy import ndimage
+from torch import nn
 from torch.nn import functional as F
 
-from pouta_lib.data import load_category
+from pouta_lib.data import Category, load_category, load_textures
 from pouta_lib.ground.errors import problem
-from pouta_lib.method.training import Progress, train
+from pouta_lib.method.device import choose_compute
+from pouta_lib.method.training import Progress, Trained, Watch, train
 from pouta_lib.score.evaluation import image_scores, predict
 from pouta_lib.score.metrics import image_metrics, pixel_metrics
-from pouta_lib.study.run import Run, load_run_data
+from pouta_lib.study.changes import HARMLESS, change_harmlessly, move_along
+from pouta_lib.study.damages import DAMAGES, damage
+from pouta_lib.study.judgements import (
+    STRENGTHS,
+    Judgement,
+    Metrics,
+    partial_judgement,
+    write_judgement,
+)
+from pouta_lib.study.run import Run
 
-SIZE_PX = 224  # the damage is drawn, and the maps are judged, at this size for every profile
+SIZE_PX = 224  # the images are damaged and changed at this size for every profile
+GRID = 2  # and the maps compared with the masks at every second of its rows and columns
 HELD_OUT = 4  # every fourth good image ...
 MOST = 40  # ... but no more than these
-VISIBLE = 6  # of 255: a pixel that changed by less is not called damaged
+PASSED = 0.95  # the share of the whole images that the threshold passes
+STRENGTH = 0.5  # of the changes where every image is changed, each in one way
 
-Damage = Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
-
-
-def cut_and_paste(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A rectangle of the image, a little lighter or darker, somewhere else in it."""
-    size = image.shape[-1]
-    height, width = rng.integers(size // 12, size // 2, 2)
-    (top, to_top), (left, to_left) = (
-        rng.integers(0, size - extent, 2) for extent in (height, width)
-    )
-    changed, where = image.copy(), np.zeros((size, size))
-    piece = image[:, top : top + height, left : left + width] * rng.uniform(0.8, 1.2)
-    changed[:, to_top : to_top + height, to_left : to_left + width] = piece
-    where[to_top : to_top + height, to_left : to_left + width] = 1
-    return changed, where
+Look = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # images to maps and image scores
 
 
-def scratch(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A thin bent line, lighter or darker."""
-    size = image.shape[-1]
-    middle, angle = rng.uniform(0.25, 0.75, 2) * size, rng.uniform(0, np.pi)
-    half, bend = rng.uniform(0.1, 0.3) * size, rng.normal(0, 0.3)
-    along = np.linspace(-1, 1, 4 * size)
-    direction, across = np.array([[np.sin(angle), np.cos(angle)], [np.cos(angle), -np.sin(angle)]])
-    points = middle + half * (along[:, None] * direction + bend * along[:, None] ** 2 * across)
-    drawn = np.ones((size, size))
-    rows, columns = points.round().astype(int).clip(0, size - 1).T
-    drawn[rows, columns] = 0
-    distance = ndimage.distance_transform_edt(drawn)
-    where = np.clip(rng.uniform(0.004, 0.01) * size + 0.5 - distance, 0, 1)
-    return image + where * rng.choice([-1, 1]) * rng.uniform(50, 110), where
+@dataclass(frozen=True)
+class HeldOut:
+    """What a recipe is judged by. *Shape*: N good images, P damages that can be seen."""
+
+    whole: np.ndarray  # (N, 3, S, S) uint8
+    damaged: np.ndarray  # (P, 3, S, S) uint8
+    masks: np.ndarray  # (P, S, S) bool
+    image_of: np.ndarray  # (P,) which of the whole images was damaged ...
+    damage_of: np.ndarray  # (P,) ... and by which of DAMAGES
 
 
-def stain(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A blurred, tinted blob with a wavy outline."""
-    size = image.shape[-1]
-    y, x = np.mgrid[:size, :size] - rng.uniform(0.25, 0.75, (2, 1, 1)) * size
-    waves = ndimage.gaussian_filter(rng.standard_normal((size, size)), size / 24)
-    radius = rng.uniform(0.04, 0.12) * size * (1 + 0.5 * waves / waves.std())
-    where = ndimage.gaussian_filter((np.hypot(y * rng.uniform(0.5, 1), x) < radius) * 1.0, 1.5)
-    tinted = ndimage.gaussian_filter(image, (0, 3, 3)) + rng.uniform(-70, 70, (3, 1, 1))
-    return (1 - where) * image + where * tinted, where
+def judge(run: Run, progress: Progress | None = None, *, watch: bool = False) -> Judgement:
+    """Trains on three quarters of the good images and judges by the rest; writes the record.
 
-
-def warp(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A round part of the image pushed aside."""
-    size = image.shape[-1]
-    y, x = np.mgrid[:size, :size]
-    middle, angle = rng.uniform(0.25, 0.75, 2) * size, rng.uniform(0, 2 * np.pi)
-    distance = np.hypot(y - middle[0], x - middle[1]) / (rng.uniform(0.08, 0.2) * size)
-    push = np.sqrt(np.clip(1 - distance, 0, 1)) * rng.uniform(0.08, 0.15) * size
-    source = [y + push * np.sin(angle), x + push * np.cos(angle)]
-    moved = [ndimage.map_coordinates(band, source, order=1, mode="reflect") for band in image]
-    return np.stack(moved), (push > 0) * 1.0
-
-
-def speck(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A spot of two to four percent of the side, lighter or darker: what tiny defects are like."""
-    size = image.shape[-1]
-    y, x = np.mgrid[:size, :size] - rng.uniform(0.25, 0.75, (2, 1, 1)) * size
-    where = np.clip(rng.uniform(0.01, 0.02) * size + 0.5 - np.hypot(y, x), 0, 1)
-    return image + where * rng.choice([-1, 1]) * rng.uniform(50, 110), where
-
-
-DAMAGES: tuple[Damage, ...] = (cut_and_paste, scratch, stain, warp, speck)
-
-
-def damage(images: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Each image damaged in each of five ways, and where.
-
-    *Shape*: ``(N, 3, S, S)`` uint8 gives ``(5 N, 3, S, S)`` uint8 and ``(5 N, S, S)`` bool. A
-    damage that cannot be seen has an empty mask.
-    *Source*: our choice: cuts, lines, stains, warps and specks, none of them a blended texture.
-    """
-    damaged, masks = [], []
-    for k, image in enumerate(images):
-        for n, draw in enumerate(DAMAGES):
-            changed, where = draw(image.astype(np.float64), np.random.default_rng([seed, k, n]))
-            changed = changed.clip(0, 255).round().astype(np.uint8)
-            visible = np.abs(changed.astype(int) - image).max(axis=0) > VISIBLE
-            damaged.append(changed)
-            masks.append(visible & (where > 0.5 if draw is not warp else where > 0))
-    return np.stack(damaged), np.stack(masks)
-
-
-def judge_recipe(run: Run, progress: Progress | None = None) -> dict[str, dict[str, float | None]]:
-    """Trains on three quarters of the good images, and judges by the rest, whole and damaged.
-
-    The metrics of ``all`` damages together and of each by its name, each time beside the whole
-    images.
+    Images of the test split are not read. With `watch`, the model is judged ten times along its
+    training as well. A training that was stopped goes on from its checkpoint.
 
     *Raises* :class:`PoutaError` where there are too few good images to hold any out.
     """
-    p, key = run.profile, run.key
-    category, _, textures = load_run_data(run)
-    good = category.train
-    large = load_category(key.dataset, key.category, SIZE_PX, max_train=p.max_train, max_test=1)
-    held = np.arange(len(good)) % HELD_OUT == HELD_OUT - 1
+    good, large = _good_images(run, run.profile.size_px), _good_images(run, SIZE_PX)
+    held = np.arange(len(good.train)) % HELD_OUT == HELD_OUT - 1
     if not held.any():
-        where = f"{key.dataset}/{key.category}, training images"
-        raise problem(f"at least {HELD_OUT} images", str(len(good)), where, "add good images")
-    trained = train(good[~held], textures, p, key.variant, key.seed, progress=progress)
-    whole = large.train[held][:MOST]
-    damaged, masks = damage(whole)
-    images = _resized(np.concatenate([whole, damaged]), p.size_px)
-    maps = predict(trained.model, images, trained.compute)
-    scores = image_scores(maps, p.score_window_px)
-    maps = _resized(maps[:, None], SIZE_PX)[:, 0]
-    masks = np.concatenate([np.zeros((len(whole), SIZE_PX, SIZE_PX), bool), masks])
-    # whole images have kind -1; a damage that cannot be seen belongs to no kind
-    kinds = np.r_[np.full(len(whole), -1), np.tile(np.arange(len(DAMAGES)), len(whole))]
-    unseen = (kinds >= 0) & ~masks.any(axis=(1, 2))
-    judged = {"all": ~unseen}
-    judged |= {f.__name__: (kinds == -1) | ((kinds == n) & ~unseen) for n, f in enumerate(DAMAGES)}
-    return {
-        name: image_metrics(masks[of].any(axis=(1, 2)), scores[of])
-        | pixel_metrics(masks[of], maps[of])
-        for name, of in judged.items()
+        where = f"{run.key.dataset}/{run.key.category}, training images"
+        found = str(len(good.train))
+        raise problem(f"at least {HELD_OUT} images", found, where, "add good images")
+    held_out = hold_out(large.train[held][:MOST])
+    partial = partial_judgement(run.key)
+    checkpoint = partial / ("watched.pt" if watch else "checkpoint.pt")
+
+    def look_back(model: nn.Module) -> dict[str, float | None]:
+        found = compare(look_of(run, model), held_out, each=False)
+        moment = {f"image_auroc_{name}": found[name]["all"].image_auroc for name in found}
+        return moment | {"pixel_ap_unchanged": found["unchanged"]["all"].pixel_ap}
+
+    trained = _fit(run, good.train[~held], checkpoint, progress, look_back if watch else None)
+    started = time.perf_counter()
+    look = look_of(run, trained.model)
+    found = compare(look, held_out) | alarms(look, held_out)
+    seconds = {"train": trained.seconds, "judge": time.perf_counter() - started}
+    record = found | {
+        "device": trained.compute.describe(),
+        "precision": trained.compute.precision,
+        "data": {
+            "manifest_hash": good.manifest_hash,
+            "num_train": int((~held).sum()),
+            "num_whole": len(held_out.whole),
+            "num_damaged": len(held_out.damaged),
+        },
+        "steps": trained.steps,
+        "watched": trained.watched if watch else None,
+        "seconds": {name: round(value, 2) for name, value in seconds.items()},
     }
+    judgement = write_judgement(run, record)
+    shutil.rmtree(partial, ignore_errors=True)
+    return judgement
+
+
+def hold_out(whole: np.ndarray) -> HeldOut:
+    """Good images and what becomes of them: ``(N, 3, S, S)`` uint8."""
+    damaged, masks = damage(whole)
+    image_of, damage_of = np.divmod(np.arange(len(masks)), len(DAMAGES))
+    seen = masks.any(axis=(1, 2))
+    return HeldOut(whole, damaged[seen], masks[seen], image_of[seen], damage_of[seen])
+
+
+def compare(look: Look, held: HeldOut, *, each: bool = True) -> dict[str, dict[str, Metrics]]:
+    """How well damaged images are told from whole ones, and damage from its surroundings.
+
+    ``unchanged``; ``changed``, where every image is harmlessly changed; and ``both``, pooled. Each
+    has the metrics of ``all`` damages and, unless `each` is off, of every damage by its name.
+
+    A whole image stands beside each damaged one, and is changed in the same way, so that a kind of
+    change comes as often among the ones as among the others.
+    """
+    num = len(held.damaged)
+    labels = np.repeat([False, True], num)
+    damages = np.tile(held.damage_of, 2)
+    masks = np.concatenate([np.zeros_like(held.masks), held.masks])
+
+    whole_maps, whole_scores = look(held.whole)
+    maps, scores = look(held.damaged)
+    maps = np.concatenate([whole_maps[held.image_of], maps])
+    scores = np.concatenate([whole_scores[held.image_of], scores])
+    kinds = np.tile(np.arange(num) % len(HARMLESS), 2)
+    pairs = np.concatenate([held.whole[held.image_of], held.damaged])
+    changed_maps, changed_scores = look(change_harmlessly(pairs, kinds, STRENGTH))
+    moved = move_along(masks, kinds, STRENGTH)
+
+    takes = {
+        "unchanged": [(masks, maps, scores)],
+        "changed": [(moved, changed_maps, changed_scores)],
+    }
+    takes["both"] = takes["unchanged"] + takes["changed"]
+    chosen = {"all": np.full(2 * num, True)}
+    if each:
+        chosen |= {draw.__name__: damages == k for k, draw in enumerate(DAMAGES)}
+
+    def metrics(take: list[tuple[np.ndarray, ...]], of: np.ndarray) -> Metrics:
+        truth, maps, scores = (np.concatenate([a[of] for a in arrays]) for arrays in zip(*take))
+        found = image_metrics(np.tile(labels[of], len(take)), scores)
+        found |= pixel_metrics(truth[:, ::GRID, ::GRID], maps)
+        return Metrics(**{name: found[name] for name in Metrics.model_fields})
+
+    return {
+        name: {damage: metrics(take, of) for damage, of in chosen.items() if of.any()}
+        for name, take in takes.items()
+    }
+
+
+def alarms(look: Look, held: HeldOut) -> dict[str, Any]:
+    """What one threshold makes of every harmless change at every strength.
+
+    The threshold passes 95 % of the whole images as they are. Above it, a whole image is a false
+    alarm and a damaged one a detection; each image has one damage here, another one in turn.
+    """
+    _, scores = look(held.whole)
+    threshold = float(np.quantile(scores, PASSED))
+    # of each image the damage whose turn it is, or the next one that can be seen
+    wait = (held.damage_of - held.image_of) % len(DAMAGES)
+    order = np.lexsort((wait, held.image_of))
+    _, first = np.unique(held.image_of[order], return_index=True)
+    damaged = held.damaged[order[first]]
+
+    def share(images: np.ndarray) -> float:
+        return float(np.mean(look(images)[1] > threshold))
+
+    def shares(images: np.ndarray) -> dict[str, Any]:
+        changed = {
+            change.__name__: [
+                share(change_harmlessly(images, np.full(len(images), kind), strength))
+                for strength in STRENGTHS
+            ]
+            for kind, change in enumerate(HARMLESS)
+        }
+        return {"unchanged": share(images), "changed": changed}
+
+    return {
+        "threshold": threshold,
+        "false_alarms": shares(held.whole),
+        "detections": shares(damaged),
+    }
+
+
+def look_of(run: Run, model: nn.Module) -> Look:
+    """How a model looks at images of any size: maps at every ``GRID``-th pixel, and scores."""
+    p = run.profile
+    compute = choose_compute(precision=p.precision)
+
+    def look(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        maps = predict(model, _resized(images, p.size_px), compute)
+        scores = image_scores(maps, p.score_window_px)
+        return _resized(maps[:, None], SIZE_PX)[:, 0, ::GRID, ::GRID], scores
+
+    return look
+
+
+def _fit(
+    run: Run, images: np.ndarray, checkpoint: Path, progress: Progress | None, watch: Watch | None
+) -> Trained:
+    p, key = run.profile, run.key
+    textures = load_textures(p.textures, p.size_px, max_images=p.max_textures)
+    options = {"checkpoint": checkpoint, "progress": progress, "watch": watch}
+    return train(images, textures, p, key.variant, key.seed, **options)
+
+
+def _good_images(run: Run, size_px: int) -> Category:
+    key = run.key
+    max_train = run.profile.max_train
+    return load_category(key.dataset, key.category, size_px, max_train=max_train, max_test=0)
 
 
 def _resized(arrays: np.ndarray, size_px: int) -> np.ndarray:

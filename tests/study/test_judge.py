@@ -1,4 +1,4 @@
-"""Strange anomalies, and judging a recipe by them without a single defective image."""
+"""Judging a recipe without a single defective image, against models whose answer is known."""
 
 import numpy as np
 import pytest
@@ -6,66 +6,158 @@ from trees import photo, save
 
 from pouta_lib.cli import main
 from pouta_lib.ground.errors import PoutaError
-from pouta_lib.study.judge import DAMAGES, VISIBLE, damage, judge_recipe
+from pouta_lib.study.changes import HARMLESS
+from pouta_lib.study.damages import DAMAGES
+from pouta_lib.study.judge import GRID, alarms, compare, hold_out, judge
+from pouta_lib.study.judgements import (
+    STRENGTHS,
+    find_judgements,
+    judge_command,
+    judgement_of,
+    judgement_path,
+    read_judgement,
+)
 from pouta_lib.study.run import prepare_run
 
 
 @pytest.fixture
-def smooth():
-    """Three gray images with a soft gradient and a little grain: ``(3, 3, 96, 96)`` uint8."""
-    rng = np.random.default_rng(0)
-    ramp = np.linspace(60, 180, 96)[None, None, :, None]
-    return (ramp + rng.normal(0, 4, (3, 3, 96, 96))).clip(0, 255).astype(np.uint8)
-
-
-def test_damage_lies_inside_its_mask(smooth):
-    damaged, masks = damage(smooth)
-    assert damaged.shape == (15, 3, 96, 96) and damaged.dtype == np.uint8
-    assert masks.shape == (15, 96, 96) and masks.dtype == bool
-    change = np.abs(damaged.astype(int) - smooth.repeat(len(DAMAGES), axis=0)).max(axis=1)
-    assert (change[masks] > VISIBLE).all()
-    for k in range(len(masks)):
-        # the soft rim of a scratch or a stain is outside: it changed by less than the middle
-        assert change[k][~masks[k]].mean() < 0.1 * change[k][masks[k]].mean()
-    sizes = masks.mean(axis=(1, 2)).reshape(3, len(DAMAGES)).mean(axis=0)
-    assert (sizes > 0.0005).all() and (sizes < 0.2).all()
-
-
-def test_damage_repeats_and_depends_on_the_seed(smooth):
-    again, masks = damage(smooth)
-    assert np.array_equal(again, damage(smooth)[0])
-    assert not np.array_equal(again, damage(smooth, seed=1)[0])
-    assert not np.array_equal(masks[0], masks[5]), "each image is damaged elsewhere"
-
-
-@pytest.fixture
 def good_parts(tmp_path, monkeypatch):
-    """A category of eight good images and no test images at all."""
+    """A category of eight good images; its test images cannot be read."""
     for k in range(8):
         save(tmp_path / "mvtec" / "bolt" / "train" / "good" / f"{k}.png", photo(k, 40, 40))
-    for name in ("test", "ground_truth"):
-        (tmp_path / "mvtec" / "bolt" / name).mkdir()
+    for name in ("test/good", "test/bent", "ground_truth/bent"):
+        (tmp_path / "mvtec" / "bolt" / name).mkdir(parents=True)
+    for name in ("test/good/0.png", "test/bent/0.png", "ground_truth/bent/0_mask.png"):
+        (tmp_path / "mvtec" / "bolt" / name).write_text("no image")
     monkeypatch.setenv("POUTA_DATA", str(tmp_path))
+    monkeypatch.setenv("POUTA_RESULTS", str(tmp_path / "results"))
     return tmp_path
 
 
-def test_a_recipe_is_judged_without_test_images(good_parts, capsys):
-    run = prepare_run("smoke", "mvtec", "bolt", overrides={"steps": 2, "max_train": None})
-    found = judge_recipe(run)
-    assert list(found) == ["all", *(draw.__name__ for draw in DAMAGES)]
-    for metrics in found.values():
-        assert 0 <= metrics["image_auroc"] <= 1 and 0 < metrics["pixel_ap"] < 1
-    assert found == judge_recipe(run), "the same again"
-    words = ["judge", "--profile", "smoke", "--dataset", "mvtec", "--category", "bolt"]
-    assert main([*words, "--set", "steps=2", "--set", "max_train=null"]) == 0
-    lines = capsys.readouterr().out.splitlines()[-len(found) :]
-    for line, (kind, metrics) in zip(lines, found.items(), strict=True):
-        assert line.split()[0] == kind
-        assert f"pixel_ap {100 * metrics['pixel_ap']:5.1f} %" in line
+@pytest.fixture
+def held_out():
+    """Ten gray images with a square, all alike, and their damaged copies."""
+    whole = np.full((10, 3, 64, 64), 120, np.uint8)
+    whole[:, :, 20:40, 20:40] = 160
+    return hold_out(whole)
+
+
+def parts(**settings):
+    return prepare_run("smoke", "mvtec", "bolt", overrides={"steps": 2} | settings)
+
+
+def test_damage_that_cannot_be_seen_is_left_out(held_out):
+    assert held_out.damaged.shape[1:] == (3, 64, 64)
+    assert 30 < len(held_out.damaged) < 50, "on a flat ground a piece moved may change nothing"
+    whole = held_out.whole[held_out.image_of]
+    assert ((held_out.damaged != whole).any(axis=1) & held_out.masks).any(axis=(1, 2)).all()
+    assert set(held_out.damage_of) == set(range(len(DAMAGES)))
+
+
+def test_who_sees_every_difference_is_sure_until_the_light_changes(held_out):
+    """An oracle: the difference to the one good image, which the light changes everywhere."""
+
+    def look(images):
+        maps = np.abs(images.astype(float) - held_out.whole[:1]).max(axis=1)
+        return maps[:, ::GRID, ::GRID], maps.mean(axis=(1, 2))
+
+    found = compare(look, held_out)
+    assert found["unchanged"]["all"].image_auroc == 1
+    assert found["unchanged"]["all"].pixel_auroc > 0.97
+    assert found["changed"]["all"].image_auroc < 0.8
+    both = found["both"]["all"].image_auroc
+    assert found["changed"]["all"].image_auroc < both < 1
+    for by_damage in found.values():
+        assert set(by_damage) == {"all", *(draw.__name__ for draw in DAMAGES)}
+    told = alarms(look, held_out)
+    assert told["threshold"] == 0
+    assert told["false_alarms"]["unchanged"] == 0 and told["detections"]["unchanged"] == 1
+    assert set(told["false_alarms"]["changed"]) == {change.__name__ for change in HARMLESS}
+    assert told["false_alarms"]["changed"]["darker"] == [1, 1, 1]
+
+
+def test_who_sees_nothing_raises_no_alarm(held_out):
+    def look(images):
+        return np.zeros((len(images), 32, 32), np.float32), np.zeros(len(images))
+
+    for found in compare(look, held_out, each=False).values():
+        assert list(found) == ["all"] and found["all"].image_auroc == 0.5
+    told = alarms(look, held_out)
+    for shares in (told["false_alarms"], told["detections"]):
+        assert set(sum(shares["changed"].values(), [shares["unchanged"]])) == {0}
+
+
+def test_a_judgement_is_a_record(good_parts):
+    run = parts()
+    judgement = judge(run, watch=True)
+    path = judgement_path(run.key)
+    expected = "results/smoke~steps=2/judged/mvtec/bolt/pouta/seed0.json"
+    assert path == (good_parts / expected).resolve()
+    assert read_judgement(path) == judgement == judgement_of(run)
+    assert judgement.label == "smoke~steps=2" and judgement.profile["steps"] == 2
+    assert judgement.data.num_train == 6 and judgement.data.num_whole == 2
+    assert judgement.strengths == list(STRENGTHS)
+    assert [m.step for m in judgement.watched] == [1, 2]
+    last, all_ = judgement.watched[-1], judgement.both["all"]
+    assert last.image_auroc_both == all_.image_auroc
+    assert last.pixel_ap_unchanged == judgement.unchanged["all"].pixel_ap
+    assert [p.name for p in path.parent.iterdir()] == ["seed0.json"], "no checkpoint is left"
+
+
+def test_judging_again_gives_the_same(good_parts):
+    run = parts()
+    first, again = judge(run), judge(run)
+    measured = ("unchanged", "changed", "both", "threshold", "false_alarms", "detections")
+    assert first.model_dump(include=measured) == again.model_dump(include=measured)
+    assert first.watched is None
+
+
+def test_overridden_settings_are_found_beside_the_profile(good_parts):
+    for run in (parts(), parts(light_share=0.5)):
+        judge(run)
+    labels = [judgement.label for judgement in find_judgements("smoke")]
+    assert labels == [run.key.profile for run in (parts(light_share=0.5), parts())]
+    assert find_judgements("smo") == []
+
+
+def test_the_command_makes_the_record_once(good_parts, capsys):
+    words = judge_command(parts().key).split()[1:]
+    assert words[0] == "judge"
+    assert main(words) == 0
+    first = capsys.readouterr().out
+    path = judgement_path(parts().key)
+    assert f"judged: {path}" in first
+    auroc = 100 * read_judgement(path).unchanged["all"].image_auroc
+    (line,) = (line for line in first.splitlines() if line.split()[:1] == ["all"])
+    assert float(line.split()[1]) == pytest.approx(auroc, abs=0.06)
+    written = path.stat().st_mtime_ns
+    assert main(words) == 0
+    second = capsys.readouterr().out
+    assert "judged already" in second and path.stat().st_mtime_ns == written
+    assert second.splitlines()[1:] == first.splitlines()[1:]
+    assert main([*words, "--again"]) == 0
+    assert path.stat().st_mtime_ns > written
+
+
+def test_a_record_of_other_settings_or_a_broken_one_is_refused(good_parts, capsys):
+    run = parts()
+    judge(run)
+    path = judgement_path(run.key)
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('"width": 8', '"width": 16'), encoding="utf-8")
+    with pytest.raises(PoutaError, match="width=16 in place of 8"):
+        judgement_of(run)
+    path.write_text(text.replace('"threshold"', '"edge"'), encoding="utf-8")
+    with pytest.raises(PoutaError, match=r"found threshold Field required\n.*\n.*--again"):
+        read_judgement(path)
+    path.unlink()
+    with pytest.raises(PoutaError, match="pouta judge"):
+        read_judgement(path)
+    assert judgement_of(run) is None
 
 
 def test_too_few_images_to_hold_any_out(good_parts):
     for k in range(3, 8):
         (good_parts / "mvtec" / "bolt" / "train" / "good" / f"{k}.png").unlink()
     with pytest.raises(PoutaError, match="at least 4 images, found 3"):
-        judge_recipe(prepare_run("smoke", "mvtec", "bolt", overrides={"steps": 2}))
+        judge(parts())
