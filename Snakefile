@@ -3,11 +3,13 @@
 # A run is one execution of notebook 05 (07 for PatchCore); its wildcards are the six words of a
 # run's folder, so that ablation, few-shot and seed runs are more lines under `study` in
 # configs/<profile>.yaml, not more rules. A study notebook reads the runs it shows; which of them
-# a study feeds is said in pouta_lib/study/plan.py.
+# a study feeds is said in pouta_lib/study/plan.py. What the judge says of settings, listed under
+# `judge` in the same file, feeds notebook 17.
 from pathlib import Path
 
 from pouta_lib.ground.paths import figures_root, project_root, results_root
 from pouta_lib.ground.profiles import parse_overrides
+from pouta_lib.study.judgements import planned_judgements
 from pouta_lib.study.run import notebook_of
 from pouta_lib.study.plan import planned_runs, study_notebooks
 
@@ -21,12 +23,16 @@ LABEL = KEYS[0].profile
 RESULTS = results_root() / LABEL
 FIGURES = figures_root() / LABEL
 RUN = f"{RESULTS}/runs/{{dataset}}/{{category}}/{{variant}}/{{shots}}/seed{{seed}}"
+# named categories and overridden settings are a study of runs alone
+JUDGED = {} if WORDS or OVERRIDES else planned_judgements(config["profile"])
+SETTINGS = RESULTS / "notebooks" / "17_how_settings_were_chosen.ipynb"
 RUN_FILES = ["record.json", "model.safetensors", "maps.npz", "train.ipynb"]
 
 # What a run's numbers depend on: when one of these files changes, the run is made again.
 FLOORS = ("ground", "data", "method", "score")
 SOURCES = [path for floor in FLOORS for path in sorted((LIBRARY / floor).rglob("*.py"))]
 SOURCES += [LIBRARY / "study" / "run.py", LIBRARY / "study" / "records.py"]
+JUDGE = [LIBRARY / "study" / f"{name}.py" for name in ("judge", "damages", "changes")]
 
 
 def settings_of(wildcards):
@@ -41,12 +47,14 @@ wildcard_constraints:
     variant="[^/]+",
     shots="all|k[0-9]+",
     seed="[0-9]+",
-    name="[0-9]+_[a-z_]+",
+    name="(?!17)[0-9]+_[a-z_]+",
+    label="[^/]+",
 
 
 rule all:
     input:
         [RESULTS / "notebooks" / f"{name}.ipynb" for name in READS],
+        [SETTINGS] if JUDGED else [],
 
 
 rule train:
@@ -67,6 +75,34 @@ rule train:
         "pouta run --profile {params.profile} --dataset {wildcards.dataset:q}"
         " --category {wildcards.category:q} --variant {wildcards.variant:q} {params.shots}"
         " --seed {wildcards.seed} {params.overrides}"
+
+
+rule judge:
+    input:
+        sources=SOURCES + JUDGE,
+    output:
+        f"{results_root()}/{{label}}/judged/{{dataset}}/{{category}}/{{variant}}/seed{{seed}}.json",
+    params:
+        settings=settings_of,
+        command=lambda w, output: JUDGED[Path(output[0])],
+    threads: 1
+    resources:
+        gpu=1,
+    shell:
+        "{params.command}"
+
+
+rule settings:
+    input:
+        notebook=HOME / "notebooks" / SETTINGS.name,
+        sources=sorted(LIBRARY.rglob("*.py")),
+        records=list(JUDGED),
+    output:
+        SETTINGS,
+    params:
+        profile=config["profile"],
+    shell:
+        "pouta notebook {input.notebook:q} {output:q} --profile {params.profile}"
 
 
 rule study:

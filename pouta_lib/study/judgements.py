@@ -1,18 +1,24 @@
 """Records of judgements: what a recipe was and what became of it on held-out good images."""
 
+import itertools
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pouta_lib.data import list_categories
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.paths import atomic_path, results_root
+from pouta_lib.ground.profiles import config_path, load_profile
 from pouta_lib.study.records import RunKey, commit, versions
 
 if TYPE_CHECKING:
     from pouta_lib.study.run import Run
 
 STRENGTHS = (0.25, 0.5, 1.0)  # of the harmless changes
+FIELDS = ("dataset", "categories", "variants", "seeds", "settings", "watch")
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -97,6 +103,7 @@ class Judgement(_Part):
     false_alarms: Shares  # whole images
     detections: Shares  # damaged images
     watched: list[Moment] | None
+    path: str = Field("", exclude=True)  # of the file, once there is one
 
 
 def judgement_path(key: RunKey, results: str | Path | None = None) -> Path:
@@ -126,9 +133,10 @@ def write_judgement(run: "Run", record: dict[str, Any]) -> Judgement:
     whole |= {"commit": head, "dirty": dirty, "versions": versions()}
     whole |= {"threads": torch.get_num_threads(), "strengths": list(STRENGTHS)} | record
     judgement = Judgement.model_validate(whole)
-    with atomic_path(judgement_path(key)) as temporary:
+    path = judgement_path(key)
+    with atomic_path(path) as temporary:
         temporary.write_text(judgement.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    return judgement
+    return judgement.model_copy(update={"path": str(path)})
 
 
 def read_judgement(path: str | Path) -> Judgement:
@@ -137,7 +145,8 @@ def read_judgement(path: str | Path) -> Judgement:
     *Raises* :class:`PoutaError` for a file that is missing, is no JSON or breaks the schema.
     """
     try:
-        return Judgement.model_validate_json(Path(path).read_bytes())
+        judgement = Judgement.model_validate_json(Path(path).read_bytes())
+        return judgement.model_copy(update={"path": str(path)})
     except OSError as error:
         found, todo = f"none ({error.strerror})", "make it with pouta judge"
         raise problem("a record of a judgement", found, path, todo) from error
@@ -172,6 +181,52 @@ def find_judgements(profile: str, results: str | Path | None = None) -> list[Jud
     paths = [*root.glob(f"{profile}/judged/*/*/*/seed*.json")]
     paths += root.glob(f"{profile}~*/judged/*/*/*/seed*.json")
     return [read_judgement(path) for path in sorted(paths)]
+
+
+def planned_judgements(profile: str) -> dict[Path, str]:
+    """The judgements that a study makes: where each is kept, and the command that makes it.
+
+    They stand in ``configs/<profile>.yaml`` under ``judge``: a list of groups, each with
+    ``dataset``, ``categories`` (a list, or ``all``), ``variants``, ``seeds``, ``settings`` (a list
+    of what to override, ``{}`` for nothing) and ``watch``.
+
+    *Raises* :class:`PoutaError` for a group with unknown or missing words.
+    """
+    config = config_path(profile)
+    groups = yaml.safe_load(config.read_text(encoding="utf-8")).get("judge") or []
+    planned = {}
+    for group in groups:
+        if not isinstance(group, dict) or set(group) != set(FIELDS):
+            raise problem(f"a group with {FIELDS}", f"{group}", config, "correct the list")
+        dataset, categories = group["dataset"], group["categories"]
+        names = list_categories(dataset) if categories == "all" else categories
+        labels = [load_profile(profile, **settings).label for settings in group["settings"]]
+        words = (labels, names, group["variants"], group["seeds"])
+        for label, category, variant, seed in itertools.product(*words):
+            key = RunKey(label, dataset, category, variant, None, seed)
+            watch = " --watch" if group["watch"] else ""
+            planned[judgement_path(key)] = judge_command(key) + watch
+    return planned
+
+
+def study_judgements(profile: str = "") -> list[Judgement]:
+    """What notebook 17 stands on: all judgements of a profile that there are.
+
+    An empty name means ``$POUTA_PROFILE``, and where that is not set ``real-cpu``, whose settings
+    were chosen by them. Where the results have none, those in ``results/real`` are taken.
+
+    *Raises* :class:`PoutaError` for one that the profile plans and that is missing, and where
+    there is none at all, naming the command.
+    """
+    name = load_profile(profile or os.environ.get("POUTA_PROFILE") or "real-cpu").name
+    planned = planned_judgements(name)
+    missing = [path for path in planned if not path.is_file()]
+    found = find_judgements(name) or find_judgements(name, results_root() / "real")
+    if found and not missing:
+        return found
+    path = missing[0] if missing else results_root() / name / "judged"
+    command = planned.get(path, f"pouta judge --profile {name}")
+    raise problem(f"judgements of {name}", f"{len(found)}, {len(missing)} missing", path, command)
 
 
 def summary(judgement: Judgement) -> str:

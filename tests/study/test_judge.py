@@ -15,7 +15,9 @@ from pouta_lib.study.judgements import (
     judge_command,
     judgement_of,
     judgement_path,
+    planned_judgements,
     read_judgement,
+    study_judgements,
 )
 from pouta_lib.study.run import prepare_run
 
@@ -161,3 +163,22 @@ def test_too_few_images_to_hold_any_out(good_parts):
         (good_parts / "mvtec" / "bolt" / "train" / "good" / f"{k}.png").unlink()
     with pytest.raises(PoutaError, match="at least 4 images, found 3"):
         judge(parts())
+
+
+def test_a_study_plans_judgements_and_names_what_is_missing(good_parts, monkeypatch):
+    planned = planned_judgements("smoke")
+    own, light = planned
+    assert own.is_relative_to(good_parts / "results" / "smoke" / "judged" / "mini-mvtec" / "nut")
+    assert planned[own].startswith("pouta judge --profile smoke ")
+    assert planned[light].endswith("--set light_share=0.5 --watch")
+    with pytest.raises(PoutaError, match=r"2 missing\n.*\n.*pouta judge --profile smoke --dataset"):
+        study_judgements("smoke")
+    with pytest.raises(PoutaError, match="to do: pouta judge --profile demo"):
+        study_judgements("demo")
+    monkeypatch.setattr("pouta_lib.study.judgements.planned_judgements", lambda profile: {})
+    judge(parts())
+    assert [j.label for j in study_judgements("smoke")] == ["smoke~steps=2"]
+    (good_parts / "results" / "smoke~steps=2").rename(good_parts / "aside")
+    (good_parts / "results" / "real").mkdir()
+    (good_parts / "aside").rename(good_parts / "results" / "real" / "smoke~steps=2")
+    assert [j.label for j in study_judgements("smoke")] == ["smoke~steps=2"], "of photographs"

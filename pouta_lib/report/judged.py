@@ -1,0 +1,100 @@
+"""Judgements as tables: which settings were tried, and what became of them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from pouta_lib.study.judgements import Judgement
+
+UNTOUCHED = "the profile's own"
+NAMES = ("name", "overrides")  # fields of a profile that are no setting
+
+
+def setting_names(judgements: Sequence[Judgement]) -> list[str]:
+    """What each judgement was made with: the settings in which it differs from the profile's own.
+
+    Where the profile's own settings were not judged, all those that are not the same everywhere.
+    """
+    settings = [{k: v for k, v in j.profile.items() if k not in NAMES} for j in judgements]
+    own = [s for s, j in zip(settings, judgements, strict=True) if j.label == j.profile["name"]]
+    fields = list(dict.fromkeys(field for each in settings for field in each))
+
+    def differs(each: dict[str, Any], field: str) -> bool:
+        others = own[:1] or settings
+        return any(each.get(field) != other.get(field) for other in others)
+
+    return [
+        ", ".join(f"{f}={each.get(f)}" for f in fields if differs(each, f)) or UNTOUCHED
+        for each in settings
+    ]
+
+
+def judged_frame(judgements: Sequence[Judgement]) -> pd.DataFrame:
+    """One row for each judgement, in percent, over all damages.
+
+    ``found`` is the image AUROC on images as they are, ``changed`` on harmlessly changed ones,
+    ``both`` on the two pooled; ``pixel AP`` is of unchanged images, ``false alarms`` the mean share
+    over all changes and strengths.
+    """
+    rows = []
+    for judgement, setting in zip(judgements, setting_names(judgements), strict=True):
+        run, alarms = judgement.run, judgement.false_alarms.changed
+        shares = [share for of_change in alarms.values() for share in of_change]
+        numbers = {
+            "found": judgement.unchanged["all"].image_auroc,
+            "changed": judgement.changed["all"].image_auroc,
+            "both": judgement.both["all"].image_auroc,
+            "pixel AP": judgement.unchanged["all"].pixel_ap,
+            "false alarms": sum(shares) / len(shares),
+        }
+        words = {"setting": setting, "category": run.category, "variant": run.variant}
+        percent = {name: None if v is None else 100 * v for name, v in numbers.items()}
+        rows.append(words | {"seed": run.seed} | percent)
+    return pd.DataFrame(rows)
+
+
+def strength_frame(judgements: Sequence[Judgement]) -> pd.DataFrame:
+    """False alarms and detections, in percent, by change and strength; strength 0 is no change."""
+    rows = []
+    for judgement, setting in zip(judgements, setting_names(judgements), strict=True):
+        run = judgement.run
+        words = {"setting": setting, "category": run.category, "variant": run.variant}
+        for what in ("false alarms", "detections"):
+            shares = getattr(judgement, what.replace(" ", "_"))
+            for change, of_change in shares.changed.items():
+                strengths, found = [0.0, *judgement.strengths], [shares.unchanged, *of_change]
+                for strength, share in zip(strengths, found, strict=True):
+                    point = {"change": change, "strength": strength, "percent": 100 * share}
+                    rows.append(words | {"seed": run.seed, "shown": what} | point)
+    return pd.DataFrame(rows)
+
+
+def course_frame(judgements: Sequence[Judgement]) -> pd.DataFrame:
+    """What was watched along the trainings, in percent; empty where nothing was."""
+    rows = []
+    for judgement, setting in zip(judgements, setting_names(judgements), strict=True):
+        run = judgement.run
+        words = {"setting": setting, "category": run.category, "variant": run.variant}
+        for moment in judgement.watched or []:
+            both = moment.image_auroc_both
+            percent = {"image AUROC, both, %": None if both is None else 100 * both}
+            rows.append(words | {"seed": run.seed, "step": moment.step} | percent)
+    return pd.DataFrame(rows)
+
+
+def choose_setting(frame: pd.DataFrame, by: str = "both") -> pd.DataFrame:
+    """The settings of a :func:`judged_frame` in order of merit, for each method.
+
+    The merit is the mean over categories of the mean over seeds of column `by`. A setting that
+    was not tried on every category of the method is left out: its mean would be of other things.
+    """
+    over_seeds = frame.groupby(["variant", "setting", "category"])[by].agg(["mean", "count"])
+    grouped = over_seeds.groupby(["variant", "setting"])
+    merit = grouped.agg(
+        merit=("mean", "mean"), categories=("mean", "size"), judgements=("count", "sum")
+    )
+    most = merit.groupby("variant")["categories"].transform("max")
+    complete = merit[merit["categories"] == most].reset_index()
+    order = complete.sort_values(["variant", "merit"], ascending=[True, False], kind="stable")
+    return order.reset_index(drop=True)
