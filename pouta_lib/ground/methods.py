@@ -4,6 +4,7 @@ METHODS = {  # run variant: the paper's name, in the order of the rows
     "pouta": "POUTA",
     "vanilla": "Vanilla",
     "patchcore": "PatchCore",
+    "draem": "DRAEM",
     "base": "POUTA-base",
     "base+hsg": "POUTA-base+HSG",
     "base+mss": "POUTA-base+MSS",

@@ -74,8 +74,12 @@ def perlin_noise(batch: int, size: int, generator: Generator) -> Tensor:
     return (across + along) * math.sqrt(2)
 
 
-def rotate_and_shift(image: Tensor, angle: Tensor, shift: Tensor) -> Tensor:
+def rotate_and_shift(
+    image: Tensor, angle: Tensor, shift: Tensor, outside: str = "reflection"
+) -> Tensor:
     """Each image turned about its centre and moved; what comes in from outside is mirrored.
+
+    With ``outside="zeros"`` it is black instead.
 
     *Shape*: image ``(B, C, H, W)``; angle ``(B,)`` in radians; shift ``(B, 2)`` as shares of half
     the width and height.
@@ -84,7 +88,7 @@ def rotate_and_shift(image: Tensor, angle: Tensor, shift: Tensor) -> Tensor:
     rows = [torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)]
     grid = F.affine_grid(torch.stack(rows, 1), list(image.shape), align_corners=False)
     return F.grid_sample(
-        image, grid.to(image), mode="bilinear", padding_mode="reflection", align_corners=False
+        image, grid.to(image), mode="bilinear", padding_mode=outside, align_corners=False
     )
 
 

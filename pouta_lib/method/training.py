@@ -19,10 +19,11 @@ from pouta_lib.ground.errors import problem
 from pouta_lib.ground.paths import atomic_path
 from pouta_lib.ground.profiles import Profile
 from pouta_lib.method.device import Compute, choose_compute
+from pouta_lib.method.draem_training import draem_losses, draem_settings, draem_synthesize
 from pouta_lib.method.losses import MSS_WEIGHTS, total_loss
-from pouta_lib.method.models import build_model
+from pouta_lib.method.models import DRAEM, build_model
 from pouta_lib.method.models.patchcore import PatchCore
-from pouta_lib.method.synthesis import synthesize, vary_light
+from pouta_lib.method.synthesis import SyntheticBatch, synthesize, vary_light
 
 LOSSES = ("total", "reconstruction", "anomaly", "mss")
 HISTORY_POINTS = 200
@@ -41,6 +42,11 @@ class Trained:
     seconds: float
     compute: Compute
     watched: list[dict[str, float | None]]  # "step" and what `watch` said of the model then
+
+
+def own_settings(profile: Profile, variant: str) -> Profile:
+    """The settings that a run of `variant` takes out of `profile`: DRAEM has its own paper's."""
+    return draem_settings(profile) if variant == DRAEM else profile
 
 
 def num_steps(profile: Profile, num_images: int, shots: int | None = None) -> int:
@@ -106,6 +112,7 @@ def train(
     *Raises* :class:`PoutaError` for a checkpoint of another run and for a loss that is not finite.
     *Source*: paper, IV-A; equation 8.
     """
+    profile = own_settings(profile, variant)
     compute = choose_compute(device, profile.precision)
     torch.manual_seed(seed)
     model = build_model(variant, profile.width, profile.norm, profile.normalisation).to(
@@ -121,6 +128,7 @@ def train(
     first, watched = _resume(checkpoint, identity, model, optimizer, losses)
     watch_at = {round(steps * k / WATCHED_POINTS) for k in range(1, WATCHED_POINTS + 1)}
     model.train()
+    losses_of = draem_losses if variant == DRAEM else total_loss
     trace = _loss_inputs(model, compiled=profile.compile and compute.device.type == "cuda")
     originals = torch.from_numpy(np.ascontiguousarray(images)).to(compute.device)
     bank = torch.from_numpy(np.ascontiguousarray(textures)).to(compute.device)
@@ -131,21 +139,13 @@ def train(
         good = originals[torch.from_numpy(chosen).to(compute.device)].float() / 255
         if profile.light_share:
             good = vary_light(good, generator, profile.light_share, profile.light_range)
-        batch = synthesize(
-            good,
-            bank,
-            generator,
-            anomalous_share=profile.anomalous_share,
-            max_opacity=profile.max_opacity,
-            structural_share=profile.structural_share,
-            edge_sigma=profile.edge_sigma,
-        )
+        batch = _synthesize(variant, good, bank, generator, profile)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(profile, step, steps)
         optimizer.zero_grad(set_to_none=True)
         with compute.autocast():
             named = trace(batch.image.contiguous(memory_format=torch.channels_last))
-        parts = total_loss(named, batch.original, batch.mask)
+        parts = losses_of(named, batch.original, batch.mask)
         parts["total"].backward()
         optimizer.step()
         losses[step] = torch.stack([parts[name].detach() for name in LOSSES])
@@ -161,6 +161,17 @@ def train(
             progress(done, steps, dict(zip(LOSSES, losses[step].tolist(), strict=True)))
     seconds = time.perf_counter() - started
     return Trained(model.eval(), summarise(losses.cpu()), steps, seconds, compute, watched)
+
+
+def _synthesize(
+    variant: str, good: Tensor, textures: Tensor, generator: Generator, profile: Profile
+) -> SyntheticBatch:
+    """A batch as `variant` is trained on; a structural share and a soft edge are POUTA's alone."""
+    shared = {"anomalous_share": profile.anomalous_share, "max_opacity": profile.max_opacity}
+    if variant == DRAEM:
+        return draem_synthesize(good, textures, generator, **shared)
+    shared |= {"structural_share": profile.structural_share, "edge_sigma": profile.edge_sigma}
+    return synthesize(good, textures, generator, **shared)
 
 
 def _loss_inputs(model: nn.Module, compiled: bool) -> Callable[[Tensor], dict[str, Tensor]]:

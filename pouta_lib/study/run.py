@@ -11,7 +11,7 @@ from pouta_lib.data import Category, list_categories, load_category, load_textur
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.paths import data_root
 from pouta_lib.ground.profiles import Profile, load_profile, parse_overrides
-from pouta_lib.method.models import VARIANTS, build_model
+from pouta_lib.method.models import NETWORKS, build_model
 from pouta_lib.study.records import RunKey, key_of, load_weights, partial_folder, write_run
 
 if TYPE_CHECKING:  # torch is imported where it is used: a batch job that waits needs none
@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # torch is imported where it is used: a batch job that waits 
     from pouta_lib.score.evaluation import Evaluation
 
 PATCHCORE = "patchcore"
-METHODS = (*VARIANTS, PATCHCORE)  # what a run's variant can be
+METHODS = (*NETWORKS, PATCHCORE)  # what a run's variant can be
 NOTEBOOKS = {PATCHCORE: "07_patchcore.ipynb"}
 PARAMETERS = ("profile", "dataset", "category", "variant", "shots", "seed", "overrides")
 

@@ -1,4 +1,4 @@
-"""The five variants of Table V, by name."""
+"""The networks by name: the five variants of Table V, and DRAEM."""
 
 import difflib
 from typing import TYPE_CHECKING
@@ -9,6 +9,8 @@ if TYPE_CHECKING:  # a program that only needs the names starts three seconds ea
     from torch import nn
 
 VARIANTS = ("vanilla", "base", "base+hsg", "base+mss", "pouta")
+DRAEM = "draem"
+NETWORKS = (*VARIANTS, DRAEM)
 
 
 def build_model(
@@ -16,19 +18,22 @@ def build_model(
 ) -> "nn.Module":
     """The network of `variant` with fresh weights from torch's current random state.
 
-    `norm` puts a normalisation into FCM and HSG as well (D31; Vanilla has neither), of the kind
-    that every other block has: `normalisation` (D37).
+    `norm` puts a normalisation into FCM and HSG as well (D31; Vanilla and DRAEM have neither), of
+    the kind that every other block has: `normalisation` (D37).
 
-    *Raises* :class:`PoutaError` for a name outside :data:`VARIANTS`.
+    *Raises* :class:`PoutaError` for a name outside :data:`NETWORKS`.
     *Source*: paper, IV-D and Table V.
     """
+    from pouta_lib.method.models.draem import Draem
     from pouta_lib.method.models.pouta import Pouta
     from pouta_lib.method.models.vanilla import Vanilla
 
-    if variant not in VARIANTS:
-        near = difflib.get_close_matches(variant, VARIANTS, n=1)
+    if variant not in NETWORKS:
+        near = difflib.get_close_matches(variant, NETWORKS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else "choose one of them"
-        raise problem(f"a variant out of {list(VARIANTS)}", repr(variant), "variant", hint)
+        raise problem(f"a variant out of {list(NETWORKS)}", repr(variant), "variant", hint)
+    if variant == DRAEM:
+        return Draem(width, normalisation)
     if variant == "vanilla":
         return Vanilla(width, normalisation)
     hsg, mss = variant in ("base+hsg", "pouta"), variant in ("base+mss", "pouta")
