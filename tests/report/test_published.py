@@ -1,6 +1,6 @@
 """The paper's numbers: all there, agreeing with its averages, and what its sentences say of them.
 
-DEVIATIONS.md reports the findings; here each is computed from the tables.
+FINDINGS.md reports the findings; here each is computed from the tables.
 """
 
 import re
@@ -146,7 +146,7 @@ def test_class8_against_patchcore():
 
 
 def test_claims_that_do_not_hold_as_worded():
-    """The findings of DEVIATIONS.md, F01 to F05."""
+    """The findings of FINDINGS.md, F01 to F05."""
     assert ahead_of_all(1, "wood", "pixel_ap") == (3.5, "DeSTSeg")  # the text: 6.9
     wood = wide(1, "pixel_ap").loc["wood"]
     assert round(wood["POUTA"] - wood["DBPI"], 1) == 6.9
@@ -186,8 +186,11 @@ def test_a_damaged_table_is_named(monkeypatch, tmp_path):
 
 def test_every_deviation_that_the_code_cites_is_listed(repository):
     text = (repository / "docs" / "DEVIATIONS.md").read_text(encoding="utf-8")
-    listed = re.findall(r"^### (D\d\d) ", text, re.MULTILINE)
-    assert listed == sorted(set(listed))
+    listed = re.findall(r"^## (D\d\d) ", text, re.MULTILINE)
+    assert listed == [f"D{k:02}" for k in range(1, len(listed) + 1)]
+    for entry in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        parts = re.findall(r"\*(Paper|Here|Why|Where)\b", entry)
+        assert parts == ["Paper", "Here", "Why", "Where"], entry.splitlines()[0]
     modules = sorted((repository / "pouta_lib").rglob("*.py"))
     cited = {name for path in modules for name in re.findall(r"\bD\d\d\b", path.read_text("utf-8"))}
     assert cited <= set(listed)
@@ -195,9 +198,15 @@ def test_every_deviation_that_the_code_cites_is_listed(repository):
         assert (repository / "pouta_lib" / name).is_file(), name
 
 
+def test_the_findings_are_numbered(repository):
+    text = (repository / "docs" / "FINDINGS.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^## (F\d\d) ", text, re.MULTILINE)
+    assert listed == [f"F{k:02}" for k in range(1, 9)]
+
+
 def test_settings_that_differ_from_the_papers_are_listed(repository):
     text = (repository / "docs" / "DEVIATIONS.md").read_text(encoding="utf-8")
-    section = text.split("### D29 ")[1].split("### ")[0]
+    section = text.split("## D29 ")[1].split("## ")[0]
     listed = set(re.findall(r"`(\w+)`", section))
     paper = load_profile("paper").to_dict()
     for name in profile_names():
