@@ -58,6 +58,8 @@ lint: .venv/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache --no-logo
+	$(BIN)/mypy
+	$(BIN)/python tools/clean_notebooks.py --check notebooks
 
 format: .venv/.ready
 	$(BIN)/python tools/clean_notebooks.py notebooks
@@ -75,7 +77,7 @@ lock: .venv/.ready
 	mv environment.yml.new environment.yml
 
 clean:
-	rm -rf build .pytest_cache .ruff_cache results/smoke figures/smoke
+	rm -rf build .mypy_cache .pytest_cache .ruff_cache results/smoke figures/smoke
 	find pouta_lib tests notebooks -name __pycache__ -type d -prune -exec rm -rf {} +
 	find notebooks -name .ipynb_checkpoints -type d -prune -exec rm -rf {} +
 	for folder in results figures; do if [ -d $$folder ]; then \

@@ -1,11 +1,14 @@
 """Brings notebooks into the form they are committed in: `make format` runs this.
 
+With --check nothing is written, and a notebook that is not in that form fails: `make lint`.
+
 Outputs and counts go, except in cells that nbval compares (tagged nbval-check-output: execute
 the notebook with POUTA_PROFILE=smoke, save it, then clean it). So does what papermill, JupyterLab
 and widgets leave in the metadata, and the kernel gets the one name it has everywhere.
 nbstripout would take the counts of compared cells too, and nbval refuses outputs without them.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -35,8 +38,9 @@ def clean(notebook: NotebookNode) -> None:
             cell.execution_count = None
 
 
-def main(folders: list[str]) -> None:
-    """Cleans every notebook below `folders`, and says which ones it changed."""
+def main(folders: list[str], check: bool = False) -> int:
+    """Cleans every notebook below `folders`, or only looks; says which ones, and counts them."""
+    found = 0
     for path in sorted(path for folder in folders for path in Path(folder).rglob("*.ipynb")):
         if ".ipynb_checkpoints" in path.parts:
             continue
@@ -45,9 +49,16 @@ def main(folders: list[str]) -> None:
         clean(notebook)
         after = nbformat.writes(notebook) + "\n"
         if after != before:
-            path.write_text(after, encoding="utf-8", newline="\n")
-            print(f"cleaned {path}")
+            found += 1
+            if not check:
+                path.write_text(after, encoding="utf-8", newline="\n")
+            print(f"to clean: {path} ('make format' does it)" if check else f"cleaned {path}")
+    return found
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folders", nargs="+")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where it would")
+    options = parser.parse_args()
+    sys.exit(1 if main(options.folders, options.check) and options.check else 0)

@@ -15,7 +15,7 @@ from pouta_lib.data.registry import DATASETS
 from pouta_lib.data.unpack import unpack
 from pouta_lib.ground.errors import PoutaError, problem
 from pouta_lib.ground.paths import data_root
-from pouta_lib.ground.progress import tqdm
+from pouta_lib.ground.progress import Bar, tqdm
 
 CHUNK = 1 << 20
 TIMEOUT_SECONDS = 60
@@ -142,7 +142,7 @@ def download(url: str, path: Path, by_hand: str, *, resumable: bool = True) -> N
     headers = {"Range": f"bytes={start}-"} if start else {}
     if start and tag:
         headers["If-Range"] = tag
-    total = start
+    total: int | None = start
     try:
         request = urllib.request.Request(url, headers=headers)
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
@@ -181,7 +181,7 @@ def _need_room(folder: Path, size: int) -> None:
         raise problem(f"{size / 1e9:.1f} GB of room", f"{free / 1e9:.1f} GB", folder, todo)
 
 
-def _bar(path: Path, start: int, total: int | None) -> tqdm:
+def _bar(path: Path, start: int, total: int | None) -> Bar:
     name = path.name.lstrip(".")
     return tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=name)
 

@@ -82,15 +82,15 @@ def resize_mask(
         found = f"{mask.size[0]} x {mask.size[1]}"
         wanted = f"a mask of its image's size, {image_size[0]} x {image_size[1]}"
         raise problem(wanted, found, path, "export the mask again at the image's own size")
-    marked = np.asarray(mask.convert("L") if mask.mode in ("P", "PA", "LA") else mask)
-    if marked.ndim == 3:
-        marked = marked[..., :3].max(axis=-1)
-    marked = marked > 0
+    values = np.asarray(mask.convert("L") if mask.mode in ("P", "PA", "LA") else mask)
+    if values.ndim == 3:
+        values = values[..., :3].max(axis=-1)
+    marked = values > 0
     if not marked.any():
         todo = "mark the defect, or move the image to the good ones"
         raise problem("a mask that marks the defect", "nothing above 0", path, todo)
-    small = Image.fromarray(marked.astype(np.uint8) * 255)
-    small = np.asarray(small.resize((size_px, size_px), Image.Resampling.NEAREST)) > 0
+    whole = Image.fromarray(marked.astype(np.uint8) * 255)
+    small = np.asarray(whole.resize((size_px, size_px), Image.Resampling.NEAREST)) > 0
     if not small.any():
         small = small.copy()
         rows, columns = np.nonzero(marked)

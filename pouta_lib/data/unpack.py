@@ -7,9 +7,10 @@ import tarfile
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from pouta_lib.ground.errors import problem
-from pouta_lib.ground.progress import tqdm
+from pouta_lib.ground.progress import Bar, tqdm
 
 DAMAGED = (
     tarfile.TarError,
@@ -51,7 +52,9 @@ def unpack(path: Path, folder: Path) -> None:
 
 
 def _unpack_tar(path: Path, folder: Path, free: int) -> None:
-    safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # Python 3.11.4
+    safely: dict[str, Any] = (
+        {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+    )  # Python 3.11.4
     with path.open("rb") as raw, _bar(path) as bar, tarfile.open(fileobj=raw) as archive:
         for member in archive:
             _check_name(member.name)
@@ -90,6 +93,6 @@ def _take(free: int, size: int) -> int:
     return free - size
 
 
-def _bar(path: Path) -> tqdm:
+def _bar(path: Path) -> Bar:
     size = path.stat().st_size
     return tqdm(total=size, unit="B", unit_scale=True, desc="unpacking", delay=1)

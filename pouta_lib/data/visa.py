@@ -30,7 +30,8 @@ def listing(folder: Path, category: str) -> Listing:
     """
     if not (folder / category / "Data").is_dir():
         return mvtec.listing(folder, category)
-    train, test = [], []
+    train: list[Item] = []
+    test: list[Item] = []
     for row in _rows(folder):
         if row["object"] == category:
             (train if row["split"] == "train" else test).append(_item(folder, row))

@@ -3,22 +3,31 @@
 import os
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeAlias
+
+__all__ = ["Bar", "TrainingProgress", "tqdm"]
+
+
+class _Silent:
+    """Shows nothing."""
+
+    def __init__(self, iterable: Iterable[Any] = (), **options: Any) -> None:
+        self.iterable = iterable
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.iterable)
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_, **__: None
+
 
 try:
     from tqdm.auto import tqdm
 except ImportError:  # a bare GPU machine (tools/gpu_jobs.py)
+    tqdm = _Silent  # type: ignore[assignment, misc]  # it answers to all that is asked of a bar
 
-    class tqdm:
-        """Shows nothing."""
-
-        def __init__(self, iterable=(), **options) -> None:
-            self.iterable = iterable
-
-        def __iter__(self):
-            return iter(self.iterable)
-
-        def __getattr__(self, name):
-            return lambda *_, **__: None
+Bar: TypeAlias = "tqdm[Any]"
 
 
 class TrainingProgress:

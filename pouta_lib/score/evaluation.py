@@ -55,7 +55,8 @@ def reconstruct(
     model: nn.Module, images: np.ndarray, compute: Compute, batch_size: int = 16
 ) -> np.ndarray:
     """The reconstructed images I_r: ``(M, 3, H, W)`` uint8 to ``(M, 3, H, W)`` uint8."""
-    rebuilt = _apply(lambda x: (model.reconstructive(x)["I_r"],), images, compute, batch_size)[0]
+    repairs = model.get_submodule("reconstructive")
+    rebuilt = _apply(lambda x: (repairs(x)["I_r"],), images, compute, batch_size)[0]
     return (rebuilt.clip(0, 1) * 255).round().astype(np.uint8)
 
 
@@ -94,7 +95,7 @@ def score_test(
         maps = predict(model, category.test, compute)
         scores = image_scores(maps, profile.score_window_px)
     metrics: dict[str, float | None] = image_metrics(category.labels, scores)
-    if category.mask_kind == "exact":
+    if category.masks is not None and category.mask_kind == "exact":
         metrics |= pixel_metrics(category.masks, maps)
     else:
         metrics |= dict.fromkeys(PIXEL_METRICS)

@@ -10,8 +10,10 @@ from torch.nn import functional as F
 from pouta_lib.data import Category
 from pouta_lib.ground.errors import problem
 from pouta_lib.method.device import Compute
+from pouta_lib.method.models.pouta import Pouta
 from pouta_lib.method.models.vanilla import Vanilla
 
+Traced = Pouta | Vanilla  # networks that name every tensor
 COVERED = 0.2  # share of a location's cell that the mask has to cover to call it abnormal
 
 
@@ -25,7 +27,9 @@ class FeaturePairs:
 
 
 @torch.inference_mode()
-def trace_images(model: nn.Module, images: np.ndarray, compute: Compute, names: tuple[str, ...]):
+def trace_images(
+    model: Traced, images: np.ndarray, compute: Compute, names: tuple[str, ...]
+) -> dict[str, Tensor]:
     """Named tensors of ``model.trace`` for many images, in float32 on the CPU.
 
     *Shape*: ``(M, 3, H, W)`` uint8 gives, for each name, ``(M, ...)``.
@@ -42,7 +46,7 @@ def trace_images(model: nn.Module, images: np.ndarray, compute: Compute, names: 
 
 
 def feature_pairs(
-    model: nn.Module, images: np.ndarray, masks: np.ndarray, compute: Compute, level: int = 4
+    model: Traced, images: np.ndarray, masks: np.ndarray, compute: Compute, level: int = 4
 ) -> FeaturePairs:
     """The features of `level` at normal and abnormal locations of `images`.
 
@@ -55,9 +59,9 @@ def feature_pairs(
     """
     named = trace_images(model, images, compute, (f"F_E{level}", f"F_D{level}"))
     encoder, decoder = (t.permute(0, 2, 3, 1).flatten(0, 2).numpy() for t in named.values())
-    cells = named[f"F_E{level}"].shape[-2:]
-    covered = torch.from_numpy(np.asarray(masks, np.float32)).unsqueeze(1)
-    covered = F.adaptive_avg_pool2d(covered, cells).flatten().numpy()
+    height, width = named[f"F_E{level}"].shape[-2:]
+    marked = torch.from_numpy(np.asarray(masks, np.float32)).unsqueeze(1)
+    covered = F.adaptive_avg_pool2d(marked, (height, width)).flatten().numpy()
     kept = (covered == 0) | (covered >= COVERED)
     return FeaturePairs(encoder[kept], decoder[kept], covered[kept] >= COVERED)
 
@@ -106,10 +110,10 @@ def shift_numbers(pairs: FeaturePairs) -> dict[str, float]:
     """
     bad = pairs.abnormal
     if bad.all() or not bad.any():
-        found = f"{int(bad.sum())} abnormal of {len(bad)}"
+        counted = f"{int(bad.sum())} abnormal of {len(bad)}"
         todo = "take test images whose masks cover more"
-        raise problem("normal and abnormal locations", found, "feature pairs", todo)
-    found = {}
+        raise problem("normal and abnormal locations", counted, "feature pairs", todo)
+    found: dict[str, float] = {}
     for name, cloud in (("before", pairs.encoder), ("after", pairs.decoder)):
         centre = cloud[~bad].mean(axis=0)
         radius = np.sqrt(((cloud[~bad] - centre) ** 2).sum(axis=1).mean())
@@ -130,13 +134,17 @@ class Clouds:
     numbers: dict[str, float]  # of all locations, in the full feature space
 
 
-def clouds(model: nn.Module, category: Category, compute: Compute, most: int = 250) -> Clouds:
+def clouds(model: Traced, category: Category, compute: Compute, most: int = 250) -> Clouds:
     """Encoder and decoder features of a category's defective test images, embedded together.
 
     At most `most` normal and as many abnormal locations are drawn; the numbers are those of all.
 
+    *Raises* :class:`PoutaError` for a category without masks.
     *Source*: figures 2, 8 and 10 (D33).
     """
+    if category.masks is None:
+        where = f"{category.dataset}/{category.name}"
+        raise problem("masks of the defects", "none", where, "take a category that has them")
     bad = category.labels
     pairs = feature_pairs(model, category.test[bad], category.masks[bad], compute)
     few = thin_out(pairs, most)
@@ -144,7 +152,7 @@ def clouds(model: nn.Module, category: Category, compute: Compute, most: int = 2
     return Clouds(encoder, decoder, few.abnormal, shift_numbers(pairs))
 
 
-def latent_difference(model: nn.Module, images: np.ndarray, compute: Compute) -> np.ndarray:
+def latent_difference(model: Traced, images: np.ndarray, compute: Compute) -> np.ndarray:
     """Maps of ``|F_E4 - F_D4|`` alone, up-sampled: ``(M, 3, H, W)`` uint8 to ``(M, H, W)``.
 
     *Source*: figure 2, "the anomaly predicted only by the differences in representation of the
@@ -159,7 +167,7 @@ def latent_difference(model: nn.Module, images: np.ndarray, compute: Compute) ->
 class Logits(nn.Module):
     """A model as Grad-CAM wants it: one tensor of class scores."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Traced) -> None:
         super().__init__()
         self.model = model
 
@@ -167,7 +175,7 @@ class Logits(nn.Module):
         return self.model.trace(image)["logits"]
 
 
-def cam_layers(model: nn.Module) -> list[nn.Module]:
+def cam_layers(model: Traced) -> list[nn.Module]:
     """Where Grad-CAM looks in the discriminative network: what each scale has found.
 
     POUTA and its ablations: the contrast F_Ci of all four levels. Vanilla: the four finest
@@ -175,10 +183,10 @@ def cam_layers(model: nn.Module) -> list[nn.Module]:
     """
     if isinstance(model, Vanilla):
         return list(model.discriminative.decoder)[-4:]
-    return [fcm.contrast for fcm in model.discriminative.fcm.values()]
+    return [fcm.get_submodule("contrast") for fcm in model.discriminative.fcm.values()]
 
 
-def grad_cam(model: nn.Module, image: np.ndarray, region: np.ndarray | None = None) -> np.ndarray:
+def grad_cam(model: Traced, image: np.ndarray, region: np.ndarray | None = None) -> np.ndarray:
     """The Grad-CAM of the anomalous class, summed over the predicted region.
 
     `region` defaults to where the model's own map is above one half, and where it is nowhere, to

@@ -1,7 +1,5 @@
 """Image and pixel metrics, exact: one sort gives them all."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from scipy import ndimage
 
@@ -93,7 +91,9 @@ def _named(prefix: str, *values: float | None) -> dict[str, float | None]:
     return dict(zip((f"{prefix}_auroc", f"{prefix}_ap", f"{prefix}_f1max"), values, strict=True))
 
 
-def _counts(truth: np.ndarray, values: np.ndarray):
+def _counts(
+    truth: np.ndarray, values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The falling order, where each run of equal values ends, true and false positives there."""
     order = np.argsort(-values, kind="stable")
     ranked = values[order]
@@ -102,7 +102,9 @@ def _counts(truth: np.ndarray, values: np.ndarray):
     return order, ends, true, ends + 1 - true
 
 
-def _ranking(truth: np.ndarray, values: np.ndarray):
+def _ranking(
+    truth: np.ndarray, values: np.ndarray
+) -> tuple[float | None, float | None, float | None, np.ndarray, np.ndarray]:
     """AUROC, AP, best F1, the falling order, and where each run of equal values ends.
 
     With t and f the true and false positives at each distinct threshold: AUROC is the trapezoid
@@ -135,7 +137,7 @@ def _aupro(masks: np.ndarray, order: np.ndarray, ends: np.ndarray, limit: float)
     return _area_up_to(np.append(0.0, share), np.append(0.0, overlap), limit) / limit
 
 
-def _area_up_to(x: Sequence[float], y: Sequence[float], limit: float) -> float:
+def _area_up_to(x: np.ndarray, y: np.ndarray, limit: float) -> float:
     """The trapezoid area of a rising curve from 0 to `limit`, cut by interpolation."""
     inside = np.searchsorted(x, limit, side="right")
     x_cut, y_cut = np.append(x[:inside], limit), np.append(y[:inside], np.interp(limit, x, y))

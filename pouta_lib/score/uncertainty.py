@@ -8,7 +8,7 @@ from pouta_lib.ground.errors import problem
 
 
 def bootstrap_interval(
-    statistic: Callable[[np.ndarray], float | None],
+    statistic: Callable[[np.ndarray], float],
     labels: np.ndarray,
     level: float = 0.95,
     repeats: int = 1000,
@@ -43,7 +43,11 @@ def best_moment(watched: list[dict[str, float | None]], metric: str) -> tuple[fl
     Picking the best step by its test score is what D23 refuses; the difference of the two is how
     much that would have flattered the result.
     """
-    points = [(point[metric], point["step"]) for point in watched if point[metric] is not None]
+    points = [
+        (value, int(step))
+        for point in watched
+        if (value := point[metric]) is not None and (step := point["step"]) is not None
+    ]
     if not points:
         raise problem(f"{metric} along the training", "none", "the record", "make the run again")
     best, step = max(points, key=lambda point: (point[0], -point[1]))

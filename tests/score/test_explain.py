@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from pouta_lib.data import Category
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.method.device import Compute
 from pouta_lib.method.models import VARIANTS, build_model
 from pouta_lib.score.explain import (
     FeaturePairs,
     cam_layers,
+    clouds,
     embed_together,
     feature_pairs,
     grad_cam,
@@ -106,3 +108,33 @@ def test_grad_cam_depends_on_the_region(images):
     left[:, :16] = True
     found = grad_cam(model, images[0], left), grad_cam(model, images[0], left[:, ::-1])
     assert not np.allclose(*found)
+
+
+def test_clouds_need_masks_and_are_of_one_embedding(images):
+    labels = np.array([True, True, False])
+    masks = np.zeros((3, 64, 64), bool)
+    masks[:2, 16:40, 16:40] = True
+
+    def category(masks):
+        return Category(
+            dataset="mvtec",
+            name="bolt",
+            kind="object",
+            train=images,
+            test=images,
+            masks=masks,
+            mask_kind="none" if masks is None else "exact",
+            labels=labels,
+            defects=["cut", "cut", "good"],
+            train_paths=[],
+            test_paths=[],
+            manifest_hash="",
+        )
+
+    model = model_of("pouta")
+    found = clouds(model, category(masks), CPU, most=12)
+    pairs = feature_pairs(model, images[:2], masks[:2], CPU)
+    assert found.numbers == shift_numbers(pairs), "of all locations, not of those drawn"
+    assert (len(found.encoder), len(found.decoder), found.abnormal.sum()) == (24, 24, 12)
+    with pytest.raises(PoutaError, match=r"expected masks of the defects, found none(.|\n)*bolt"):
+        clouds(model, category(None), CPU)

@@ -13,6 +13,7 @@ from pouta_lib.data.mini.draw import (
     cover,
     mix,
     noise,
+    pair,
     posed,
     shadow,
 )
@@ -23,12 +24,12 @@ TRACKS = ((-0.5, 1, -0.24), (-0.1, 1, 0.2), (0.3, -1, -0.16), (0.5, -1, 0.28), (
 VIAS = ((-0.82, -0.72), (-0.8, 0.3), (0.84, -0.3), (0.82, 0.78), (-0.3, 0.93), (0.35, -0.94))
 
 
-def chip(rng: Rng, hurt: Rng | None, defect: str | None, grid: Grid) -> np.ndarray:
+def chip(rng: Rng, hurt: Rng, defect: str | None, grid: Grid) -> np.ndarray:
     """The scene; a defect is a bent or a missing lead, a wrong marking or a scratch."""
     size = grid.x.shape[0]
-    board = posed(grid, *rng.normal(0, 0.025, 2), rng.normal(0, 0.02))
+    board = posed(grid, *pair(rng.normal(0, 0.025, 2)), rng.normal(0, 0.02))
     scene = _board(rng, board)
-    at, turn = rng.normal(0, 0.012, 2), rng.normal(0, 0.015)
+    at, turn = pair(rng.normal(0, 0.012, 2)), rng.normal(0, 0.015)
     hit = int(hurt.integers(12)) if defect in ("bent_lead", "missing_lead") else -1
     bend = hurt.choice([-1, 1]) * hurt.uniform(0.2, 0.6) if defect == "bent_lead" else 0
     stub = hurt.uniform(0, 0.09) if defect == "missing_lead" else 1
@@ -71,7 +72,8 @@ def _around(board: Grid, x: float, y: float, reach: float) -> tuple[slice, slice
     n = np.hypot(board.x[::4, ::4] - x, board.y[::4, ::4] - y).argmin()
     row, column = divmod(int(n), board.x[::4, ::4].shape[1])
     reach_px = int(reach / board.px)
-    return tuple(slice(max(4 * k - reach_px, 0), 4 * k + reach_px) for k in (row, column))
+    rows, columns = (slice(max(4 * k - reach_px, 0), 4 * k + reach_px) for k in (row, column))
+    return rows, columns
 
 
 def _board(rng: Rng, board: Grid) -> np.ndarray:
@@ -145,7 +147,7 @@ def _plate(first: str, second: str) -> np.ndarray:
     return ndimage.gaussian_filter(np.kron(dots, np.ones((3, 3), np.float32)), 0.7)
 
 
-def _marked(rng: Rng, hurt: Rng | None, defect: str | None, local: Grid, under: np.ndarray):
+def _marked(rng: Rng, hurt: Rng, defect: str | None, local: Grid, under: np.ndarray) -> np.ndarray:
     """Laser marking: the type and a lot number that changes; a misprint is wrong, faint or gone."""
     size = local.x.shape[0]
     lot = "K" + "".join(rng.choice(list("0123456789"), 4)) + "LU"

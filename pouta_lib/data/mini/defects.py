@@ -6,6 +6,7 @@
 import numpy as np
 
 from pouta_lib.data.mini.draw import (
+    Colour,
     Grid,
     Rng,
     along,
@@ -28,7 +29,11 @@ def place(hurt: Rng, reach: float = 0.65) -> tuple[float, float]:
 
 
 def scratch(
-    hurt: Rng, grid: Grid, scene: np.ndarray, reach: float = 0.6, length: tuple = (0.35, 1.1)
+    hurt: Rng,
+    grid: Grid,
+    scene: np.ndarray,
+    reach: float = 0.6,
+    length: tuple[float, float] = (0.35, 1.1),
 ) -> np.ndarray:
     """A groove with a bright and a dark side, deep where it starts, here and there lifted."""
     angle = hurt.uniform(0, np.pi)
@@ -46,7 +51,9 @@ def scratch(
     return mix(scene, np.minimum(scene * 1.1 + 0.42, 0.97), bright)
 
 
-def stain(hurt: Rng, grid: Grid, scene: np.ndarray, colour, reach: float = 0.6) -> np.ndarray:
+def stain(
+    hurt: Rng, grid: Grid, scene: np.ndarray, colour: Colour, reach: float = 0.6
+) -> np.ndarray:
     """Something spilt and dried: darkest along its shore, uneven inside, with splashes beside."""
     size = grid.x.shape[0]
     x, y = place(hurt, reach)
@@ -103,8 +110,8 @@ def crack(
     angle: float,
     length: float,
     *,
-    dark=(0.13, 0.12, 0.12),
-    width: tuple = (0.008, 0.018),
+    dark: Colour = (0.13, 0.12, 0.12),
+    width: tuple[float, float] = (0.008, 0.018),
     branches: int = 1,
     pale: float = 0.0,
 ) -> np.ndarray:

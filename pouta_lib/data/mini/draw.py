@@ -13,6 +13,8 @@ from PIL import Image
 from scipy import ndimage
 
 Rng = np.random.Generator
+Point = tuple[float, float]  # x, y
+Colour = np.ndarray | tuple[float, float, float]
 
 
 class Grid(NamedTuple):
@@ -40,6 +42,12 @@ def window(grid: Grid, x: float, y: float, reach: float) -> tuple[tuple[slice, s
     return at, Grid(grid.x[at], grid.y[at], grid.px)
 
 
+def pair(values: np.ndarray) -> Point:
+    """Two drawn numbers as x and y, in the precision that they were drawn in."""
+    x, y = values
+    return x, y
+
+
 def posed(grid: Grid, x: float, y: float, angle: float, scale: float = 1.0) -> Grid:
     """Coordinates as seen by an object at (x, y), turned by `angle`, `scale` times as large."""
     c, s = np.float32(np.cos(angle) / scale), np.float32(np.sin(angle) / scale)
@@ -52,7 +60,7 @@ def cover(distance: np.ndarray, px: float) -> np.ndarray:
     return np.clip(0.5 - distance / px, 0, 1)
 
 
-def mix(under: np.ndarray, over: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def mix(under: np.ndarray, over: Colour, alpha: np.ndarray) -> np.ndarray:
     """`over` painted on `under`: ``(S, S, 3)``, with alpha ``(S, S)``; `over` may be one colour."""
     alpha = alpha[..., None].astype(np.float32)
     return under * (1 - alpha) + np.asarray(over, np.float32) * alpha
@@ -68,7 +76,7 @@ def noise(rng: Rng, size: int, cells: float, stretch: float = 1.0) -> np.ndarray
 
 def cloud(rng: Rng, size: int, cells: float, octaves: int = 4) -> np.ndarray:
     """Noise of several grains, each finer one weaker: unit deviation."""
-    total = sum(0.6**k * noise(rng, size, cells * 2**k) for k in range(octaves))
+    total = np.asarray(sum(0.6**k * noise(rng, size, cells * 2**k) for k in range(octaves)))
     return total / total.std()
 
 
@@ -84,26 +92,32 @@ def streaks(rng: Rng, size: int, angle: float) -> np.ndarray:
     return np.asarray(turned)[margin : margin + size, margin : margin + size] / 1.35
 
 
-def path(rng: Rng, start, angle: float, length: float, wander: float, steps: int = 11):
+def path(
+    rng: Rng, start: Point, angle: float, length: float, wander: float, steps: int = 11
+) -> np.ndarray:
     """A line that changes its mind at every step: ``(steps + 1, 2)`` of x and y."""
     turns = angle + np.cumsum(rng.normal(0, wander, steps))
     return _walk(start, turns, length)
 
 
-def curl(rng: Rng, start, angle: float, length: float, bend: float, steps: int = 24):
+def curl(
+    rng: Rng, start: Point, angle: float, length: float, bend: float, steps: int = 24
+) -> np.ndarray:
     """A smooth line, as a hair lies: its curvature drifts. ``(steps + 1, 2)``."""
     bends = ndimage.gaussian_filter1d(rng.normal(0, bend, steps), 3, mode="nearest") * 2.5
     return _walk(start, angle + np.cumsum(bends), length)
 
 
-def jagged(rng: Rng, start, angle: float, length: float, rough: float = 0.5, steps: int = 26):
+def jagged(
+    rng: Rng, start: Point, angle: float, length: float, rough: float = 0.5, steps: int = 26
+) -> np.ndarray:
     """A line as a crack runs: straight on the whole, with a turn at every grain."""
     drift = np.cumsum(rng.normal(0, 0.12, steps))
     turns = angle + drift + rng.normal(0, rough, steps)
     return _walk(start, turns, length)
 
 
-def _walk(start, turns: np.ndarray, length: float) -> np.ndarray:
+def _walk(start: Point, turns: np.ndarray, length: float) -> np.ndarray:
     steps = np.stack([np.cos(turns), np.sin(turns)], 1) * length / len(turns)
     return np.vstack([start, np.asarray(start) + np.cumsum(steps, axis=0)])
 
@@ -113,7 +127,9 @@ def along(grid: Grid, points: np.ndarray, reach: float = 0.1) -> np.ndarray:
     return _along(grid, points, reach)[0]
 
 
-def along_and_share(grid: Grid, points: np.ndarray, reach: float = 0.1):
+def along_and_share(
+    grid: Grid, points: np.ndarray, reach: float = 0.1
+) -> tuple[np.ndarray, np.ndarray]:
     """As `along`, and how far along the line the nearest point lies, 0 at its start to 1."""
     return _along(grid, points, reach)
 
@@ -138,7 +154,7 @@ def _along(grid: Grid, points: np.ndarray, reach: float) -> tuple[np.ndarray, np
 
 def blob(
     rng: Rng, grid: Grid, x: float, y: float, radius: float, rough: float = 0.3, lobes: int = 10
-):
+) -> np.ndarray:
     """The distance to the edge of an uneven spot (negative inside), stretched at random."""
     local = posed(grid, x, y, rng.uniform(0, np.pi))
     r = np.hypot(local.x * rng.uniform(0.7, 1.4), local.y)
@@ -185,7 +201,7 @@ def photograph(rng: Rng, scene: np.ndarray, blur: float = 0.6, grain: float = 0.
     if scene.ndim == 3:
         tint = 1 + rng.normal(0, 0.01, 3)
         picture = scene * (light[..., None] * tint)
-        sigmas = (sigma, sigma, 0)
+        sigmas: tuple[float, ...] = (sigma, sigma, 0)
     else:
         picture, sigmas = scene * light, (sigma, sigma)
     picture = ndimage.gaussian_filter(picture.astype(np.float32), sigmas, truncate=2.5)

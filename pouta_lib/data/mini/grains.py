@@ -11,7 +11,7 @@ def ellipse(hurt: Rng) -> tuple[float, float, float, float, float]:
     return x, y, hurt.uniform(0, np.pi), hurt.uniform(0.18, 0.32), hurt.uniform(0.08, 0.14)
 
 
-def granular(rng: Rng, hurt: Rng | None, defect: str | None, grid: Grid) -> np.ndarray:
+def granular(rng: Rng, hurt: Rng, defect: str | None, grid: Grid) -> np.ndarray:
     """Isotropic grain; its defect is a streak of another brightness, as if wiped."""
     size = grid.x.shape[0]
     field = noise(rng, size, rng.uniform(36, 44)) + 0.6 * noise(rng, size, 80)
@@ -24,7 +24,7 @@ def granular(rng: Rng, hurt: Rng | None, defect: str | None, grid: Grid) -> np.n
     return value
 
 
-def directional(rng: Rng, hurt: Rng | None, defect: str | None, grid: Grid) -> np.ndarray:
+def directional(rng: Rng, hurt: Rng, defect: str | None, grid: Grid) -> np.ndarray:
     """A grain with a direction that varies; its defect is a patch where the direction turns."""
     size = grid.x.shape[0]
     turn = rng.normal(0.5, 0.12)

@@ -4,6 +4,7 @@ import numpy as np
 
 from pouta_lib.data.mini.defects import corrosion, crack, scratch
 from pouta_lib.data.mini.draw import (
+    Colour,
     Grid,
     Rng,
     blob,
@@ -11,23 +12,24 @@ from pouta_lib.data.mini.draw import (
     cover,
     mix,
     noise,
+    pair,
     posed,
     shadow,
 )
 
 
-def on_surface(rng: Rng, grid: Grid, colour, rough: float = 0.05) -> np.ndarray:
+def on_surface(rng: Rng, grid: Grid, colour: Colour, rough: float = 0.05) -> np.ndarray:
     """A background: one colour with coarse and fine unevenness."""
     size = grid.x.shape[0]
     value = 1 + rough * noise(rng, size, 110) + rough * cloud(rng, size, 4, 3) + rng.normal(0, 0.03)
     return (np.asarray(colour) * value[..., None]).astype(np.float32)
 
 
-def nut(rng: Rng, hurt: Rng | None, defect: str | None, grid: Grid) -> np.ndarray:
+def nut(rng: Rng, hurt: Rng, defect: str | None, grid: Grid) -> np.ndarray:
     """A steel hexagon nut on a dark belt, lying at any angle."""
     size = grid.x.shape[0]
     scene = on_surface(rng, grid, (0.17, 0.18, 0.19), 0.06)
-    at, turn = rng.normal(0, 0.04, 2), rng.uniform(0, np.pi / 3)
+    at, turn = pair(rng.normal(0, 0.04, 2)), rng.uniform(0, np.pi / 3)
     local = posed(grid, *at, turn, rng.normal(1, 0.02))
     light = rng.uniform(-2.4, -1.8) - turn  # as the nut sees it
     body = _hexagon(local)
@@ -82,11 +84,11 @@ def _hexagon(local: Grid) -> np.ndarray:
 RIBS = 60
 
 
-def cap(rng: Rng, hurt: Rng | None, defect: str | None, grid: Grid) -> np.ndarray:
+def cap(rng: Rng, hurt: Rng, defect: str | None, grid: Grid) -> np.ndarray:
     """A ribbed plastic screw cap with a printed emblem, seen from above."""
     size = grid.x.shape[0]
     scene = on_surface(rng, grid, (0.72, 0.73, 0.74), 0.018)
-    at, turn = rng.normal(0, 0.04, 2), rng.uniform(0, 2 * np.pi)
+    at, turn = pair(rng.normal(0, 0.04, 2)), rng.uniform(0, 2 * np.pi)
     local = posed(grid, *at, turn, rng.normal(1, 0.02))
     light = rng.uniform(-2.4, -1.8)
     r, angle = np.hypot(local.x, local.y), np.arctan2(local.y, local.x)
@@ -136,7 +138,7 @@ def cap(rng: Rng, hurt: Rng | None, defect: str | None, grid: Grid) -> np.ndarra
     return mix(scene, plastic, cover(edge, local.px))
 
 
-def _emblem(hurt: Rng | None, defect: str | None, local: Grid, under: np.ndarray) -> np.ndarray:
+def _emblem(hurt: Rng, defect: str | None, local: Grid, under: np.ndarray) -> np.ndarray:
     """A print of three arrows in a circle about a drop; a misprint is smeared, double or faint."""
     ink = _ink(local)
     if defect == "misprint":

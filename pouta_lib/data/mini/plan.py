@@ -8,11 +8,15 @@ import numpy as np
 from scipy import ndimage
 
 from pouta_lib.data.mini import chip, grains, parts, scattered, surfaces
-from pouta_lib.data.mini.draw import make_grid, photograph
+from pouta_lib.data.mini.draw import Grid, Rng, make_grid, photograph
 
 SIZE_PX = 192
 CHANGED = 0.045  # of full scale: a smaller change is no defect
 PLAIN = 0.1  # a change that counts even where it is a speck
+
+
+# of the whole, of its defect, the defect's name (none: whole), the picture's coordinates
+Draw = Callable[[Rng, Rng, str | None, Grid], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Scene:
     dataset: str
     category: str
     kind: str
-    draw: Callable
+    draw: Draw
     defects: tuple[str, ...]
     grain: float = 0.014
 
@@ -60,7 +64,7 @@ def picture(
     grid = make_grid(SIZE_PX)
 
     def scene_with(which: str | None) -> np.ndarray:
-        hurt = np.random.default_rng([*words, 1]) if which else None
+        hurt = np.random.default_rng([*words, 1])
         return scene.draw(np.random.default_rng([*words, 0]), hurt, which, grid)
 
     drawn = scene_with(defect)

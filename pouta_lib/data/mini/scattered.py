@@ -12,6 +12,7 @@ from pouta_lib.data.mini.draw import (
     lit,
     mix,
     noise,
+    pair,
     posed,
     shadow,
     window,
@@ -30,7 +31,7 @@ def scatter(rng: Rng, count: int, apart: float, reach: float) -> np.ndarray:
     return np.array(places)
 
 
-def tablets(rng: Rng, hurt: Rng | None, defect: str | None, grid: Grid) -> np.ndarray:
+def tablets(rng: Rng, hurt: Rng, defect: str | None, grid: Grid) -> np.ndarray:
     """Scored tablets on a blue tray."""
     size = grid.x.shape[0]
     scene = on_surface(rng, grid, (0.27, 0.38, 0.51), 0.03)
@@ -68,11 +69,11 @@ def tablets(rng: Rng, hurt: Rng | None, defect: str | None, grid: Grid) -> np.nd
     return scene
 
 
-def macaroni(rng: Rng, hurt: Rng | None, defect: str | None, grid: Grid) -> np.ndarray:
+def macaroni(rng: Rng, hurt: Rng, defect: str | None, grid: Grid) -> np.ndarray:
     """Bent tubes of pasta on a dark ribbed mat."""
     size = grid.x.shape[0]
     scene = on_surface(rng, grid, (0.17, 0.19, 0.22), 0.05)
-    mat = posed(grid, *rng.uniform(-1, 1, 2), rng.normal(0.5, 0.02))
+    mat = posed(grid, *pair(rng.uniform(-1, 1, 2)), rng.normal(0.5, 0.02))
     scene = scene * (1 + 0.1 * np.cos(mat.x * 95) * np.cos(mat.y * 95))[..., None]
     flour = noise(rng, size, 120)
     places = scatter(rng, int(rng.integers(4, 7)), 0.66, 0.66)
@@ -105,14 +106,17 @@ def macaroni(rng: Rng, hurt: Rng | None, defect: str | None, grid: Grid) -> np.n
 
 
 MOUTH = 0.045  # how far a tube's end, seen at a slant, reaches along it
+Break = tuple[int, float, np.ndarray]
 
 
-def _break(hurt: Rng) -> tuple[int, float, np.ndarray]:
+def _break(hurt: Rng) -> Break:
     """Which end is broken off, how much of it, and how ragged."""
     return int(hurt.integers(2)), hurt.uniform(0.35, 1.1), hurt.normal(0, 0.028, 5)
 
 
-def _bow(local: Grid, half, tube: float, broken) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _bow(
+    local: Grid, half: np.ndarray, tube: float, broken: Break | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The distance to a bent tube's outline, the way to its nearest end, -1 to 1 across it."""
     r, angle = np.hypot(local.x, local.y + 0.2), np.arctan2(local.x, local.y + 0.2)
     across = (r - 0.22) / tube
@@ -134,7 +138,9 @@ def _rough(hurt: Rng, like: np.ndarray, cells: float) -> np.ndarray:
     return cloud(hurt, max(rows, columns), cells)[:rows, :columns]
 
 
-def _blemish(hurt: Rng, defect: str, local: Grid, under: np.ndarray, reach: float) -> np.ndarray:
+def _blemish(
+    hurt: Rng, defect: str | None, local: Grid, under: np.ndarray, reach: float
+) -> np.ndarray:
     """A dark spot, a crack or a burnt patch on one of the objects."""
     x, y = hurt.uniform(-reach, reach, 2)
     rough = _rough(hurt, local.x, 10)

@@ -1,7 +1,7 @@
 """Three textures: woven fabric, brushed metal, terrazzo.
 
-Each function draws one scene. `rng` decides everything that is normal about it and `hurt`, where
-there is a defect, everything about the defect: the same `rng` without it is the same piece, whole.
+Each function draws one scene. `rng` decides everything that is normal about it and `hurt`
+everything about its `defect`: the same `rng` without a defect is the same piece, whole.
 """
 
 import numpy as np
@@ -19,16 +19,19 @@ from pouta_lib.data.mini.draw import (
     lit,
     mix,
     noise,
+    pair,
     posed,
     streaks,
 )
 
+Array = np.ndarray
 
-def fabric(rng: Rng, hurt: Rng | None, defect: str | None, grid: Grid) -> np.ndarray:
+
+def fabric(rng: Rng, hurt: Rng, defect: str | None, grid: Grid) -> np.ndarray:
     """Plain weave: blue warp and pale weft, over and under one another, each yarn different."""
     size = grid.x.shape[0]
     pitch = rng.uniform(0.092, 0.108)
-    local = posed(grid, *rng.uniform(-1, 1, 2), rng.normal(0, 0.04))
+    local = posed(grid, *pair(rng.uniform(-1, 1, 2)), rng.normal(0, 0.04))
     u = local.x + 0.007 * noise(rng, size, 5) + 0.003 * noise(rng, size, 16)
     v = local.y + 0.007 * noise(rng, size, 5) + 0.003 * noise(rng, size, 16)
     spot = posed(local, *_inside(hurt, grid, local), 0) if defect else local
@@ -84,7 +87,7 @@ def _yarn(offset: np.ndarray, half: np.ndarray) -> np.ndarray:
 
 
 def _torn(
-    hurt: Rng, spot: Grid, radius: float, i, j, high_warp, high_weft
+    hurt: Rng, spot: Grid, radius: float, i: Array, j: Array, high_warp: Array, high_weft: Array
 ) -> tuple[np.ndarray, np.ndarray]:
     """Every yarn ends where it tore, each at its own length."""
     stretch = hurt.uniform(0.7, 1.4)
@@ -95,7 +98,9 @@ def _torn(
     return np.where(gone_warp, -2, high_warp), np.where(gone_weft, -2, high_weft)
 
 
-def _frayed(hurt: Rng, spot: Grid, radius: float, scene: np.ndarray, colour) -> np.ndarray:
+def _frayed(
+    hurt: Rng, spot: Grid, radius: float, scene: np.ndarray, colour: np.ndarray
+) -> np.ndarray:
     """Loose fibres about a hole."""
     for _ in range(int(hurt.integers(3, 8))):
         angle = hurt.uniform(0, 2 * np.pi)
@@ -107,7 +112,7 @@ def _frayed(hurt: Rng, spot: Grid, radius: float, scene: np.ndarray, colour) -> 
     return scene
 
 
-def metal(rng: Rng, hurt: Rng | None, defect: str | None, grid: Grid) -> np.ndarray:
+def metal(rng: Rng, hurt: Rng, defect: str | None, grid: Grid) -> np.ndarray:
     """Brushed steel: hairlines along one direction under a broad highlight."""
     size = grid.x.shape[0]
     light = rng.uniform(0, 2 * np.pi)
@@ -148,7 +153,7 @@ CHIPS = np.array(
 )
 
 
-def terrazzo(rng: Rng, hurt: Rng | None, defect: str | None, grid: Grid) -> np.ndarray:
+def terrazzo(rng: Rng, hurt: Rng, defect: str | None, grid: Grid) -> np.ndarray:
     """Stone chips of many sizes in cement, ground flat and lightly polished."""
     size = grid.x.shape[0]
     count = int(rng.integers(110, 170))

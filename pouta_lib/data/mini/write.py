@@ -3,7 +3,7 @@
 import csv
 import multiprocessing
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from pouta_lib.data.mini.plan import SCENES, Scene, label_ellipse, picture
-from pouta_lib.ground.progress import tqdm
+from pouta_lib.ground.progress import Bar, tqdm
 
 VERSION = "3"  # raise it when the drawing changes: older files are then drawn again
 DATASETS = ("mini-mvtec", "mini-visa", "mini-dagm")
@@ -21,6 +21,7 @@ TEST_GOOD = {"mini-mvtec": 16, "mini-visa": 16, "mini-dagm": 40}
 TEST_DEFECT = {"mini-mvtec": 8, "mini-visa": 6, "mini-dagm": 16}  # of each kind of defect
 
 Row = list[str]
+Count = Callable[[int], range]  # the pictures to draw of so many
 
 
 def write_mini(folder: Path, seed: int, share: float, workers: int) -> None:
@@ -44,7 +45,7 @@ def write_mini(folder: Path, seed: int, share: float, workers: int) -> None:
     _write_split(folder / "mini-visa", [row for part in rows for row in part])
 
 
-def _ticking(parts: Iterable[list[Row]], bar: tqdm) -> Iterable[list[Row]]:
+def _ticking(parts: Iterable[list[Row]], bar: Bar) -> Iterable[list[Row]]:
     for part in parts:
         bar.update()
         yield part
@@ -68,7 +69,7 @@ def _save(array: np.ndarray, path: Path) -> None:
     Image.fromarray(array).save(path, format="JPEG" if path.suffix == ".JPG" else "PNG", **options)
 
 
-def _mvtec(base: Path, scene: Scene, seed: int, count) -> None:
+def _mvtec(base: Path, scene: Scene, seed: int, count: Count) -> None:
     base = base / scene.category
     for split, full in (("train", TRAIN), ("test", TEST_GOOD[scene.dataset])):
         for k in count(full):
@@ -81,7 +82,7 @@ def _mvtec(base: Path, scene: Scene, seed: int, count) -> None:
             _save(mask.astype(np.uint8) * 255, path)
 
 
-def _visa(base: Path, scene: Scene, seed: int, count) -> list[Row]:
+def _visa(base: Path, scene: Scene, seed: int, count: Count) -> list[Row]:
     """As VisA ships: masks hold class numbers, and the split stands in a list."""
     data, name = base / scene.category / "Data", scene.category
     rows, annotations = [], []
@@ -90,9 +91,9 @@ def _visa(base: Path, scene: Scene, seed: int, count) -> list[Row]:
     for n, (split, k) in enumerate(splits):
         path = data / "Images" / "Normal" / f"{n:04}.JPG"
         _save(picture(scene, split, None, k, seed)[0], path)
-        image = path.relative_to(base).as_posix()
-        rows.append([name, split, "normal", image, ""])
-        annotations.append([image, "normal", ""])
+        file_name = path.relative_to(base).as_posix()
+        rows.append([name, split, "normal", file_name, ""])
+        annotations.append([file_name, "normal", ""])
     wrong = [
         (c, d, k) for c, d in enumerate(scene.defects) for k in count(TEST_DEFECT["mini-visa"])
     ]
@@ -104,9 +105,9 @@ def _visa(base: Path, scene: Scene, seed: int, count) -> list[Row]:
         )
         _save(image, path)
         _save(mask.astype(np.uint8) * (number + 1), mask_path)
-        image, mask = (p.relative_to(base).as_posix() for p in (path, mask_path))
-        rows.append([name, "test", "anomaly", image, mask])
-        annotations.append([image, defect, mask])
+        names = [p.relative_to(base).as_posix() for p in (path, mask_path)]
+        rows.append([name, "test", "anomaly", *names])
+        annotations.append([names[0], defect, names[1]])
     _write_csv(base / name / "image_anno.csv", ["image", "label", "mask"], annotations)
     return rows
 
@@ -122,7 +123,7 @@ def _write_csv(path: Path, header: Row, rows: list[Row]) -> None:
         csv.writer(lines, lineterminator="\n").writerows([header, *rows])
 
 
-def _dagm(base: Path, scene: Scene, seed: int, count) -> None:
+def _dagm(base: Path, scene: Scene, seed: int, count: Count) -> None:
     """As DAGM ships: defective images stand among the good ones, in Train as well."""
     plan = {
         "Train": (TRAIN, TRAIN_DEFECT),
