@@ -6,6 +6,7 @@
 #   make test-browser    JupyterLab in a headless Chromium, which has to be installed:
 #                        .venv/bin/playwright install --with-deps chromium, or apt install chromium
 #   make format          tidy code and notebooks before a commit
+#   make coverage        the tests, and what share of the library they run through
 #   make lock            requirements.lock and environment.yml from pyproject.toml
 #   make clean           remove caches and half-made runs; keeps .venv, data/ and finished results
 # PYTHON=/path/to/python chooses the interpreter that .venv is made with (3.11 or later).
@@ -24,7 +25,7 @@ TRIAL = build/test
 # torch's threads spin while they wait, which costs tenfold when two runs share two cores.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: help study smoke test test-browser lint lab data format lock clean
+.PHONY: help study smoke test coverage test-browser lint lab data format lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -50,6 +51,20 @@ test: lint
 	POUTA_FIGURES="$$PWD/$(TRIAL)/figures" $(BIN)/pouta study --profile smoke
 	POUTA_TRIAL="$$PWD/$(TRIAL)" OMP_NUM_THREADS=1 \
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+# The same two steps, measured, with the processes that they start. The lines that nothing ran
+# through: build/coverage/html/index.html.
+coverage: .venv/.ready
+	rm -rf $(TRIAL) build/coverage
+	mkdir -p $(TRIAL) build/coverage
+	POUTA_DATA="$$PWD/$(TRIAL)/data" POUTA_RESULTS="$$PWD/$(TRIAL)/results" \
+	POUTA_FIGURES="$$PWD/$(TRIAL)/figures" \
+	$(BIN)/coverage run $(BIN)/pouta study --profile smoke
+	POUTA_TRIAL="$$PWD/$(TRIAL)" OMP_NUM_THREADS=1 \
+	$(BIN)/coverage run -m pytest -n $(WORKERS) $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage html --quiet --fail-under=0
+	$(BIN)/coverage report
 
 test-browser: .venv/.ready
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest tests/house/browser_lab.py $(ARGS)

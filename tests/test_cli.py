@@ -5,10 +5,14 @@ import subprocess
 import sys
 import tomllib
 
+import nbformat
 import pytest
+from clean_notebooks import KERNEL
+from nbformat.v4 import new_code_cell, new_notebook
 
 import pouta_lib
 from pouta_lib import cli
+from pouta_lib.data.mini import generate_mini
 
 
 def test_it_prints_errors_without_a_traceback(bolt, capsys):
@@ -32,6 +36,38 @@ def test_the_version_is_that_of_the_project(repository, capsys):
     assert not ended.value.code
     assert capsys.readouterr().out == project["project"]["version"] + "\n"
     assert pouta_lib.__version__ == project["project"]["version"]
+
+
+def test_stopping_says_how_to_go_on(monkeypatch, capsys):
+    def stop(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_tables", stop)
+    assert cli.main(["tables"]) == 130
+    assert "pouta: stopped; the same command goes on" in capsys.readouterr().err
+
+
+def test_drawn_datasets_are_kept(tmp_path, capsys):
+    generate_mini(tmp_path, share=0.02, workers=1)
+    before = sorted(tmp_path.rglob("*"))
+    assert cli.main(["data", "mini", "--data-root", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.endswith(f"are ready in {tmp_path.resolve()}\n")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_notebook_gets_its_parameters(tmp_path):
+    parameters = new_code_cell('profile = ""\ncategories = []', metadata={"tags": ["parameters"]})
+    told = new_code_cell("print(profile, categories, overrides)")
+    nbformat.write(
+        new_notebook(cells=[parameters, told], metadata={"kernelspec": KERNEL}),
+        tmp_path / "a.ipynb",
+    )
+    words = ["notebook", str(tmp_path / "a.ipynb"), str(tmp_path / "made" / "a.ipynb")]
+    words += ["--profile", "smoke", "--categories", "mini-mvtec/nut mini-visa", "--set", "lr=1e-4"]
+    assert cli.main(words) == 0
+    cells = nbformat.read(tmp_path / "made" / "a.ipynb", as_version=4).cells
+    text = cells[-1].outputs[0]["text"]
+    assert text == "smoke ['mini-mvtec/nut', 'mini-visa'] {'lr': 0.0001}\n"
 
 
 @pytest.mark.parametrize(("told", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "x"}, "x")])

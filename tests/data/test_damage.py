@@ -8,6 +8,8 @@ from PIL import Image
 from trees import dagm_tree, mask, mvtec_tree, photo, save, visa_tree
 
 from pouta_lib.data import list_categories, load_category, load_textures
+from pouta_lib.data.category import Item
+from pouta_lib.data.manifest import read_item
 from pouta_lib.ground.errors import PoutaError
 
 
@@ -209,6 +211,21 @@ def test_dagm_damage(tmp_path):
     assert "expected lines of 'number, 0 or 1" in message(tmp_path, "dagm", "Class1")
     (base / "Train" / "Label" / "Labels.txt").unlink()
     assert "expected a list of labels, found none" in message(tmp_path, "dagm", "Class1")
+
+
+def test_dagm_without_a_split(tmp_path):
+    shutil.rmtree(dagm_tree(tmp_path) / "Train")
+    text = message(tmp_path, "dagm", "Class1")
+    assert "expected a folder Train, found none" in text
+    assert "unpack the dataset again" in text
+
+
+def test_a_file_that_goes_away_while_it_is_read(bolt, tmp_path):
+    path = bolt / "train" / "good" / "000.png"
+    path.unlink()
+    with pytest.raises(PoutaError, match="expected a readable file, found No such file") as error:
+        read_item(Item(path), tmp_path, 16)
+    assert str(path) in str(error.value)
 
 
 def test_textures(tmp_path):

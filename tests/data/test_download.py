@@ -222,6 +222,38 @@ def test_by_the_command_line(tmp_path, capsys):
     assert "problem: no category bottle" in told
 
 
+def test_a_file_that_is_there_is_not_asked_for(server, tmp_path):
+    server.files["a.zip"] = b"new"
+    (tmp_path / "a.zip").write_bytes(b"old")
+    download(f"{server.url}/a.zip", tmp_path / "a.zip", "by hand")
+    assert (tmp_path / "a.zip").read_bytes() == b"old"
+    assert server.asked == []
+
+
+def test_what_lies_beside_the_categories_stays(tmp_path):
+    """An empty folder makes room; a file of the same name is the user's own."""
+    target = tmp_path / "d" / "mvtec"
+    target.mkdir(parents=True)
+    get_dataset("mvtec", tmp_path / "d", source_file=by_hand(tmp_path, "bottle"))
+    assert [p.name for p in target.iterdir()] == ["bottle"]
+    (target / "readme.txt").write_text("mine")
+    path = by_hand(tmp_path, "cable")
+    (tmp_path / "cable" / "mvtec" / "readme.txt").write_text("theirs")
+    path.write_bytes(packed(tmp_path / "cable" / "mvtec", "xz"))
+    get_dataset("mvtec", tmp_path / "d", source_file=path)
+    assert sorted(p.name for p in target.iterdir()) == ["bottle", "cable", "readme.txt"]
+    assert (target / "readme.txt").read_text() == "mine"
+
+
+def test_an_archive_with_a_damaged_list_is_installed_and_told(tmp_path, capsys):
+    base = dagm_tree(tmp_path / "source")
+    (base / "Test" / "0002.PNG").unlink()
+    (tmp_path / "dagm.zip").write_bytes(packed(tmp_path / "source" / "dagm"))
+    folder = get_dataset("dagm", tmp_path / "data", source_file=tmp_path / "dagm.zip")
+    assert (folder / "Class1" / "Train").is_dir()
+    assert "problem: Class1: expected the image 0002.png" in capsys.readouterr().out
+
+
 def test_a_zip_with_a_folder_around(tmp_path):
     dagm_tree(tmp_path / "source")
     (tmp_path / "source" / "dagm").rename(tmp_path / "source" / "DAGM2007")

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import hashlib
 import multiprocessing
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from scipy import ndimage
 
 from pouta_lib.data import list_categories, load_category, mini
-from pouta_lib.data.mini import MINI_KINDS, SCENES, ensure_mini, generate_mini
+from pouta_lib.data.mini import MINI_KINDS, SCENES, ensure_mini, generate_mini, write
 from pouta_lib.data.mini.draw import make_grid
 from pouta_lib.data.mini.plan import label_ellipse, picture
 
@@ -102,7 +103,7 @@ def test_the_mask_is_where_the_picture_differs(scene, defect):
     for index in range(2):
         broken, mask = picture(scene, "test", defect, index)
         sound = dataclasses.replace(
-            scene, draw=lambda rng, hurt, which, grid: scene.draw(rng, None, None, grid)
+            scene, draw=lambda rng, hurt, which, grid: scene.draw(rng, hurt, None, grid)
         )
         whole, _ = picture(sound, "test", defect, index)
         change = np.abs(broken.astype(float) - whole)
@@ -180,6 +181,55 @@ def test_two_processes_at_once(tmp_path):
     assert [racer.exitcode for racer in racers] == [0, 0]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mini-dagm", "mini-mvtec", "mini-visa"]
     assert len(load_category("mini-mvtec", "nut", 64, root=tmp_path).train) == 1
+
+
+def test_where_no_processes_can_be_started_one_draws_the_same_bytes(tmp_path, monkeypatch):
+    class Broken(write.ProcessPoolExecutor):
+        def map(self, *_):
+            raise BrokenProcessPool
+
+    generate_mini(tmp_path / "one", share=0.02, workers=1)
+    monkeypatch.setattr(write, "ProcessPoolExecutor", Broken)
+    monkeypatch.setattr(write.os, "cpu_count", lambda: 2)
+    generate_mini(tmp_path / "two", share=0.02, workers=2)
+    assert digests(tmp_path / "two") == digests(tmp_path / "one")
+
+
+def marked(folder: Path, mark: str, content: str) -> Path:
+    """A dataset of one file."""
+    folder.mkdir(parents=True)
+    (folder / "VERSION").write_text(mark)
+    (folder / "file").write_text(content)
+    return folder
+
+
+def test_one_that_came_first_by_a_moment_is_kept(tmp_path, monkeypatch):
+    """The mark read first is out of date by the time that the folder is moved."""
+    mine = marked(tmp_path / "temporary" / "mine", "3", "mine")
+    theirs = marked(tmp_path / "data", "3", "theirs")
+    read, marks = mini._mark, iter(["3", "2"])
+    monkeypatch.setattr(mini, "_mark", lambda folder: next(marks, None) or read(folder))
+    mini._move_in(mine, theirs)
+    assert (theirs / "file").read_text() == "theirs"
+    assert [path.name for path in tmp_path.iterdir() if path.name != "temporary"] == ["data"]
+
+
+@pytest.mark.parametrize("mark", ["3", "2"])
+def test_one_that_comes_in_between_is_kept_where_it_is_the_same(tmp_path, monkeypatch, mark):
+    mine = marked(tmp_path / "temporary" / "mine", "3", "mine")
+    target, rename = tmp_path / "data", Path.rename
+
+    def late(source: Path, place: Path) -> Path:
+        marked(place, mark, "theirs")
+        return rename(source, place)
+
+    monkeypatch.setattr(Path, "rename", late)
+    if mark == "3":
+        mini._move_in(mine, target)
+    else:
+        with pytest.raises(OSError, match="data"):
+            mini._move_in(mine, target)
+    assert (target / "file").read_text() == "theirs"
 
 
 def test_grid_is_centred():

@@ -137,7 +137,9 @@ def clone(repository: Path, tmp_path: Path) -> Path:
 
 
 @needs_make
-@pytest.mark.parametrize("target", ["study", "test", "smoke", "lab", "data", "lint", "format"])
+@pytest.mark.parametrize(
+    "target", ["study", "test", "smoke", "coverage", "lab", "data", "lint", "format"]
+)
 def test_each_target_makes_the_environment_first(clone: Path, target: str) -> None:
     plan = make("-n", target, folder=clone).stdout
     assert plan.index("-m venv .venv") < plan.index("-e .\n")
@@ -197,6 +199,21 @@ def test_the_makefile_runs_on_macos_make(repository: Path) -> None:
     text = (repository / "Makefile").read_text()
     newer_than_3_81 = r"\.ONESHELL|\.SHELLFLAGS|^\w+ *!=|&:|::=|\$\(file |\$\(let |\$\(intcmp "
     assert re.findall(newer_than_3_81, text, re.MULTILINE) == []
+
+
+def test_coverage_measures_what_test_runs(repository: Path) -> None:
+    """The same study and the same pytest, with `coverage run` before them."""
+
+    def recipe(target: str) -> list[str]:
+        text = (repository / "Makefile").read_text(encoding="utf-8")
+        found = re.search(rf"^{target}:.*\n((?:\t.*\n)+)", text, re.MULTILINE)[1]
+        return [" ".join(line.split()) for line in found.replace("\\\n", " ").splitlines()]
+
+    def plain(command: str) -> str:
+        command = command.replace("$(BIN)/coverage run $(BIN)/pouta", "$(BIN)/pouta")
+        return command.replace("$(BIN)/coverage run -m pytest", "$(BIN)/python -m pytest")
+
+    assert [plain(c) for c in recipe("coverage")][2:4] == recipe("test")[2:4]
 
 
 def test_ci_runs_the_readmes_command(repository: Path) -> None:

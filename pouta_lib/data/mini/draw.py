@@ -92,14 +92,6 @@ def streaks(rng: Rng, size: int, angle: float) -> np.ndarray:
     return np.asarray(turned)[margin : margin + size, margin : margin + size] / 1.35
 
 
-def path(
-    rng: Rng, start: Point, angle: float, length: float, wander: float, steps: int = 11
-) -> np.ndarray:
-    """A line that changes its mind at every step: ``(steps + 1, 2)`` of x and y."""
-    turns = angle + np.cumsum(rng.normal(0, wander, steps))
-    return _walk(start, turns, length)
-
-
 def curl(
     rng: Rng, start: Point, angle: float, length: float, bend: float, steps: int = 24
 ) -> np.ndarray:

@@ -163,9 +163,7 @@ def _blemish(
             width=(0.008, 0.014),
             branches=int(hurt.integers(0, 2)),
         )
-    if defect == "burnt":
-        edge = blob(hurt, local, x, y, hurt.uniform(0.1, 0.18), 0.5) + 0.012 * rough
-        deep = np.clip(-edge / 0.09 + 0.25 * rough, 0, 1)[..., None]
-        scorched = under * ((1 - deep) * (0.75, 0.58, 0.42) + deep * (0.36, 0.26, 0.2))
-        return mix(under, scorched, hurt.uniform(0.65, 1) * cover(edge, 0.05))
-    return under
+    edge = blob(hurt, local, x, y, hurt.uniform(0.1, 0.18), 0.5) + 0.012 * rough  # burnt
+    deep = np.clip(-edge / 0.09 + 0.25 * rough, 0, 1)[..., None]
+    scorched = under * ((1 - deep) * (0.75, 0.58, 0.42) + deep * (0.36, 0.26, 0.2))
+    return mix(under, scorched, hurt.uniform(0.65, 1) * cover(edge, 0.05))

@@ -1,0 +1,72 @@
+"""Where things live, and files that are never half written."""
+
+from pathlib import Path
+
+import pytest
+
+from pouta_lib.ground.paths import atomic_path, data_root, figures_root, project_root, results_root
+
+
+@pytest.mark.parametrize(
+    ("root", "variable", "folder"),
+    [
+        (data_root, "POUTA_DATA", "data"),
+        (results_root, "POUTA_RESULTS", "results"),
+        (figures_root, "POUTA_FIGURES", "figures"),
+    ],
+)
+def test_an_argument_goes_before_the_variable_before_the_project(
+    root, variable, folder, tmp_path, monkeypatch
+):
+    monkeypatch.setenv(variable, str(tmp_path / "told"))
+    assert root(tmp_path / "given") == (tmp_path / "given").resolve()
+    assert root() == (tmp_path / "told").resolve()
+    monkeypatch.setenv(variable, "")
+    assert root() == project_root() / folder
+    monkeypatch.setenv("POUTA_HOME", str(tmp_path))
+    assert root() == tmp_path.resolve() / folder
+
+
+def test_a_tilde_is_the_home_folder():
+    assert data_root("~/images") == (Path.home() / "images").resolve()
+
+
+def test_a_file_appears_whole(tmp_path):
+    path = tmp_path / "new" / "a.txt"
+    with atomic_path(path) as temporary:
+        temporary.write_text("one")
+        assert not path.exists()
+    with atomic_path(path) as temporary:
+        temporary.write_text("two")
+        assert path.read_text() == "one"
+    assert path.read_text() == "two"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_what_fails_leaves_what_was_there(tmp_path, folder):
+    path = tmp_path / "a"
+    path.write_text("old")
+
+    def fail() -> None:
+        with atomic_path(path) as temporary:
+            if folder:
+                temporary.mkdir()
+                temporary = temporary / "b"
+            temporary.write_text("half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_replaces_a_folder(tmp_path):
+    path = tmp_path / "run"
+    for name in ("one", "two"):
+        with atomic_path(path) as temporary:
+            temporary.mkdir()
+            (temporary / name).touch()
+    assert [p.name for p in path.iterdir()] == ["two"]
+    assert list(tmp_path.iterdir()) == [path]
