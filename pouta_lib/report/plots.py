@@ -14,6 +14,7 @@ from PIL import Image
 
 from pouta_lib.data import Category
 from pouta_lib.ground.paths import atomic_path, figures_root, results_root
+from pouta_lib.ground.spread import spread as evenly
 from pouta_lib.method.synthesis import SyntheticBatch
 from pouta_lib.score.explain import Clouds
 
@@ -289,6 +290,4 @@ def to_unit(maps: np.ndarray) -> np.ndarray:
 
 def spread(indices: np.ndarray, count: int) -> np.ndarray:
     """At most `count` of `indices`, evenly spread: never the best or the worst ones."""
-    if len(indices) <= count:
-        return indices
-    return indices[np.linspace(0, len(indices) - 1, count).round().astype(int)]
+    return indices[evenly(len(indices), count)]

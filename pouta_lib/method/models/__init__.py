@@ -1,9 +1,8 @@
 """The five variants of Table V, by name."""
 
-import difflib
 from typing import TYPE_CHECKING
 
-from pouta_lib.ground.errors import problem
+from pouta_lib.ground.errors import did_you_mean, problem
 
 if TYPE_CHECKING:  # a program that only needs the names starts three seconds earlier
     from torch import nn
@@ -26,8 +25,7 @@ def build_model(
     from pouta_lib.method.models.vanilla import Vanilla
 
     if variant not in VARIANTS:
-        near = difflib.get_close_matches(variant, VARIANTS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "choose one of them"
+        hint = did_you_mean(variant, VARIANTS)
         raise problem(f"a variant out of {list(VARIANTS)}", repr(variant), "variant", hint)
     if variant == "vanilla":
         return Vanilla(width, normalisation)
