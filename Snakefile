@@ -6,20 +6,20 @@
 # a study feeds is said in pouta_lib/study/plan.py.
 from pathlib import Path
 
-from pouta_lib.ground.paths import figures_root, project_root, results_root
-from pouta_lib.ground.profiles import parse_overrides
-from pouta_lib.study.run import notebook_of
+from pouta_lib.ground.labels import folder_name
+from pouta_lib.ground.paths import project_root, results_root
+from pouta_lib.ground.profiles import load_profile, parse_overrides
 from pouta_lib.study.plan import planned_runs, study_notebooks
+from pouta_lib.study.run import notebook_of
 
 HOME = project_root()
 LIBRARY = HOME / "pouta_lib"
-WORDS = str(config.get("categories") or "").split()
-OVERRIDES = str(config.get("overrides") or "").split()
-KEYS = planned_runs(config["profile"], WORDS, **parse_overrides(OVERRIDES))
+WORDS = config.get("categories") or []
+SETS = config.get("overrides") or []  # as after --set
+PROFILE = load_profile(config["profile"], **parse_overrides(SETS))
+KEYS = planned_runs(config["profile"], WORDS, **parse_overrides(SETS))
 READS = study_notebooks(KEYS)
-LABEL = KEYS[0].profile
-RESULTS = results_root() / LABEL
-FIGURES = figures_root() / LABEL
+RESULTS = results_root() / folder_name(PROFILE.label)
 RUN = f"{RESULTS}/runs/{{dataset}}/{{category}}/{{variant}}/{{shots}}/seed{{seed}}"
 RUN_FILES = ["record.json", "model.safetensors", "maps.npz", "train.ipynb"]
 
@@ -27,12 +27,6 @@ RUN_FILES = ["record.json", "model.safetensors", "maps.npz", "train.ipynb"]
 FLOORS = ("ground", "data", "method", "score")
 SOURCES = [path for floor in FLOORS for path in sorted((LIBRARY / floor).rglob("*.py"))]
 SOURCES += [LIBRARY / "study" / "run.py", LIBRARY / "study" / "records.py"]
-
-
-def settings_of(wildcards):
-    from pouta_lib.ground.profiles import load_profile
-
-    return str(load_profile(config["profile"], **parse_overrides(OVERRIDES)).to_dict())
 
 
 wildcard_constraints:
@@ -56,17 +50,17 @@ rule train:
     output:
         [f"{RUN}/{name}" for name in RUN_FILES],
     params:
-        settings=settings_of,
+        settings=str(PROFILE.to_dict()),
         profile=config["profile"],
         shots=lambda w: "" if w.shots == "all" else f"--shots {w.shots[1:]}",
-        overrides=" ".join(f"--set {word}" for word in OVERRIDES),
+        overrides=[part for word in SETS for part in ("--set", word)],
     threads: 1
     resources:
         gpu=1,
     shell:
         "pouta run --profile {params.profile} --dataset {wildcards.dataset:q}"
         " --category {wildcards.category:q} --variant {wildcards.variant:q} {params.shots}"
-        " --seed {wildcards.seed} {params.overrides}"
+        " --seed {wildcards.seed} {params.overrides:q}"
 
 
 rule study:
@@ -78,8 +72,8 @@ rule study:
         RESULTS / "notebooks" / "{name}.ipynb",
     params:
         profile=config["profile"],
-        words=" ".join(WORDS),
-        overrides=" ".join(f"--set {word}" for word in OVERRIDES),
+        words=WORDS,
+        overrides=[part for word in SETS for part in ("--set", word)],
     shell:
         "pouta notebook {input.notebook:q} {output:q} --profile {params.profile}"
-        " --categories '{params.words}' {params.overrides}"
+        " --categories {params.words:q} {params.overrides:q}"
