@@ -22,7 +22,7 @@ from pouta_lib.method.device import Compute, choose_compute
 from pouta_lib.method.losses import MSS_WEIGHTS, total_loss
 from pouta_lib.method.models import build_model
 from pouta_lib.method.models.patchcore import PatchCore
-from pouta_lib.method.synthesis import synthesize, vary_light
+from pouta_lib.method.synthesis import synthesize
 
 LOSSES = ("total", "reconstruction", "anomaly", "mss")
 HISTORY_POINTS = 200
@@ -129,17 +129,7 @@ def train(
         chosen = batch_indices(len(images), profile.batch_size, step, seed)
         generator = step_generator(seed, step, compute.device)
         good = originals[torch.from_numpy(chosen).to(compute.device)].float() / 255
-        if profile.light_share:
-            good = vary_light(good, generator, profile.light_share, profile.light_range)
-        batch = synthesize(
-            good,
-            bank,
-            generator,
-            anomalous_share=profile.anomalous_share,
-            max_opacity=profile.max_opacity,
-            structural_share=profile.structural_share,
-            edge_sigma=profile.edge_sigma,
-        )
+        batch = synthesize(good, bank, generator, profile.synthesis)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(profile, step, steps)
         optimizer.zero_grad(set_to_none=True)
