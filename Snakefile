@@ -11,9 +11,9 @@ from pouta_lib.ground.paths import project_root, results_root
 from pouta_lib.ground.profiles import load_profile, parse_overrides
 from pouta_lib.study.plan import planned_runs, study_notebooks
 from pouta_lib.study.run import notebook_of
+from pouta_lib.study.sources import sources_of
 
 HOME = project_root()
-LIBRARY = HOME / "pouta_lib"
 WORDS = config.get("categories") or []
 SETS = config.get("overrides") or []  # as after --set
 PROFILE = load_profile(config["profile"], **parse_overrides(SETS))
@@ -23,10 +23,10 @@ RESULTS = results_root() / folder_name(PROFILE.label)
 RUN = f"{RESULTS}/runs/{{dataset}}/{{category}}/{{variant}}/{{shots}}/seed{{seed}}"
 RUN_FILES = ["record.json", "model.safetensors", "maps.npz", "train.ipynb"]
 
-# What a run's numbers depend on: when one of these files changes, the run is made again.
-FLOORS = ("ground", "data", "method", "score")
-SOURCES = [path for floor in FLOORS for path in sorted((LIBRARY / floor).rglob("*.py"))]
-SOURCES += [LIBRARY / "study" / "run.py", LIBRARY / "study" / "records.py"]
+
+def made_from(notebook):
+    """A notebook and the files that its imports lead to: when one changes, it is made again."""
+    return [HOME / "notebooks" / notebook, *sources_of(HOME / "notebooks" / notebook, HOME)]
 
 
 wildcard_constraints:
@@ -45,8 +45,7 @@ rule all:
 
 rule train:
     input:
-        notebook=lambda w: HOME / "notebooks" / notebook_of(w.variant),
-        sources=SOURCES,
+        lambda w: made_from(notebook_of(w.variant)),
     output:
         [f"{RUN}/{name}" for name in RUN_FILES],
     params:
@@ -65,8 +64,7 @@ rule train:
 
 rule study:
     input:
-        notebook=lambda w: HOME / "notebooks" / f"{w.name}.ipynb",
-        sources=sorted(LIBRARY.rglob("*.py")),
+        sources=lambda w: made_from(f"{w.name}.ipynb"),
         records=lambda w: [key.folder() / name for key in READS[w.name] for name in RUN_FILES[:3]],
     output:
         RESULTS / "notebooks" / "{name}.ipynb",
@@ -75,5 +73,5 @@ rule study:
         words=WORDS,
         overrides=[part for word in SETS for part in ("--set", word)],
     shell:
-        "pouta notebook {input.notebook:q} {output:q} --profile {params.profile}"
+        "pouta notebook {input.sources[0]:q} {output:q} --profile {params.profile}"
         " --categories {params.words:q} {params.overrides:q}"
