@@ -7,38 +7,31 @@
 # `judge` in the same file, feeds notebook 17.
 from pathlib import Path
 
-from pouta_lib.ground.paths import figures_root, project_root, results_root
-from pouta_lib.ground.profiles import parse_overrides
+from pouta_lib.ground.labels import folder_name
+from pouta_lib.ground.paths import project_root, results_root
+from pouta_lib.ground.profiles import load_profile, parse_overrides
 from pouta_lib.study.judgements import planned_judgements
-from pouta_lib.study.run import notebook_of
 from pouta_lib.study.plan import planned_runs, study_notebooks
+from pouta_lib.study.run import notebook_of
+from pouta_lib.study.sources import modules_behind, sources_of
 
 HOME = project_root()
-LIBRARY = HOME / "pouta_lib"
-WORDS = str(config.get("categories") or "").split()
-OVERRIDES = str(config.get("overrides") or "").split()
-KEYS = planned_runs(config["profile"], WORDS, **parse_overrides(OVERRIDES))
+WORDS = config.get("categories") or []
+SETS = config.get("overrides") or []  # as after --set
+PROFILE = load_profile(config["profile"], **parse_overrides(SETS))
+KEYS = planned_runs(config["profile"], WORDS, **parse_overrides(SETS))
 READS = study_notebooks(KEYS)
-LABEL = KEYS[0].profile
-RESULTS = results_root() / LABEL
-FIGURES = figures_root() / LABEL
+RESULTS = results_root() / folder_name(PROFILE.label)
 RUN = f"{RESULTS}/runs/{{dataset}}/{{category}}/{{variant}}/{{shots}}/seed{{seed}}"
 # named categories and overridden settings are a study of runs alone
-JUDGED = {} if WORDS or OVERRIDES else planned_judgements(config["profile"])
+JUDGED = {} if WORDS or SETS else planned_judgements(config["profile"])
 SETTINGS = RESULTS / "notebooks" / "17_how_settings_were_chosen.ipynb"
 RUN_FILES = ["record.json", "model.safetensors", "maps.npz", "train.ipynb"]
 
-# What a run's numbers depend on: when one of these files changes, the run is made again.
-FLOORS = ("ground", "data", "method", "score")
-SOURCES = [path for floor in FLOORS for path in sorted((LIBRARY / floor).rglob("*.py"))]
-SOURCES += [LIBRARY / "study" / "run.py", LIBRARY / "study" / "records.py"]
-JUDGE = [LIBRARY / "study" / f"{name}.py" for name in ("judge", "damages", "changes")]
 
-
-def settings_of(wildcards):
-    from pouta_lib.ground.profiles import load_profile
-
-    return str(load_profile(config["profile"], **parse_overrides(OVERRIDES)).to_dict())
+def made_from(notebook):
+    """A notebook and the files that its imports lead to: when one changes, it is made again."""
+    return [HOME / "notebooks" / notebook, *sources_of(HOME / "notebooks" / notebook, HOME)]
 
 
 wildcard_constraints:
@@ -59,31 +52,30 @@ rule all:
 
 rule train:
     input:
-        notebook=lambda w: HOME / "notebooks" / notebook_of(w.variant),
-        sources=SOURCES,
+        lambda w: made_from(notebook_of(w.variant)),
     output:
         [f"{RUN}/{name}" for name in RUN_FILES],
     params:
-        settings=settings_of,
+        settings=str(PROFILE.to_dict()),
         profile=config["profile"],
         shots=lambda w: "" if w.shots == "all" else f"--shots {w.shots[1:]}",
-        overrides=" ".join(f"--set {word}" for word in OVERRIDES),
+        overrides=[part for word in SETS for part in ("--set", word)],
     threads: 1
     resources:
         gpu=1,
     shell:
         "pouta run --profile {params.profile} --dataset {wildcards.dataset:q}"
         " --category {wildcards.category:q} --variant {wildcards.variant:q} {params.shots}"
-        " --seed {wildcards.seed} {params.overrides}"
+        " --seed {wildcards.seed} {params.overrides:q}"
 
 
 rule judge:
     input:
-        sources=SOURCES + JUDGE,
+        modules_behind("pouta_lib.study.judge", HOME),
     output:
         f"{results_root()}/{{label}}/judged/{{dataset}}/{{category}}/{{variant}}/seed{{seed}}.json",
     params:
-        settings=settings_of,
+        settings=str(PROFILE.to_dict()),
         command=lambda w, output: JUDGED[Path(output[0])],
     threads: 1
     resources:
@@ -94,28 +86,26 @@ rule judge:
 
 rule settings:
     input:
-        notebook=HOME / "notebooks" / SETTINGS.name,
-        sources=sorted(LIBRARY.rglob("*.py")),
+        sources=made_from(SETTINGS.name),
         records=list(JUDGED),
     output:
         SETTINGS,
     params:
         profile=config["profile"],
     shell:
-        "pouta notebook {input.notebook:q} {output:q} --profile {params.profile}"
+        "pouta notebook {input.sources[0]:q} {output:q} --profile {params.profile}"
 
 
 rule study:
     input:
-        notebook=lambda w: HOME / "notebooks" / f"{w.name}.ipynb",
-        sources=sorted(LIBRARY.rglob("*.py")),
+        sources=lambda w: made_from(f"{w.name}.ipynb"),
         records=lambda w: [key.folder() / name for key in READS[w.name] for name in RUN_FILES[:3]],
     output:
         RESULTS / "notebooks" / "{name}.ipynb",
     params:
         profile=config["profile"],
-        words=" ".join(WORDS),
-        overrides=" ".join(f"--set {word}" for word in OVERRIDES),
+        words=WORDS,
+        overrides=[part for word in SETS for part in ("--set", word)],
     shell:
-        "pouta notebook {input.notebook:q} {output:q} --profile {params.profile}"
-        " --categories '{params.words}' {params.overrides}"
+        "pouta notebook {input.sources[0]:q} {output:q} --profile {params.profile}"
+        " --categories {params.words:q} {params.overrides:q}"

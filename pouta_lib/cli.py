@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     _common(notebook)
     notebook.add_argument("source", type=Path)
     notebook.add_argument("target", type=Path)
-    notebook.add_argument("--categories", default="")
+    notebook.add_argument("--categories", nargs="*", default=[])
     notebook.set_defaults(command=_notebook)
 
     tables = commands.add_parser("tables", help="write the tables of the run records there are")
@@ -189,7 +189,7 @@ def _judge(options: argparse.Namespace) -> None:
         from pouta_lib.study.judge import judge
 
         key = run.key
-        name = f"{key.profile} {key.dataset}/{key.category} {key.variant} seed {key.seed}"
+        name = f"{key.label} {key.dataset}/{key.category} {key.variant} seed {key.seed}"
         judgement = judge(run, TrainingProgress(name), watch=options.watch)
         print(f"judged: {path}")
     print(summary(judgement))
@@ -199,7 +199,7 @@ def _notebook(options: argparse.Namespace) -> None:
     from pouta_lib.ground.profiles import parse_overrides
     from pouta_lib.study.batch import execute_notebook
 
-    parameters = {"profile": options.profile, "categories": options.categories.split()}
+    parameters = {"profile": options.profile, "categories": options.categories}
     parameters["overrides"] = parse_overrides(options.overrides)
     execute_notebook(options.source, options.target, parameters)
 

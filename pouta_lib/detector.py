@@ -4,7 +4,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,8 @@ from torch import nn
 from pouta_lib.data.images import SUFFIXES, decode, image_files, resize_image, to_rgb
 from pouta_lib.ground.errors import PoutaError, problem
 from pouta_lib.ground.paths import atomic_path
-from pouta_lib.ground.profiles import Profile
+from pouta_lib.ground.profiles import Profile, todays_profile
+from pouta_lib.ground.validation import STRICT, checked
 from pouta_lib.method.device import Compute, choose_compute
 from pouta_lib.method.models import build_model
 from pouta_lib.score.evaluation import image_scores, predict
@@ -23,6 +24,19 @@ from pouta_lib.study.records import load_weights
 
 FORMAT_VERSION = 1
 OVERLAY_SHARE = 0.6  # of the map's colour where it is brightest
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorNote:
+    """What stands in ``detector.json``."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    format_version: Literal[1]
+    variant: str
+    profile: Profile
+    threshold: float
+    how: str
 
 
 @dataclass(frozen=True)
@@ -98,13 +112,11 @@ def load_detector(folder: str | Path) -> Detector:
         raise problem("a saved detector", f"none ({error.strerror})", path, todo) from error
     except ValueError as error:
         raise problem("a saved detector", f"an unreadable file ({error})", path, todo) from error
-    version = note.get("format_version") if isinstance(note, dict) else None
-    if version != FORMAT_VERSION:
-        wanted = f"a detector of format {FORMAT_VERSION}"
-        raise problem(wanted, f"format {version}", path, "save it again with notebook 20")
-    settings: dict[str, Any] = note["profile"]
-    profile = Profile(**settings | {"overrides": tuple(settings["overrides"])})
-    model = build_model(note["variant"], profile.width, profile.norm, profile.normalisation)
+    if isinstance(note, dict) and isinstance(note.get("profile"), dict):
+        note |= {"profile": todays_profile(note["profile"])}
+    note = checked(DetectorNote, note, path, "save it again with notebook 20")
+    profile = note.profile
+    model = build_model(note.variant, profile.width, profile.norm, profile.normalisation)
     try:
         load_weights(model, folder)
     except RuntimeError as error:
@@ -112,7 +124,7 @@ def load_detector(folder: str | Path) -> Detector:
         raise problem("weights that fit the settings", found, folder, todo) from error
     compute = choose_compute(precision=profile.precision)
     model = model.to(compute.device)
-    return Detector(model, note["variant"], profile, note["threshold"], note["how"], compute)
+    return Detector(model, note.variant, profile, note.threshold, note.how, compute)
 
 
 def read_photos(

@@ -69,8 +69,7 @@ def run_jobs(plan: dict[str, Any], budget: float, keep: Path) -> list[dict[str, 
     started, log, pace = time.monotonic(), [], {}
     keep.mkdir(parents=True, exist_ok=True)
     for job in plan["jobs"]:
-        settings = job["settings"] | {"overrides": tuple(job["settings"]["overrides"])}
-        profile = Profile(**settings)
+        profile = Profile(**job["settings"])
         run = Run(RunKey(profile.label, **job["run"]), profile)
         entry = {"run": _name(run.key), "gpu": _gpu_name()}
         log.append(entry)
@@ -95,7 +94,7 @@ def _run_one(run: Run, left: float, pace: dict, keep: Path, plan: dict) -> dict[
     category, support, textures = load_run_data(run)
     images, key = category.train[support], run.key
     steps = num_steps(run.profile, len(images), key.shots)
-    kind = (key.profile, key.variant)
+    kind = (key.label, key.variant)
     if kind not in pace:
         pace[kind] = _probe(run, images, textures, steps)
     compiled, a_step = pace[kind]

@@ -1,6 +1,5 @@
 """Getting the real datasets: download with resume, verify, unpack safely, put in place at once."""
 
-import difflib
 import hashlib
 import http.client
 import shutil
@@ -13,7 +12,7 @@ from pouta_lib.data.archives import ARCHIVES, MARKS, Archive, dataset_folder
 from pouta_lib.data.check import count_problems
 from pouta_lib.data.registry import DATASETS
 from pouta_lib.data.unpack import unpack
-from pouta_lib.ground.errors import PoutaError, problem
+from pouta_lib.ground.errors import PoutaError, did_you_mean, problem
 from pouta_lib.ground.paths import data_root
 from pouta_lib.ground.progress import Bar, tqdm
 
@@ -41,8 +40,7 @@ def get_dataset(
         ensure_mini(root)
         return target
     if name not in ARCHIVES:
-        near = difflib.get_close_matches(name, ARCHIVES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "choose one"
+        hint = did_you_mean(name, ARCHIVES)
         raise problem(f"a dataset out of {list(ARCHIVES)}", repr(name), "data get", hint)
     archive = ARCHIVES[name]
     if source_file is not None:

@@ -1,6 +1,5 @@
 """From a dataset's folder to a :class:`Category`."""
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,8 @@ from pouta_lib.data.cache import read_through_cache
 from pouta_lib.data.category import GOOD, Category, Item, Listing
 from pouta_lib.data.manifest import read_listing
 from pouta_lib.data.registry import kind_of, locate
-from pouta_lib.ground.errors import problem
+from pouta_lib.ground.errors import did_you_mean, problem
+from pouta_lib.ground.spread import spread
 
 
 def list_categories(dataset: str, root: str | Path | None = None) -> list[str]:
@@ -44,8 +44,7 @@ def load_category(
     names = list_categories(dataset, root)
     folder, reader = locate(dataset, root)
     if category not in names:
-        near = difflib.get_close_matches(category, names, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "choose one of these"
+        hint = did_you_mean(category, names)
         raise problem(f"a category out of {names}", repr(category), folder, hint)
     listing = reader.listing(folder, category)
     check_listing(listing, folder / category)
@@ -85,9 +84,7 @@ def check_listing(listing: Listing, where: Path) -> None:
 
 
 def _spread(items: Sequence[Item], limit: int | None) -> list[Item]:
-    if limit is None or limit >= len(items):
-        return list(items)
-    return [items[i] for i in np.linspace(0, len(items) - 1, limit).round().astype(int)]
+    return [items[i] for i in spread(len(items), limit)]
 
 
 def _spread_over_defects(items: Sequence[Item], limit: int | None) -> list[Item]:

@@ -1,12 +1,11 @@
 """The datasets that have a name here: where they live, who reads them, what they should hold."""
 
-import difflib
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
 from pouta_lib.data import dagm, folder, mvtec, visa
-from pouta_lib.ground.errors import problem
+from pouta_lib.ground.errors import did_you_mean, problem
 from pouta_lib.ground.paths import data_root
 
 Counts = dict[str, int]
@@ -142,8 +141,7 @@ def locate(dataset: str, root: str | Path | None = None) -> tuple[Path, ModuleTy
             todo = "point --data-root to the folder that holds your folders of images"
         raise problem(f"the dataset {info.title}", "no folder", path, todo)
     known = f"a dataset out of {list(DATASETS)}, or a folder in the MVTec layout"
-    near = difflib.get_close_matches(dataset, DATASETS, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "correct the name or the data root"
+    hint = did_you_mean(dataset, DATASETS, "correct the name or the data root")
     raise problem(known, repr(dataset), base, hint)
 
 

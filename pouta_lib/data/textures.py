@@ -11,6 +11,7 @@ from pouta_lib.data.category import Item, Listing
 from pouta_lib.data.images import decode, image_files, resize_image, to_rgb
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.paths import data_root
+from pouta_lib.ground.spread import spread
 
 PHOTOGRAPHS = (  # shipped inside scikit-image's wheel
     "brick.png",
@@ -49,9 +50,7 @@ def load_textures(
     if source != "builtin":
         raise problem("textures 'dtd' or 'builtin'", repr(source), "textures", "choose one")
     textures = np.stack([*_photographs(size_px, seed), *_patterns(size_px, seed)])
-    if max_images is not None and max_images < len(textures):
-        textures = textures[np.linspace(0, len(textures) - 1, max_images).round().astype(int)]
-    return textures
+    return textures[spread(len(textures), max_images)]
 
 
 def dtd_files(root: str | Path | None = None) -> list[Path]:
@@ -71,9 +70,8 @@ def dtd_files(root: str | Path | None = None) -> list[Path]:
 
 def _dtd(root: str | Path | None, size_px: int, max_images: int | None) -> np.ndarray:
     paths = dtd_files(root)
-    if max_images is not None and max_images < len(paths):
-        paths = [paths[i] for i in np.linspace(0, len(paths) - 1, max_images).round().astype(int)]
-    listing = Listing([Item(path) for path in paths], [], mask_kind="none")
+    chosen = [Item(paths[i]) for i in spread(len(paths), max_images)]
+    listing = Listing(chosen, [], mask_kind="none")
     return read_through_cache(listing, data_root(root) / "dtd", size_px, root)[0]["train"]
 
 

@@ -1,5 +1,8 @@
 """The one error type that a user of this library can cause and mend."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class PoutaError(ValueError):
     """Something in the user's data or settings that this library cannot go on with.
@@ -18,3 +21,15 @@ def problem(expected: str, found: str, where: object, todo: str) -> PoutaError:
       to do: copy it again
     """
     return PoutaError(f"expected {expected}, found {found}\n  where: {where}\n  to do: {todo}")
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str = "choose one of these") -> str:
+    """What to do about an unknown name: take the known one that is nearly the same, if any.
+
+    >>> did_you_mean("stepz", ["lr", "steps"])
+    "did you mean 'steps'?"
+    >>> did_you_mean("colour", ["lr", "steps"])
+    'choose one of these'
+    """
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {near[0]!r}?" if near else otherwise

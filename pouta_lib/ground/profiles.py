@@ -5,58 +5,87 @@ A profile is a file ``configs/<name>.yaml`` with two parts: ``settings`` (this m
 """
 
 import dataclasses
-import difflib
+import json
 import os
-import types
-import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pouta_lib.ground.errors import problem
+from pouta_lib.ground.errors import did_you_mean, problem
+from pouta_lib.ground.labels import make_label
 from pouta_lib.ground.paths import project_root
+from pouta_lib.ground.validation import STRICT, Rule, above, checked, within
+
+
+def _multiple_of(n: int) -> Rule:
+    return Rule(f"a multiple of {n}", lambda value: value > 0 and value % n == 0)
+
+
+def _rising(shares: list[float]) -> bool:
+    return shares == sorted(shares) and all(0 < share < 1 for share in shares)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Profile:
+class SynthesisSettings:
+    """How :func:`pouta_lib.method.synthesis.synthesize` makes what a training step sees."""
+
+    anomalous_share: Annotated[float, within(0, 1)] = 0.5  # of the images get an anomaly
+    # I_aug = (1-b) texture + b T(I_ori), b uniform in [0, max_opacity]
+    max_opacity: Annotated[float, within(0, 1)] = 0.8
+    # share of the anomalies that are cut out of the image itself (D36)
+    structural_share: Annotated[float, within(0, 1)] = 0.0
+    light_share: Annotated[float, within(0, 1)] = 0.0  # of the images whose light is varied (D38)
+    light_range: Annotated[float, within(0, 0.5)] = 0.2  # how far: see vary_light
+    # softness of the pasted edge: Gaussian sigma as a share of the image's side; 0: hard
+    edge_sigma: Annotated[float, within(0, 0.1)] = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile(SynthesisSettings):
     """The settings of a run. Lengths named ``_px`` are pixels of the resized image.
+
+    Made by :func:`load_profile`, or from a record; the class itself checks nothing.
 
     Source: paper, IV-A "Implementation details", for the values of ``configs/paper.yaml``; the
     other profiles are our choice and say so in their files.
     """
 
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
     name: str
-    size_px: int  # side of the square the images are resized to; a multiple of 32
-    width: int  # channels of the first level; 64 is the paper's size
+    size_px: Annotated[int, _multiple_of(32)]  # side of the square the images are resized to
+    width: Annotated[int, _multiple_of(4)]  # channels of the first level; 64 is the paper's size
     norm: bool  # normalisation in FCM and HSG too (D31); the paper names none
     normalisation: Literal["batch", "group", "instance"] = "batch"  # of every CBR block (D37)
-    batch_size: int
-    steps: int | None  # either a fixed number of optimiser steps ...
-    epochs: int | None  # ... or passes over the category's training images
-    few_shot_steps: int  # steps of a k-shot run, whose epochs would be too short to count
-    lr: float  # of Adam
-    lr_milestones: list[float]  # shares of the run after which lr is multiplied by lr_gamma
+    batch_size: Annotated[int, above(0)]
+    steps: Annotated[int, above(0)] | None  # either a fixed number of optimiser steps ...
+    epochs: Annotated[int, above(0)] | None  # ... or passes over the category's training images
+    # steps of a k-shot run, whose epochs would be too short to count
+    few_shot_steps: Annotated[int, above(0)]
+    lr: Annotated[float, above(0)]  # of Adam
+    # shares of the run after which lr is multiplied by lr_gamma
+    lr_milestones: Annotated[list[float], Rule("rising shares between 0 and 1", _rising)]
     lr_gamma: float
-    anomalous_share: float  # share of training images that get a synthetic anomaly
-    max_opacity: float  # I_aug = (1-b) texture + b T(I_ori), b uniform in [0, max_opacity]
-    structural_share: float = 0.0  # share of the anomalies cut out of the image itself (D36)
-    light_share: float = 0.0  # share of the training images whose light is varied (D38)
-    light_range: float = 0.2  # how far: see pouta_lib.synthesis.vary_light
-    edge_sigma: float  # softness of the pasted edge: Gaussian sigma as a share of size_px; 0: hard
     textures: Literal["builtin", "dtd"]
     max_textures: int | None
     precision: Literal["auto", "fp32", "tf32", "bf16"]
     compile: bool  # the forward pass through torch.compile, on a CUDA card only
     backbone: Literal["efficientnet_lite0", "wide_resnet50_2", "resnet18"]  # of PatchCore (D22)
-    checkpoint_steps: int  # a resumable checkpoint every so many steps
+    checkpoint_steps: Annotated[int, above(0)]  # a resumable checkpoint every so many steps
     max_train: int | None  # at most so many training images; none: all
     max_test: int | None
-    overrides: tuple[str, ...] = ()  # "field=value" of everything that differs from the file
+    overrides: dict[str, Any] = field(default_factory=dict)  # what differs from the file
 
     @property
     def label(self) -> str:
-        """The folder name of this profile's results: overridden settings never share one."""
-        return "~".join([self.name, *self.overrides])
+        """What this profile's results are called: overridden settings never share a label."""
+        return make_label(self.name, self.overrides)
+
+    @property
+    def synthesis(self) -> SynthesisSettings:
+        """The settings of the synthesis, as one group."""
+        names = [f.name for f in dataclasses.fields(SynthesisSettings)]
+        return SynthesisSettings(**{name: getattr(self, name) for name in names})
 
     @property
     def score_window_px(self) -> int:
@@ -67,17 +96,24 @@ class Profile:
         return max(1, 2 * round((21 * self.size_px / 224 - 1) / 2) + 1)
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, JSON-ready."""
-        return dataclasses.asdict(self) | {"overrides": list(self.overrides)}
+        """All fields, JSON-ready, the name first."""
+        return {"name": self.name} | dataclasses.asdict(self)
 
 
-FIELDS = {f.name: f for f in dataclasses.fields(Profile)}
-SETTINGS = [name for name in FIELDS if name not in ("name", "overrides")]
-DEFAULTS = {  # what records and detectors had that were made before a setting existed
-    name: FIELDS[name].default
-    for name in SETTINGS
-    if FIELDS[name].default is not dataclasses.MISSING
-}
+SETTINGS = [f.name for f in dataclasses.fields(Profile) if f.name not in ("name", "overrides")]
+
+
+def todays_profile(old: dict[str, Any]) -> dict[str, Any]:
+    """The profile of a record or a detector, made at any time, as it is written today.
+
+    Once ``overrides`` was a list of "field=value", whose values cannot all be read back; they
+    stand among the settings as well. A setting that did not exist then has its default.
+    """
+    overrides = old.get("overrides")
+    if not isinstance(overrides, list):
+        return old
+    changed = [word.partition("=")[0] for word in overrides]
+    return old | {"overrides": {field: old[field] for field in changed}}
 
 
 def profile_names() -> list[str]:
@@ -98,7 +134,7 @@ def config_path(name: str) -> Path:
     return path
 
 
-def load_profile(name: str | None = "", **overrides: Any) -> Profile:
+def load_profile(name: str | None = "", /, **overrides: Any) -> Profile:
     """The profile called `name`, with any field overridden by keyword.
 
     An empty name means ``$POUTA_PROFILE``, and where that is not set ``demo``.
@@ -114,104 +150,39 @@ def load_profile(name: str | None = "", **overrides: Any) -> Profile:
     missing = sorted(set(SETTINGS) - set(settings))
     if missing:
         raise problem(f"all of {SETTINGS}", f"no {missing}", path, "add the missing settings")
-    changed = [key for key, value in overrides.items() if settings.get(key, path) != value]
-    values = settings | overrides
-    for key, value in values.items():
-        _check(key, value, path if key not in overrides else "the overrides")
-    profile = Profile(
-        name=name,
-        overrides=tuple(f"{key}={_brief(values[key])}" for key in sorted(changed)),
-        **values,
+    given = "the overrides"
+    for key, where in [*((key, path) for key in settings), *((key, given) for key in overrides)]:
+        if key not in SETTINGS:
+            hint = did_you_mean(key, SETTINGS, "correct the name")
+            raise problem(f"a setting out of {SETTINGS}", repr(key), where, hint)
+    todo = "correct the value (in YAML write 0.0001, since 1e-4 is read as text)"
+    plain = checked(Profile, {"name": name} | settings, path, todo)
+    profile = checked(Profile, {"name": name} | settings | overrides, given, todo)
+    changed = [key for key in overrides if getattr(profile, key) != getattr(plain, key)]
+    if (profile.steps is None) == (profile.epochs is None):
+        found = f"steps={profile.steps}, epochs={profile.epochs}"
+        where = given if changed else path
+        raise problem("exactly one of steps and epochs", found, where, "set the other to null")
+    return dataclasses.replace(
+        profile, overrides={key: getattr(profile, key) for key in sorted(changed)}
     )
-    _check_together(profile, path)
-    return profile
 
 
 def parse_overrides(words: list[str]) -> dict[str, Any]:
-    """``["lr=0.001", "steps=50"]`` as a dictionary; the values are read as YAML."""
-    import yaml
-
+    """``["lr=0.001", "steps=50"]`` as a dictionary; the values are read as JSON, else as YAML."""
     pairs = {}
     for word in words:
         key, equals, text = word.partition("=")
         if not equals:
             raise problem("field=value", repr(word), "--set", f"name one of {SETTINGS}")
-        value = yaml.safe_load(text)
-        if isinstance(value, str):  # YAML 1.1 reads 1e-4 as a string
+        try:
+            pairs[key] = json.loads(text)  # which reads 1e-4 as a number; YAML 1.1 does not
+        except ValueError:
+            import yaml
+
             try:
-                value = float(value)
-            except ValueError:
-                pass
-        pairs[key] = value
+                pairs[key] = yaml.safe_load(text)
+            except yaml.YAMLError as error:
+                found = f"{text!r}, which is neither JSON nor YAML"
+                raise problem(f"a value of {key}", found, "--set", "correct the value") from error
     return pairs
-
-
-def _brief(value: Any) -> str:
-    return "-".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _check(key: str, value: Any, where: object) -> None:
-    if key not in SETTINGS:
-        near = difflib.get_close_matches(key, SETTINGS, n=1)
-        raise problem(
-            f"a setting out of {SETTINGS}",
-            repr(key),
-            where,
-            f"did you mean {near[0]!r}?" if near else "correct the name",
-        )
-    kind = FIELDS[key].type
-    if not _fits(value, kind):
-        wanted = kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
-        raise problem(
-            f"{key} to be of type {wanted}",
-            f"{value!r} ({type(value).__name__})",
-            where,
-            "correct the value (in YAML write 0.0001, since 1e-4 is read as text)",
-        )
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    origin = typing.get_origin(kind)
-    if origin is Literal:
-        return value in typing.get_args(kind)
-    if origin in (types.UnionType, typing.Union):
-        return any(_fits(value, option) for option in typing.get_args(kind))
-    if origin is list:
-        return isinstance(value, list) and all(_fits(v, typing.get_args(kind)[0]) for v in value)
-    if kind is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, kind)
-
-
-def _check_together(profile: Profile, where: object) -> None:
-    p = profile
-    rules = [
-        (p.size_px > 0 and p.size_px % 32 == 0, "size_px to be a multiple of 32", p.size_px),
-        (p.width > 0 and p.width % 4 == 0, "width to be a multiple of 4", p.width),
-        (p.batch_size > 0, "batch_size above 0", p.batch_size),
-        (
-            (p.steps is None) != (p.epochs is None),
-            "exactly one of steps and epochs",
-            f"steps={p.steps}, epochs={p.epochs}",
-        ),
-        ((p.steps or p.epochs or 0) > 0, "steps or epochs above 0", p.steps or p.epochs),
-        (p.few_shot_steps > 0, "few_shot_steps above 0", p.few_shot_steps),
-        (p.checkpoint_steps > 0, "checkpoint_steps above 0", p.checkpoint_steps),
-        (p.lr > 0, "lr above 0", p.lr),
-        (
-            p.lr_milestones == sorted(p.lr_milestones) and all(0 < m < 1 for m in p.lr_milestones),
-            "lr_milestones as rising shares between 0 and 1",
-            p.lr_milestones,
-        ),
-        (0 <= p.anomalous_share <= 1, "anomalous_share in [0, 1]", p.anomalous_share),
-        (0 <= p.max_opacity <= 1, "max_opacity in [0, 1]", p.max_opacity),
-        (0 <= p.structural_share <= 1, "structural_share in [0, 1]", p.structural_share),
-        (0 <= p.light_share <= 1, "light_share in [0, 1]", p.light_share),
-        (0 <= p.light_range <= 0.5, "light_range in [0, 0.5]", p.light_range),
-        (0 <= p.edge_sigma <= 0.1, "edge_sigma in [0, 0.1]", p.edge_sigma),
-    ]
-    for holds, expected, found in rules:
-        if not holds:
-            raise problem(expected, str(found), where, "correct the value")

@@ -11,9 +11,16 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from pouta_lib.ground.profiles import Profile
+from pouta_lib.ground.profiles import Profile, SynthesisSettings
 from pouta_lib.method.losses import focal_loss, reconstruction_loss
-from pouta_lib.method.synthesis import SyntheticBatch, perlin_mask, rotate_and_shift, uniform
+from pouta_lib.method.synthesis import (
+    PLAIN,
+    SyntheticBatch,
+    perlin_mask,
+    rotate_and_shift,
+    uniform,
+    vary_light,
+)
 
 AUGMENTERS_AN_IMAGE = 3
 TURNED_SHARE = 0.3  # of the good images
@@ -57,15 +64,14 @@ def draem_synthesize(
     original: Tensor,
     textures: Tensor,
     generator: Generator,
-    *,
-    anomalous_share: float = 0.5,
-    max_opacity: float = 0.8,
+    settings: SynthesisSettings = PLAIN,
 ) -> SyntheticBatch:
     """A batch in which a share of the images carries a texture with a hard Perlin outline.
 
     ``I_in = (1 - M) I_ori + M ((1 - b) A + b I_ori)`` with b uniform in [0, max_opacity] and A a
     texture after three of :data:`AUGMENTERS`. Three images in ten are turned beforehand, by up to
-    45 degrees: they are then the I_ori that is to be rebuilt.
+    45 degrees: they are then the I_ori that is to be rebuilt. The light of the good images is
+    varied as every method's; a structural share and a soft edge are POUTA's alone.
 
     *Shape*: original ``(B, 3, S, S)`` float in [0, 1]; textures ``(K, 3, S, S)`` uint8; both on
     the generator's device.
@@ -73,13 +79,15 @@ def draem_synthesize(
     outline POUTA's own, which is DRAEM's (D10).
     """
     batch, size = len(original), original.shape[-1]
+    if settings.light_share:
+        original = vary_light(original, generator, settings.light_share, settings.light_range)
     turned = uniform(generator, (batch,)) < TURNED_SHARE
     original = turn(original, turned * uniform(generator, (batch,), -MOST_TURN, MOST_TURN))
     mask, noise = perlin_mask(batch, size, generator)
-    mask = mask * (uniform(generator, (batch, 1, 1)) < anomalous_share)
+    mask = mask * (uniform(generator, (batch, 1, 1)) < settings.anomalous_share)
     chosen = torch.randint(len(textures), (batch,), generator=generator, device=original.device)
     texture = augment_texture(textures[chosen].float() / 255, generator)
-    opacity = uniform(generator, (batch, 1, 1, 1), 0, max_opacity)
+    opacity = uniform(generator, (batch, 1, 1, 1), 0, settings.max_opacity)
     augmented = (1 - opacity) * texture + opacity * original
     image = torch.where(mask.unsqueeze(1) > 0.5, augmented, original)
     return SyntheticBatch(image, mask, original, augmented, noise)

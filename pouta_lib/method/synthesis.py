@@ -12,8 +12,11 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from pouta_lib.ground.profiles import SynthesisSettings
+
 MAX_LATTICE = 32  # Perlin cells an axis are 2^0 .. 2^5
 PERLIN_THRESHOLD = 0.5
+PLAIN = SynthesisSettings()
 CLEAR_CHANGE = 20 / 255  # of a channel: where the image itself is pasted, less is no anomaly
 
 
@@ -189,39 +192,39 @@ def synthesize(
     original: Tensor,
     textures: Tensor,
     generator: Generator,
-    *,
-    anomalous_share: float = 0.5,
-    max_opacity: float = 0.8,
-    structural_share: float = 0.0,
-    edge_sigma: float = 0.0,
+    settings: SynthesisSettings = PLAIN,
 ) -> SyntheticBatch:
-    """A batch in which a share of the images carries a synthetic anomaly.
+    """A batch in which a share of the images carries a synthetic anomaly: what training sees.
 
-    ``I_aug = (1 - b) texture + b T(I_ori)`` with b uniform in [0, max_opacity], and
+    First the light of a share of the images is varied (:func:`vary_light`); I_ori is what comes of
+    that. Then ``I_aug = (1 - b) texture + b T(I_ori)`` with b uniform in [0, max_opacity], and
     ``I_in = (1 - M) I_ori + M I_aug``, where M has a soft edge for blending and a hard one as the
-    target. A share of the anomalies, `structural_share`, has no texture: b is 1, T moves or turns,
-    and the target is the part of M where I_in differs clearly from I_ori.
+    target. A share of the anomalies, ``structural_share``, has no texture: b is 1, T moves or
+    turns, and the target is the part of M where I_in differs clearly from I_ori.
 
     *Shape*: original ``(B, 3, S, S)`` float in [0, 1]; textures ``(K, 3, S, S)`` uint8; both on
     the generator's device.
     *Source*: paper, III-A; the distribution of b, the share and the edge are our reading (D09,
     D10, D11), structural anomalies a deviation (D36).
     """
+    s = settings
+    if s.light_share:
+        original = vary_light(original, generator, s.light_share, s.light_range)
     batch, size = len(original), original.shape[-1]
     mask, noise = perlin_mask(batch, size, generator)
-    anomalous = uniform(generator, (batch, 1, 1)) < anomalous_share
+    anomalous = uniform(generator, (batch, 1, 1)) < s.anomalous_share
     mask = mask * anomalous
     chosen = torch.randint(len(textures), (batch,), generator=generator, device=original.device)
     texture = vary_texture(textures[chosen].float() / 255, generator)
-    opacity = uniform(generator, (batch, 1, 1, 1), 0, max_opacity)
+    opacity = uniform(generator, (batch, 1, 1, 1), 0, s.max_opacity)
     augmented = (1 - opacity) * texture + opacity * transform_original(original, generator)
-    soft = soften(mask, edge_sigma * size).unsqueeze(1)
-    if structural_share:  # drawn last: without it every draw above stays what it was
-        structural = uniform(generator, (batch, 1, 1, 1)) < structural_share
+    soft = soften(mask, s.edge_sigma * size).unsqueeze(1)
+    if s.structural_share:  # drawn last: without it every draw above stays what it was
+        structural = uniform(generator, (batch, 1, 1, 1)) < s.structural_share
         elsewhere = transform_original(original, generator, identity=False)
         augmented = torch.where(structural, elsewhere, augmented)
     image = (1 - soft) * original + soft * augmented
-    if structural_share:
+    if s.structural_share:
         changed = (image - original).abs().amax(dim=1) > CLEAR_CHANGE
         mask = torch.where(structural.squeeze(1), mask * changed, mask)
     return SyntheticBatch(image.clamp(0, 1), mask, original, augmented.clamp(0, 1), noise)

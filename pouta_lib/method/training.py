@@ -23,7 +23,7 @@ from pouta_lib.method.draem_training import draem_losses, draem_settings, draem_
 from pouta_lib.method.losses import MSS_WEIGHTS, total_loss
 from pouta_lib.method.models import DRAEM, build_model
 from pouta_lib.method.models.patchcore import PatchCore
-from pouta_lib.method.synthesis import SyntheticBatch, synthesize, vary_light
+from pouta_lib.method.synthesis import synthesize
 
 LOSSES = ("total", "reconstruction", "anomaly", "mss")
 HISTORY_POINTS = 200
@@ -129,6 +129,7 @@ def train(
     watch_at = {round(steps * k / WATCHED_POINTS) for k in range(1, WATCHED_POINTS + 1)}
     model.train()
     losses_of = draem_losses if variant == DRAEM else total_loss
+    anomalies = draem_synthesize if variant == DRAEM else synthesize
     trace = _loss_inputs(model, compiled=profile.compile and compute.device.type == "cuda")
     originals = torch.from_numpy(np.ascontiguousarray(images)).to(compute.device)
     bank = torch.from_numpy(np.ascontiguousarray(textures)).to(compute.device)
@@ -137,9 +138,7 @@ def train(
         chosen = batch_indices(len(images), profile.batch_size, step, seed)
         generator = step_generator(seed, step, compute.device)
         good = originals[torch.from_numpy(chosen).to(compute.device)].float() / 255
-        if profile.light_share:
-            good = vary_light(good, generator, profile.light_share, profile.light_range)
-        batch = _synthesize(variant, good, bank, generator, profile)
+        batch = anomalies(good, bank, generator, profile.synthesis)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(profile, step, steps)
         optimizer.zero_grad(set_to_none=True)
@@ -161,17 +160,6 @@ def train(
             progress(done, steps, dict(zip(LOSSES, losses[step].tolist(), strict=True)))
     seconds = time.perf_counter() - started
     return Trained(model.eval(), summarise(losses.cpu()), steps, seconds, compute, watched)
-
-
-def _synthesize(
-    variant: str, good: Tensor, textures: Tensor, generator: Generator, profile: Profile
-) -> SyntheticBatch:
-    """A batch as `variant` is trained on; a structural share and a soft edge are POUTA's alone."""
-    shared = {"anomalous_share": profile.anomalous_share, "max_opacity": profile.max_opacity}
-    if variant == DRAEM:
-        return draem_synthesize(good, textures, generator, **shared)
-    shared |= {"structural_share": profile.structural_share, "edge_sigma": profile.edge_sigma}
-    return synthesize(good, textures, generator, **shared)
 
 
 def _loss_inputs(model: nn.Module, compiled: bool) -> Callable[[Tensor], dict[str, Tensor]]:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -13,9 +12,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pouta_lib.data import Category
+from pouta_lib.ground.labels import folder_name
 from pouta_lib.ground.paths import atomic_path, figures_root, results_root
+from pouta_lib.ground.spread import spread as evenly
 from pouta_lib.method.synthesis import SyntheticBatch
 from pouta_lib.score.explain import Clouds
+from pouta_lib.study.records import Record
 
 OUTLINE = "#00e5ff"  # cyan: seen on magma, on gray and by colour-blind readers
 MAP_COLOURS, CAM_COLOURS = "magma", "viridis"
@@ -32,21 +34,21 @@ LOSS_NAMES = {
 def save_figure(
     figure: Figure,
     name: str,
-    profile: str,
+    label: str,
     caption: str,
-    records: Sequence[dict[str, Any]] = (),
+    records: Sequence[Record] = (),
     *,
     line_art: bool = False,
 ) -> None:
-    """Writes ``figures/<profile>/<name>.png`` and ``<name>.json``: what it shows, and from what.
+    """Writes ``figures/<label>/<name>.png`` and ``<name>.json``: what it shows, and from what.
 
     Line art is written as PDF as well; pictures of photographs are kept small by a palette of 256
     colours, which is a third of the bytes. The dates that the formats would carry are left out,
     so that the same figure is the same file. Prints where it went.
     """
-    folder = figures_root() / profile
+    folder = figures_root() / folder_name(label)
     results = results_root()
-    sources = [str(Path(r["path"]).relative_to(results).as_posix()) for r in records]
+    sources = [r.path.relative_to(results).as_posix() for r in records]
     for suffix in (".png", ".pdf") if line_art else (".png",):
         no_dates = {"Software": None} if suffix == ".png" else {"CreationDate": None}
         path = folder / (name + suffix)
@@ -60,7 +62,7 @@ def save_figure(
     note = {"figure": name, "caption": caption, "records": sources}
     with atomic_path(folder / f"{name}.json") as temporary:
         temporary.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
-    print(f"saved figures/{profile}/{name}.png")
+    print(f"saved figures/{folder.name}/{name}.png")
 
 
 def show_image(ax: Axes, image: np.ndarray, mask: np.ndarray | None = None) -> None:
@@ -289,6 +291,4 @@ def to_unit(maps: np.ndarray) -> np.ndarray:
 
 def spread(indices: np.ndarray, count: int) -> np.ndarray:
     """At most `count` of `indices`, evenly spread: never the best or the worst ones."""
-    if len(indices) <= count:
-        return indices
-    return indices[np.linspace(0, len(indices) - 1, count).round().astype(int)]
+    return indices[evenly(len(indices), count)]

@@ -1,13 +1,14 @@
 """The tables' files: CSV for programs, Markdown for readers, and where each cell comes from."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from pouta_lib.ground.errors import problem
+from pouta_lib.ground.labels import folder_name, parse_label, setting_words
 from pouta_lib.ground.methods import METHODS
 from pouta_lib.ground.paths import atomic_path, results_root
 from pouta_lib.report.published import AVERAGE, PROTOCOL, read_published
@@ -23,7 +24,7 @@ from pouta_lib.report.tables import (
     few_shot_table,
     source_of,
 )
-from pouta_lib.study.records import RunKey, find_records, key_of, read_record, require
+from pouta_lib.study.records import Record, RunKey, find_records, read_record, require
 
 METRIC_NAMES = {
     "image_auroc": "CLS: image AUROC",
@@ -49,14 +50,15 @@ def write_tables(
     """
     records = find_records(label, results)
     require(records, expected)
-    folder = results_root(results) / label / "tables"
+    folder = results_root(results) / folder_name(label) / "tables"
     if not records:
-        name, *overrides = label.split("~")
-        words = [f"pouta study --profile {name}", *(f"--set {word}" for word in overrides)]
-        raise problem("run records", "none", folder.parent, " ".join(words))
+        name, overrides = parse_label(label)
+        words = [part for word in setting_words(overrides) for part in ("--set", word)]
+        todo = shlex.join(["pouta", "study", "--profile", name, *words])
+        raise problem("run records", "none", folder.parent, todo)
     paths = []
     for kind in kinds:
-        for dataset in sorted({r["run"]["dataset"] for r in records}):
+        for dataset in sorted({r.run.dataset for r in records}):
             frame = KINDS[kind](records, dataset)
             if frame.empty:
                 continue
@@ -96,7 +98,7 @@ def cell_name(category: str, method: str, shots: int | None, metric: str) -> str
     return "|".join([category, method, "all" if shots is None else f"{shots}-shot", metric])
 
 
-def markdown(frame: pd.DataFrame, records: Sequence[dict[str, Any]]) -> str:
+def markdown(frame: pd.DataFrame, records: Sequence[Record]) -> str:
     """A table for readers: categories or methods down, metrics or shots across, with a caption."""
     dataset, number = frame["dataset"].iloc[0], frame["table"].iloc[0]
     number = None if pd.isna(number) else int(number)
@@ -158,7 +160,7 @@ def _number(measured: float | None, std: float | None) -> str:
     return f"{measured:.1f}" + ("" if pd.isna(std) else f" ± {std:.1f}")
 
 
-def _caption(frame: pd.DataFrame, records: Sequence[dict[str, Any]], real: bool) -> str:
+def _caption(frame: pd.DataFrame, records: Sequence[Record], real: bool) -> str:
     chance = "Chance is 50 in AUROC"
     if "pixel_ap" in set(frame["metric"]):
         chance += ", and in AP the share of defective pixels, which differs by category"
@@ -174,9 +176,9 @@ def _caption(frame: pd.DataFrame, records: Sequence[dict[str, Any]], real: bool)
     return text + "\n"
 
 
-def _commit(record: dict[str, Any]) -> str:
-    changed = " with changes" if record["dirty"] else ""
-    return f"{(record['commit'] or 'unknown')[:10]}{changed}"
+def _commit(record: Record) -> str:
+    changed = " with changes" if record.dirty else ""
+    return f"{(record.commit or 'unknown')[:10]}{changed}"
 
 
 def _wide(part: pd.DataFrame, real: bool) -> str:
@@ -229,7 +231,7 @@ def write_cost_table(label: str, counts: dict[str, dict[str, float]]) -> Path:
             rows.append([6, method, metric, value, measured, difference])
     columns = ["table", "method", "metric", "published", "measured", "difference"]
     frame = pd.DataFrame(rows, columns=columns)
-    path = results_root() / label / "tables" / "table_6.csv"
+    path = results_root() / folder_name(label) / "tables" / "table_6.csv"
     with atomic_path(path) as temporary:
         temporary.write_text(_csv(frame), encoding="utf-8", newline="\n")
     return path
@@ -262,12 +264,12 @@ def explain_cell(table: Path, row: str, column: str) -> str:
     root = path.parents[2]
     for source in cells[name]:
         record = read_record(root / source)
-        value = record["metrics"][metric]
+        value = record.metrics[metric]
         shown = "none" if value is None else f"{100 * value:.2f} %"
         lines += [f"{shown:>9}  {source}"]
-        lines += [f"           made by   {key_of(record).command()}"]
-        lines += [f"           commit    {_commit(record)}, seed {record['run']['seed']}"]
-        lines += [f"           on        {record['device']}, {record['precision']}"]
-        changed = ", ".join(record["profile"]["overrides"]) or "none"
-        lines += [f"           profile   {record['profile']['name']}, overrides: {changed}"]
+        lines += [f"           made by   {record.key.command()}"]
+        lines += [f"           commit    {_commit(record)}, seed {record.run.seed}"]
+        lines += [f"           on        {record.device}, {record.precision}"]
+        changed = ", ".join(setting_words(record.profile.overrides)) or "none"
+        lines += [f"           profile   {record.profile.name}, overrides: {changed}"]
     return "\n".join([f"{name}: the mean of", *lines])

@@ -5,16 +5,16 @@ A published number is subtracted only from one that was measured on the same dat
 
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.methods import COMPARED, METHODS
-from pouta_lib.ground.profiles import DEFAULTS
 from pouta_lib.method.models.backbones import BACKBONES
 from pouta_lib.report.published import AVERAGE, PROTOCOL, read_published
-from pouta_lib.study.records import key_of
+from pouta_lib.study.records import Record
 
 CLS, LOC = "image_auroc", ("pixel_auroc", "pixel_ap")
 TABLES = {  # number: the paper's dataset, its stand-in, the metrics
@@ -34,21 +34,21 @@ COLUMNS = ["table", "dataset", "category", "method", "shots", "metric", "unit", 
 COLUMNS += ["measured", "std", "n", "difference", "protocol", "published_protocol"]
 
 
-def protocol(records: Sequence[dict[str, Any]]) -> str:
+def protocol(records: Sequence[Record]) -> str:
     """How these records, all of one profile, were measured, in a few words."""
-    p = records[0]["profile"]
-    steps = sorted({r["steps"] for r in records})
-    label = "~".join([p["name"], *p["overrides"]])
-    words = [f"{label}: resized to {p['size_px']} px"]
-    backbones = sorted({r["backbone"] for r in records if r["backbone"]})
+    p = records[0].profile
+    steps = sorted({r.steps for r in records})
+    words = [f"{p.label}: resized to {p.size_px} px"]
+    backbones = sorted({r.backbone for r in records if r.backbone})
     if backbones:
         words += [f"{BACKBONES[name].title} features, pretrained on ImageNet" for name in backbones]
     else:
-        words += [f"width {p['width']}"]
+        words += [f"width {p.width}"]
         words += [f"{'-'.join(dict.fromkeys(map(str, (steps[0], steps[-1]))))} steps"]
-        words += [f"{p['textures']} textures"]
-    words += ["/".join(sorted({r["precision"] for r in records}))]
-    words += [f"at most {p[k]} {k[4:]} images" for k in ("max_train", "max_test") if p.get(k)]
+        words += [f"{p.textures} textures"]
+    words += ["/".join(sorted({r.precision for r in records}))]
+    limits = {"train": p.max_train, "test": p.max_test}
+    words += [f"at most {most} {kind} images" for kind, most in limits.items() if most]
     return ", ".join(words)
 
 
@@ -57,7 +57,7 @@ def number_of(dataset: str) -> int | None:
     return next((k for k, (real, mini, _) in TABLES.items() if dataset in (real, mini)), None)
 
 
-def benchmark_table(records: Sequence[dict[str, Any]], dataset: str) -> pd.DataFrame:
+def benchmark_table(records: Sequence[Record], dataset: str) -> pd.DataFrame:
     """Table I, II or III of one dataset: runs on all training images, method by method.
 
     In long form, as all tables: one row a category, method, number of shots and metric.
@@ -69,76 +69,74 @@ def benchmark_table(records: Sequence[dict[str, Any]], dataset: str) -> pd.DataF
     *Units*: percent (``published``, ``measured``, ``std``) and percentage points (``difference``).
     *Raises* :class:`PoutaError` for records that differ in settings or data.
     """
-    runs = [r for r in _of(records, dataset) if r["run"]["shots"] is None]
-    runs = [r for r in runs if r["run"]["variant"] in COMPARED]
+    runs = [r for r in _of(records, dataset) if r.run.shots is None]
+    runs = [r for r in runs if r.run.variant in COMPARED]
     number = number_of(dataset)
     return _long_form(runs, number, dataset, TABLES[number][2] if number else (CLS, *LOC))
 
 
-def few_shot_table(records: Sequence[dict[str, Any]], dataset: str) -> pd.DataFrame:
+def few_shot_table(records: Sequence[Record], dataset: str) -> pd.DataFrame:
     """Table IV of one dataset: POUTA by number of shots, on the categories with few-shot runs.
 
     The runs on all training images stand beside them where their seeds are the same. Form, units
     and errors as :func:`benchmark_table`.
     """
-    runs = [r for r in _of(records, dataset) if r["run"]["variant"] == "pouta"]
-    few = {(r["run"]["category"], r["run"]["seed"]) for r in runs if r["run"]["shots"] is not None}
-    runs = [r for r in runs if (r["run"]["category"], r["run"]["seed"]) in few]
+    runs = [r for r in _of(records, dataset) if r.run.variant == "pouta"]
+    few = {(r.run.category, r.run.seed) for r in runs if r.run.shots is not None}
+    runs = [r for r in runs if (r.run.category, r.run.seed) in few]
     return _long_form(runs, FEW_SHOT, dataset, (CLS,))
 
 
-def ablation_table(records: Sequence[dict[str, Any]], dataset: str) -> pd.DataFrame:
+def ablation_table(records: Sequence[Record], dataset: str) -> pd.DataFrame:
     """Table V of one dataset: the five variants, on the categories and seeds that have them all.
 
     Form, units and errors as :func:`benchmark_table`.
     """
-    runs = [r for r in _of(records, dataset) if r["run"]["shots"] is None]
+    runs = [r for r in _of(records, dataset) if r.run.shots is None]
     there: dict[tuple[str, int], set[str]] = {}
     for r in runs:
-        there.setdefault((r["run"]["category"], r["run"]["seed"]), set()).add(r["run"]["variant"])
+        there.setdefault((r.run.category, r.run.seed), set()).add(r.run.variant)
     whole = {key for key, variants in there.items() if variants >= set(ABLATED)}
-    runs = [r for r in runs if (r["run"]["category"], r["run"]["seed"]) in whole]
-    runs = [r for r in runs if r["run"]["variant"] in ABLATED]
+    runs = [r for r in runs if (r.run.category, r.run.seed) in whole]
+    runs = [r for r in runs if r.run.variant in ABLATED]
     return _long_form(runs, ABLATION, dataset, (CLS, *LOC))
 
 
-def run_frame(
-    records: Sequence[dict[str, Any]], metrics: Sequence[str] = (CLS, *LOC)
-) -> pd.DataFrame:
+def run_frame(records: Sequence[Record], metrics: Sequence[str] = (CLS, *LOC)) -> pd.DataFrame:
     """One row a run and metric, before any averaging: what strip plots and spreads are made of.
 
     Columns: dataset, category, variant, method (the paper's name), shots, seed, metric, percent.
     """
     rows = [
-        record["run"]
-        | {"method": METHODS[record["run"]["variant"]], "metric": metric}
-        | {"percent": 100 * record["metrics"][metric]}
+        asdict(record.run)
+        | {"method": METHODS[record.run.variant], "metric": metric}
+        | {"percent": 100 * record.metrics[metric]}
         for record in records
         for metric in metrics
-        if record["metrics"][metric] is not None
+        if record.metrics[metric] is not None
     ]
     return pd.DataFrame(rows)
 
 
-def _of(records: Sequence[dict[str, Any]], dataset: str) -> list[dict[str, Any]]:
-    return [r for r in records if r["run"]["dataset"] == dataset]
+def _of(records: Sequence[Record], dataset: str) -> list[Record]:
+    return [r for r in records if r.run.dataset == dataset]
 
 
 def _long_form(
-    runs: list[dict[str, Any]], number: int | None, dataset: str, metrics: Sequence[str]
+    runs: list[Record], number: int | None, dataset: str, metrics: Sequence[str]
 ) -> pd.DataFrame:
     _require_one_protocol(runs)
     home = TABLES[number][0] if number in TABLES else TABLES[1][0]  # IV and V are on MVTec AD
     published = _published_values(number) if number and dataset == home else {}
     known = published_categories(number_of(dataset)) if number_of(dataset) else []
     order = list(ABLATED if number == ABLATION else METHODS)
-    methods = {(r["run"]["variant"], r["run"]["shots"]) for r in runs}
+    methods = {(r.run.variant, r.run.shots) for r in runs}
     rows = []
     for variant, shots in sorted(methods, key=lambda m: (order.index(m[0]), m[1] or 10**9)):
-        by_category: dict[str, list[dict[str, Any]]] = {}
+        by_category: dict[str, list[Record]] = {}
         for record in runs:
-            if (record["run"]["variant"], record["run"]["shots"]) == (variant, shots):
-                by_category.setdefault(record["run"]["category"], []).append(record)
+            if (record.run.variant, record.run.shots) == (variant, shots):
+                by_category.setdefault(record.run.category, []).append(record)
         whole = set(known) == set(by_category)
         for metric in metrics:
             names = _in_order(set(by_category), known)
@@ -186,47 +184,47 @@ def _in_order(names: set[str], known: list[str]) -> list[str]:
     return sorted(names, key=place)
 
 
-def _require_one_protocol(records: Sequence[dict[str, Any]]) -> None:
+def _require_one_protocol(records: Sequence[Record]) -> None:
     """Numbers that stand in one table were made with the same settings, from the same data."""
-    first: dict[Any, dict[str, Any]] = {}
+    first: dict[Any, tuple[Record, Any]] = {}
     for record in records:
-        run = record["run"]
+        run = record.run
         for what, key, value in (
-            ("settings", run["dataset"], DEFAULTS | record["profile"]),
-            ("data", (run["dataset"], run["category"]), record["data"]["manifest_hash"]),
+            ("settings", run.dataset, record.profile),
+            ("data", (run.dataset, run.category), record.data.manifest_hash),
         ):
             other, wanted = first.setdefault((what, key), (record, value))
             if value != wanted:
                 wanted = f"runs with the same {what} in one table"
                 found = f"{source_of(other)} and {source_of(record)} made with different {what}"
-                todo = f"delete the older of the two and make it again: {key_of(record).command()}"
-                raise problem(wanted, found, record["path"], todo)
+                todo = f"delete the older of the two and make it again: {record.key.command()}"
+                raise problem(wanted, found, record.path, todo)
 
 
-def _cell(records: list[dict[str, Any]], metric: str):
-    values = pd.Series([r["metrics"][metric] for r in records], dtype=float).dropna() * 100
+def _cell(records: list[Record], metric: str):
+    values = pd.Series([r.metrics[metric] for r in records], dtype=float).dropna() * 100
     if values.empty:
         return None, None, 0, records
     return values.mean(), values.std() if len(values) > 1 else None, len(values), records
 
 
-def _average(by_category: list[list[dict[str, Any]]], metric: str):
+def _average(by_category: list[list[Record]], metric: str):
     """The mean over categories; its spread where each category has the same seeds."""
     records = [r for part in by_category for r in part]
     cells = [_cell(part, metric) for part in by_category]
     if any(cell[0] is None for cell in cells):
         return None, None, 0, records
     mean, fewest = sum(cell[0] for cell in cells) / len(cells), min(cell[2] for cell in cells)
-    measured = [[r for r in part if r["metrics"][metric] is not None] for part in by_category]
-    seeds = [sorted(r["run"]["seed"] for r in part) for part in measured]
+    measured = [[r for r in part if r.metrics[metric] is not None] for part in by_category]
+    seeds = [sorted(r.run.seed for r in part) for part in measured]
     if fewest < 2 or any(s != seeds[0] for s in seeds):
         return mean, None, fewest, records
     flat = [r for part in measured for r in part]
-    by_seed = pd.Series([r["metrics"][metric] * 100 for r in flat], dtype=float)
-    by_seed = by_seed.groupby([r["run"]["seed"] for r in flat]).mean()
+    by_seed = pd.Series([r.metrics[metric] * 100 for r in flat], dtype=float)
+    by_seed = by_seed.groupby([r.run.seed for r in flat]).mean()
     return mean, by_seed.std(), fewest, records
 
 
-def source_of(record: dict[str, Any]) -> str:
+def source_of(record: Record) -> str:
     """A record's folder, relative to the results."""
-    return key_of(record).folder("/").relative_to("/").as_posix()
+    return record.key.folder("/").relative_to("/").as_posix()

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import os
 import subprocess
 import sys
@@ -97,7 +98,7 @@ def execute_run(**parameters: Any) -> Path:
     copy.replace(key.folder() / "train.ipynb")
     remove_partial(key)
     record = read_record(key.folder())
-    metrics = {name: record["metrics"][name] for name in ("image_auroc", "pixel_auroc", "pixel_ap")}
+    metrics = {name: record.metrics[name] for name in ("image_auroc", "pixel_auroc", "pixel_ap")}
     told = [f"{name} {100 * value:.1f} %" for name, value in metrics.items() if value is not None]
     print(f"{key.dataset}/{key.category} {key.variant}: {', '.join(told)}", flush=True)
     return key.folder()
@@ -112,6 +113,7 @@ def run_study(
     dry_run: bool = False,
 ) -> int:
     """Makes what is missing of a study through the Snakefile; Snakemake's exit status."""
+    from pouta_lib.ground.labels import folder_name, setting_words
     from pouta_lib.ground.profiles import load_profile, parse_overrides
     from pouta_lib.study.plan import planned_runs, study_notebooks
 
@@ -119,6 +121,7 @@ def run_study(
     keys = planned_runs(settings.name, categories, **parse_overrides(overrides))
     if not keys:
         raise problem("at least one run", "none", f"configs/{settings.name}.yaml", "add a group")
+    study = results_root() / folder_name(settings.label)
     missing = [key for key in keys if not (key.folder() / "train.ipynb").is_file()]
     told = f"study {settings.label}: {len(keys)} runs, {len(missing)} to make, {cores} cores"
     print(told, flush=True)
@@ -128,11 +131,11 @@ def run_study(
     command += ["--directory", project_root(), "--cores", str(cores), "--rerun-incomplete"]
     command += ["--quiet", "rules", "host", "reason", "--keep-going", "--nolock"]
     command += ["--resources", f"gpu={_parallel_runs(cores)}"] + (["--dry-run"] if dry_run else [])
-    command += ["--config", f"profile={settings.name}", f"categories={' '.join(categories)}"]
-    command += [f"overrides={' '.join(overrides)}"]
+    command += ["--config", f"profile={settings.name}", f"categories={json.dumps(categories)}"]
+    command += [f"overrides={json.dumps(setting_words(settings.overrides))}"]
     # the first notebook's tables, I to III, are what a reader waits for: its runs come first
     first = next(iter(study_notebooks(keys)))
-    command += ["--prioritize", results_root() / settings.label / "notebooks" / f"{first}.ipynb"]
+    command += ["--prioritize", study / "notebooks" / f"{first}.ipynb"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "POUTA_PROGRESS": "lines"}
     wait_passively(environment)
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -141,7 +144,7 @@ def run_study(
     if status == 0 and not dry_run:
         minutes = (time.monotonic() - started) / 60
         print(f"study {settings.label}: done in {minutes:.1f} minutes")
-        _summarise(results_root() / settings.label, figures_root() / settings.label)
+        _summarise(study, figures_root() / study.name)
     return status
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pouta_lib.data import list_categories
 from pouta_lib.ground.errors import problem
+from pouta_lib.ground.labels import folder_name
 from pouta_lib.ground.paths import atomic_path, results_root
 from pouta_lib.ground.profiles import config_path, load_profile
 from pouta_lib.study.records import RunKey, commit, versions
@@ -108,7 +109,7 @@ class Judgement(_Part):
 
 def judgement_path(key: RunKey, results: str | Path | None = None) -> Path:
     """``results/<profile>/judged/<dataset>/<category>/<variant>/seed<k>.json``."""
-    folder = results_root(results) / key.profile / "judged" / key.dataset / key.category
+    folder = results_root(results) / folder_name(key.label) / "judged" / key.dataset / key.category
     return folder / key.variant / f"seed{key.seed}.json"
 
 
@@ -129,7 +130,7 @@ def write_judgement(run: "Run", record: dict[str, Any]) -> Judgement:
     key = run.key
     head, dirty = commit()
     words = {name: getattr(key, name) for name in Judged.model_fields}
-    whole = {"run": words, "label": key.profile, "profile": run.profile.to_dict()}
+    whole = {"run": words, "label": key.label, "profile": run.profile.to_dict()}
     whole |= {"commit": head, "dirty": dirty, "versions": versions()}
     whole |= {"threads": torch.get_num_threads(), "strengths": list(STRENGTHS)} | record
     judgement = Judgement.model_validate(whole)
@@ -171,7 +172,7 @@ def judgement_of(run: "Run") -> Judgement | None:
     if differing:
         found = ", ".join(f"{k}={theirs[k]} in place of {ours[k]}" for k in sorted(differing))
         todo = "make it again with --again, or remove the record"
-        raise problem(f"a judgement of {run.key.profile} as it is now", found, path, todo)
+        raise problem(f"a judgement of {run.key.label} as it is now", found, path, todo)
     return judgement
 
 

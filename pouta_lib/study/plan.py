@@ -2,7 +2,8 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,11 +13,27 @@ from pouta_lib.data import list_categories
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.methods import COMPARED
 from pouta_lib.ground.profiles import Profile, config_path, load_profile
+from pouta_lib.ground.validation import STRICT, Rule, above, checked
 from pouta_lib.method.models import VARIANTS
 from pouta_lib.method.training import train
-from pouta_lib.study.records import RunKey, find_records, read_record, require
+from pouta_lib.study.records import Record, RunKey, find_records, read_record, require
 
-FIELDS = ("dataset", "categories", "variants", "shots", "seeds")
+
+def _names_or_all(value: Any) -> bool:
+    return value == "all" or (isinstance(value, list) and all(isinstance(v, str) for v in value))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Runs of a study that are told together: each category by each variant, shots and seed."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    dataset: str
+    categories: Annotated[Any, Rule('a list of names, or "all"', _names_or_all)]
+    variants: list[str]
+    shots: list[Annotated[int, above(0)] | None]
+    seeds: list[int]
 
 
 def planned_runs(
@@ -35,21 +52,19 @@ def planned_runs(
         groups = [_group_of(word) for word in categories]
     else:
         path = config_path(settings.name)
-        groups = yaml.safe_load(path.read_text(encoding="utf-8")).get("study") or []
-        for group in groups:
-            if not isinstance(group, dict) or set(group) != set(FIELDS):
-                raise problem(f"a group with {FIELDS}", f"{group}", path, "correct the study")
+        study = yaml.safe_load(path.read_text(encoding="utf-8")).get("study") or []
+        groups = checked(list[Group], study, path, "correct the study")
     keys: dict[RunKey, None] = {}
     for group in groups:
-        present = list_categories(group["dataset"])  # draws the mini datasets, once for all runs
-        names = present if group["categories"] == "all" else group["categories"]
+        present = list_categories(group.dataset)  # draws the mini datasets, once for all runs
+        names = present if group.categories == "all" else group.categories
         for category, variant, shots, seed in itertools.product(
-            names, group["variants"], group["shots"], group["seeds"]
+            names, group.variants, group.shots, group.seeds
         ):
             if category not in present:
                 where = f"the study of {settings.name}"
                 raise problem(f"a category out of {present}", repr(category), where, "correct it")
-            keys[RunKey(settings.label, group["dataset"], category, variant, shots, seed)] = None
+            keys[RunKey(settings.label, group.dataset, category, variant, shots, seed)] = None
     return list(keys)
 
 
@@ -94,7 +109,7 @@ def study_notebooks(keys: Sequence[RunKey]) -> dict[str, list[RunKey]]:
 
 def read_plan(
     notebook: str, profile: str = "", categories: list[str] | None = None, **overrides: Any
-) -> tuple[Profile, list[dict[str, Any]]]:
+) -> tuple[Profile, list[Record]]:
     """The settings and the run records that a study notebook stands on, in the plan's order.
 
     *Raises* :class:`PoutaError` for a run that is missing, naming its command, and for a study
@@ -111,11 +126,10 @@ def read_plan(
     return settings, [read_record(key.folder()) for key in keys]
 
 
-def _group_of(word: str) -> dict[str, Any]:
+def _group_of(word: str) -> Group:
     dataset, _, category = word.partition("/")
     names = [category] if category else "all"
-    group = {"dataset": dataset, "categories": names, "variants": ["pouta"]}
-    return group | {"shots": [None], "seeds": [0]}
+    return Group(dataset=dataset, categories=names, variants=["pouta"], shots=[None], seeds=[0])
 
 
 def seconds_per_step(profile: Profile, probe_seconds: float = 2.0) -> float:
@@ -130,8 +144,8 @@ def seconds_per_step(profile: Profile, probe_seconds: float = 2.0) -> float:
     try:
         steps = 1
         while True:
-            settings = profile.to_dict() | {"steps": steps, "epochs": None, "overrides": ()}
-            seconds = train(images, images, Profile(**settings), "pouta", seed=0).seconds
+            settings = replace(profile, steps=steps, epochs=None)
+            seconds = train(images, images, settings, "pouta", seed=0).seconds
             if steps > 1 or seconds > probe_seconds:
                 return seconds / steps
             steps = max(2, int(probe_seconds / seconds))

@@ -2,26 +2,29 @@
 
 import json
 import platform
-import reprlib
+import shlex
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from functools import cache
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 import numpy as np
 
 from pouta_lib.ground.errors import problem
+from pouta_lib.ground.labels import folder_name, parse_label, setting_words
 from pouta_lib.ground.paths import atomic_path, project_root, results_root
+from pouta_lib.ground.profiles import Profile, todays_profile
+from pouta_lib.ground.validation import STRICT, Rule, above, checked, within
 
 if TYPE_CHECKING:  # torch is imported where it is used: most of this module does without it
     from torch import nn
 
-SCHEMA_VERSION = 2
-METRICS = (
+SCHEMA_VERSION = 3
+Metric = Literal[
     "image_auroc",
     "image_ap",
     "image_f1max",
@@ -29,7 +32,10 @@ METRICS = (
     "pixel_ap",
     "pixel_f1max",
     "pixel_aupro",
-)
+]
+METRICS: tuple[str, ...] = get_args(Metric)
+HISTORY = ("step", "total", "reconstruction", "anomaly", "mss")
+TODO = "make the run again (delete its folder first)"
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas")
 
 
@@ -37,7 +43,7 @@ PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas")
 class RunKey:
     """What a run is called: the six words of its folder."""
 
-    profile: str  # the profile's label, with any overridden settings in it
+    label: str  # the profile's name and its overridden settings
     dataset: str
     category: str
     variant: str = "pouta"
@@ -49,70 +55,87 @@ class RunKey:
         return "all" if self.shots is None else f"k{self.shots}"
 
     def folder(self, results: str | Path | None = None) -> Path:
-        """``results/<profile>/runs/<dataset>/<category>/<variant>/<shots>/seed<k>``."""
-        runs = results_root(results) / self.profile / "runs" / self.dataset / self.category
-        return runs / self.variant / self.shots_name / f"seed{self.seed}"
+        """``results/<label>/runs/<dataset>/<category>/<variant>/<shots>/seed<k>``."""
+        runs = results_root(results) / folder_name(self.label) / "runs"
+        of = runs / self.dataset / self.category / self.variant
+        return of / self.shots_name / f"seed{self.seed}"
 
     def command(self) -> str:
-        """The command that makes this run."""
-        name, *overrides = self.profile.split("~")
-        words = [f"pouta run --profile {name} --dataset {self.dataset}"]
-        words += [f"--category {self.category} --variant {self.variant} --seed {self.seed}"]
-        words += [f"--shots {self.shots}"] if self.shots is not None else []
-        words += [f"--set {override}" for override in overrides]
-        return " ".join(words)
+        """The command that makes this run, for a POSIX shell."""
+        name, overrides = parse_label(self.label)
+        words = ["pouta", "run", "--profile", name, "--dataset", self.dataset]
+        words += ["--category", self.category, "--variant", self.variant, "--seed", str(self.seed)]
+        words += ["--shots", str(self.shots)] if self.shots is not None else []
+        words += [part for word in setting_words(overrides) for part in ("--set", word)]
+        return shlex.join(words)
 
 
-def _object(properties: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"type": "object", "required": list(properties), "properties": properties} | more
+Fraction = Annotated[float, within(0, 1)] | None  # None: undefined
 
 
-_TEXT, _WHOLE, _NUMBER = {"type": "string"}, {"type": "integer"}, {"type": "number"}
-_NUMBERS = {"type": "array", "items": _NUMBER}
-_FRACTION = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
-SCHEMA = _object(
-    {
-        "schema_version": {"const": SCHEMA_VERSION},
-        "run": _object(
-            {
-                "dataset": _TEXT,
-                "category": _TEXT,
-                "variant": _TEXT,
-                "shots": {"type": ["integer", "null"], "minimum": 1},
-                "seed": _WHOLE,
-            },
-            additionalProperties=False,
-        ),
-        "profile": _object({"name": _TEXT, "size_px": _WHOLE, "overrides": {"type": "array"}}),
-        "commit": {"type": ["string", "null"]},
-        "dirty": {"type": ["boolean", "null"]},
-        "device": _TEXT,
-        "threads": _WHOLE,
-        "precision": {"enum": ["fp32", "tf32", "bf16"]},
-        "versions": {"type": "object", "additionalProperties": _TEXT},
-        "data": _object(
-            {
-                "manifest_hash": _TEXT,
-                "num_train": _WHOLE,
-                "num_test": _WHOLE,
-                "num_defect": _WHOLE,
-                "train_paths": {"type": ["array", "null"], "items": _TEXT},
-            }
-        ),
-        "selection": _TEXT,
-        "backbone": {"type": ["string", "null"]},
-        "steps": _WHOLE,
-        "history": _object(
-            dict.fromkeys(("step", "total", "reconstruction", "anomaly", "mss"), _NUMBERS)
-        ),
-        "metrics": _object(dict.fromkeys(METRICS, _FRACTION), additionalProperties=False),
-        "watched": {
-            "type": "array",
-            "items": _object({"step": _WHOLE} | dict.fromkeys(METRICS, _FRACTION)),
-        },
-        "seconds": _object({"train": _NUMBER, "evaluate": _NUMBER}),
-    }
-)
+def _has_all(names: tuple[str, ...]) -> Rule:
+    return Rule(f"numbers for all of {list(names)}", lambda found: set(names) <= set(found))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunName:
+    """What was run, on what: the words of a run's folder below the profile's."""
+
+    dataset: str
+    category: str
+    variant: str
+    shots: Annotated[int, above(0)] | None
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataNote:
+    """The data of a run; `train_paths` for few shots only."""
+
+    manifest_hash: str
+    num_train: int
+    num_test: int
+    num_defect: int
+    train_paths: list[str] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seconds:
+    """How long a run took."""
+
+    train: float
+    evaluate: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One run as it was written down: ``record.json``."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    schema_version: Literal[3]
+    run: RunName
+    commit: str | None
+    dirty: bool | None
+    threads: int
+    versions: dict[str, str]
+    profile: Profile
+    device: str
+    precision: Literal["fp32", "tf32", "bf16"]
+    data: DataNote
+    selection: str
+    backbone: str | None
+    steps: int
+    history: Annotated[dict[str, list[float]], _has_all(HISTORY)]
+    metrics: Annotated[dict[Metric, Fraction], _has_all(METRICS)]
+    watched: list[Annotated[dict[str, float | None], _has_all(("step", *METRICS))]]
+    seconds: Seconds
+    path: Path = Path()  # the run's folder, where the record was read
+
+    @property
+    def key(self) -> RunKey:
+        """What the run is called."""
+        return RunKey(self.profile.label, **asdict(self.run))
 
 
 def commit() -> tuple[str | None, bool | None]:
@@ -145,8 +168,8 @@ def write_run(
 ) -> Path:
     """Writes ``record.json``, ``model.safetensors`` and ``maps.npz`` in one move.
 
-    `record` is completed with the key, the commit and the versions, and checked against the
-    schema before anything is written. A run that is already there is replaced whole. Returns the
+    `record` is completed with the key, the commit and the versions, and checked before anything
+    is written. A run that is already there is replaced whole. Returns the
     run's folder.
     """
     import torch
@@ -154,11 +177,12 @@ def write_run(
 
     head, dirty = commit()
     names = asdict(key)
-    names.pop("profile")
+    names.pop("label")
     whole = {"schema_version": SCHEMA_VERSION, "run": names, "commit": head, "dirty": dirty}
     whole |= {"threads": torch.get_num_threads(), "versions": versions()} | record
     folder = key.folder(results)
-    _validate(whole, folder)
+    if find_spec("pydantic"):  # none on a bare GPU machine (tools/gpu_jobs.py): checked when read
+        _checked(whole, folder)
     with atomic_path(folder) as temporary:
         temporary.mkdir(parents=True)
         text = json.dumps(whole, indent=1, allow_nan=False)
@@ -180,69 +204,50 @@ def remove_partial(key: RunKey, results: str | Path | None = None) -> None:
     shutil.rmtree(partial_folder(key, results), ignore_errors=True)
 
 
-def read_record(path: str | Path) -> dict[str, Any]:
-    """One record, checked against the schema; ``path`` is added: the run's folder.
+def read_record(path: str | Path) -> Record:
+    """One record, of this or an earlier version, checked; its ``path`` is the run's folder.
 
-    *Raises* :class:`PoutaError` for a file that is missing, is no JSON or breaks the schema.
+    *Raises* :class:`PoutaError` for a file that is missing, is no JSON or no record.
     """
     path = Path(path)
     path = path / "record.json" if path.is_dir() else path
-    todo = "make the run again (delete its folder first)"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise problem("a run record", f"none ({error.strerror})", path, "make the run") from error
     except ValueError as error:
-        raise problem("a run record in JSON", f"{error}", path, todo) from error
-    _validate(record, path)
-    return record | {"path": str(path.parent)}
+        raise problem("a run record in JSON", f"{error}", path, TODO) from error
+    return replace(_checked(_todays(record), path), path=path.parent)
 
 
-def _validate(record: Any, where: Path) -> None:
-    try:
-        from fastjsonschema import JsonSchemaValueException
-    except ImportError:  # a bare GPU machine (tools/gpu_jobs.py): checked where it is read
-        return
-    try:
-        _schema_check()(record)
-    except JsonSchemaValueException as fault:
-        todo = "make the run again (delete its folder first)"
-        wanted = f"a record of schema version {SCHEMA_VERSION}"
-        value = "" if fault.value is record else f", but is {reprlib.repr(fault.value)}"
-        raise problem(wanted, fault.message + value, where, todo) from fault
+def _checked(record: Any, where: Path) -> Record:
+    return checked(Record, record, where, TODO)
 
 
-@cache
-def _schema_check() -> Callable[[Any], Any]:
-    import fastjsonschema
+def _todays(record: Any) -> Any:
+    """A record as it is written today; version 2 kept overrides as text."""
+    if not isinstance(record, dict) or record.get("schema_version") != 2:
+        return record
+    profile = todays_profile(record.get("profile", {}))
+    return record | {"schema_version": SCHEMA_VERSION, "profile": profile}
 
-    return fastjsonschema.compile(SCHEMA, use_default=False)
 
-
-def find_records(
-    profile: str, results: str | Path | None = None, **filters: Any
-) -> list[dict[str, Any]]:
+def find_records(label: str, results: str | Path | None = None, **filters: Any) -> list[Record]:
     """All records of a profile, sorted by path; `filters` compare with fields of ``run``.
 
     ``find_records("demo", dataset="mini-mvtec", variant="pouta")``
     """
-    unknown = set(filters) - {"dataset", "category", "variant", "shots", "seed"}
+    unknown = set(filters) - {field.name for field in fields(RunName)}
     if unknown:
         raise TypeError(f"unknown filters {sorted(unknown)}")
-    runs = results_root(results) / profile / "runs"
+    runs = results_root(results) / folder_name(label) / "runs"
     records = [read_record(path) for path in sorted(runs.glob("*/*/*/*/seed*/record.json"))]
-    return [r for r in records if all(r["run"][key] == v for key, v in filters.items())]
+    return [r for r in records if all(getattr(r.run, key) == v for key, v in filters.items())]
 
 
-def key_of(record: dict[str, Any]) -> RunKey:
-    """The key of a record."""
-    profile = record["profile"]
-    return RunKey("~".join([profile["name"], *profile["overrides"]]), **record["run"])
-
-
-def require(records: Sequence[dict[str, Any]], expected: Sequence[RunKey]) -> None:
+def require(records: Sequence[Record], expected: Sequence[RunKey]) -> None:
     """*Raises* :class:`PoutaError` for an expected run without a record, naming its command."""
-    there = {key_of(r) for r in records}
+    there = {r.key for r in records}
     missing = [key for key in expected if key not in there]
     if missing:
         found = f"{len(missing)} of {len(expected)} missing"

@@ -10,9 +10,9 @@ import numpy as np
 from pouta_lib.data import Category, list_categories, load_category, load_textures
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.paths import data_root
-from pouta_lib.ground.profiles import Profile, load_profile, parse_overrides
+from pouta_lib.ground.profiles import Profile, load_profile
 from pouta_lib.method.models import NETWORKS, build_model
-from pouta_lib.study.records import RunKey, key_of, load_weights, partial_folder, write_run
+from pouta_lib.study.records import Record, RunKey, load_weights, partial_folder, write_run
 
 if TYPE_CHECKING:  # torch is imported where it is used: a batch job that waits needs none
     from torch import nn
@@ -144,20 +144,20 @@ def load_run_data(run: Run) -> tuple[Category, np.ndarray, np.ndarray]:
     return category, support, textures
 
 
-def open_data(record: dict[str, Any]) -> Category:
+def open_data(record: Record) -> Category:
     """What a finished run was trained and tested on.
 
     *Raises* :class:`PoutaError` where the data is no longer the same.
     """
     run = run_of(record)
     category, _, _ = load_run_data(run)
-    if category.manifest_hash != record["data"]["manifest_hash"]:
+    if category.manifest_hash != record.data.manifest_hash:
         where = f"{data_root()}, {run.key.dataset}/{run.key.category}"
         raise problem("the data the run was made with", "other files", where, run.key.command())
     return category
 
 
-def open_run(record: dict[str, Any]) -> "tuple[Category, nn.Module, Compute]":
+def open_run(record: Record) -> "tuple[Category, nn.Module, Compute]":
     """A finished run's data, its trained model, and where to compute.
 
     *Raises* :class:`PoutaError` where the weights are absent, or the data is no longer the same.
@@ -168,15 +168,14 @@ def open_run(record: dict[str, Any]) -> "tuple[Category, nn.Module, Compute]":
     model = build_model(
         run.key.variant, run.profile.width, run.profile.norm, run.profile.normalisation
     )
-    compute = choose_compute(precision=record["precision"])
-    model = load_weights(model, record["path"]).to(compute.device)
+    compute = choose_compute(precision=record.precision)
+    model = load_weights(model, record.path).to(compute.device)
     return open_data(record), model, compute
 
 
-def run_of(record: dict[str, Any]) -> Run:
+def run_of(record: Record) -> Run:
     """The run that a record tells of."""
-    name, *overrides = key_of(record).profile.split("~")
-    return prepare_run(name, **record["run"], overrides=parse_overrides(overrides))
+    return Run(record.key, record.profile)
 
 
 def watch_test(run: Run, category: Category) -> "Callable[[nn.Module], dict[str, float | None]]":

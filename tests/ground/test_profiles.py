@@ -48,17 +48,17 @@ def test_overridden_results_have_a_label_of_their_own():
     [
         ({"stepz": 3}, "did you mean 'steps'"),
         ({"nonsense": 3}, "expected a setting out of"),
-        ({"lr": "1e-4"}, "expected lr to be of type float, found '1e-4'"),
-        ({"steps": 2.5}, "expected steps to be of type int | None"),
-        ({"compile": 1}, "expected compile to be of type bool"),
+        ({"lr": "1e-4"}, "expected lr to be a valid number, found '1e-4' (str)"),
+        ({"steps": 2.5}, "expected steps to be a valid integer, or null, found 2.5"),
+        ({"compile": 1}, "expected compile to be a valid boolean"),
         ({"textures": "photos"}, "'dtd'"),
         ({"size_px": 100}, "multiple of 32, found 100"),
         ({"width": 6}, "width to be a multiple of 4"),
         ({"epochs": 5}, "exactly one of steps and epochs"),
         ({"steps": 0}, "above 0"),
-        ({"lr": 0.0}, "lr above 0"),
+        ({"lr": 0.0}, "lr to be above 0"),
         ({"lr_milestones": [0.9, 0.8]}, "rising shares"),
-        ({"anomalous_share": 1.5}, "anomalous_share in"),
+        ({"anomalous_share": 1.5}, "anomalous_share to be in [0, 1]"),
     ],
 )
 def test_wrong_settings_are_named(overrides, message):

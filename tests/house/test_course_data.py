@@ -7,6 +7,7 @@ import pytest
 import torch
 from test_course import definitions
 
+from pouta_lib.ground.profiles import SynthesisSettings
 from pouta_lib.method.synthesis import perlin_mask, synthesize
 from pouta_lib.score.evaluation import image_scores
 from pouta_lib.score.metrics import pixel_metrics
@@ -70,6 +71,6 @@ def test_cut(synthesis):
 def test_blend(synthesis, edge_sigma):
     original = torch.rand(8, 3, 48, 48, generator=generator(2))
     textures = torch.randint(0, 256, (5, 3, 48, 48), dtype=torch.uint8, generator=generator(3))
-    batch = synthesize(original, textures, generator(4), edge_sigma=edge_sigma)
+    batch = synthesize(original, textures, generator(4), SynthesisSettings(edge_sigma=edge_sigma))
     found = synthesis["blend"](original, batch.augmented, batch.mask, edge_sigma * 48)
     assert torch.allclose(found, batch.image, atol=1e-6)

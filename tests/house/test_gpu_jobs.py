@@ -14,8 +14,8 @@ from pouta_lib.study.records import find_records
 
 SCRIPT = REPOSITORY / "tools" / "gpu_jobs.py"
 # what a CUDA image need not have
-ABSENT = "IPython fastjsonschema ipywidgets matplotlib nbformat papermill seaborn skimage snakemake"
-ABSENT += " tabulate tqdm yaml"
+ABSENT = "IPython annotated_types fastjsonschema ipywidgets matplotlib nbformat papermill pydantic"
+ABSENT += " pydantic_core seaborn skimage snakemake tabulate tqdm yaml"
 
 
 @pytest.fixture
@@ -67,14 +67,14 @@ def test_a_list_is_run_within_its_budget(bare, data_folder, tmp_path, capsys):
     assert "a category out of" in log[2]["failed"]
     label = "smoke~few_shot_steps=4~steps=4~textures=dtd"
     records = find_records(label, keep)  # checks them
-    assert [(r["run"]["variant"], r["run"]["shots"]) for r in records] == [
+    assert [(r.run.variant, r.run.shots) for r in records] == [
         ("base", 2),
         ("pouta", None),
     ]
     for record, entry in zip(records[::-1], log, strict=False):
-        assert record["metrics"]["image_auroc"] == entry["image_auroc"]
-        with np.load(f"{record['path']}/small.npz") as arrays:
-            assert arrays["maps"].shape == (record["data"]["num_test"], 56, 56)
+        assert record.metrics["image_auroc"] == entry["image_auroc"]
+        with np.load(record.path / "small.npz") as arrays:
+            assert arrays["maps"].shape == (record.data.num_test, 56, 56)
     assert not list(keep.rglob("*.safetensors")), "weights are too large to bring home"
     words = ["tables", "--profile", "smoke", *settings, "--results", str(keep)]
     assert main(words) == 0

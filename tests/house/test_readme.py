@@ -106,11 +106,11 @@ def test_costs_are_counted(repository):
 
 def test_the_study_is_committed_whole(repository):
     from pouta_lib.study.plan import planned_runs
-    from pouta_lib.study.records import find_records, key_of
+    from pouta_lib.study.records import find_records
 
     if not (repository / "results" / "demo" / "runs").is_dir():
         pytest.fail("results/demo/runs is missing: run 'make study' and commit it")
-    there = {key_of(r) for r in find_records("demo", repository / "results")}
+    there = {r.key for r in find_records("demo", repository / "results")}
     assert there == set(planned_runs("demo"))
 
 

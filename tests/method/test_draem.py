@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 from safetensors.torch import load_file, save_file
 
-from pouta_lib.ground.profiles import load_profile
+from pouta_lib.ground.profiles import SynthesisSettings, load_profile
 from pouta_lib.method import draem_training
 from pouta_lib.method.draem_training import (
     AUGMENTERS,
@@ -306,7 +306,7 @@ def test_three_good_images_in_ten_are_turned(originals, textures):
 
 def test_opacity_is_uniform_up_to_its_most(originals, textures, monkeypatch):
     monkeypatch.setattr(draem_training, "augment_texture", lambda t, g: torch.zeros_like(t))
-    batch = draem_synthesize(originals, textures, generator(), max_opacity=0.8)
+    batch = draem_synthesize(originals, textures, generator(), SynthesisSettings(max_opacity=0.8))
     middle = (slice(None), 0, 16, 16)  # no corner, wherever it was turned
     opacity = batch.augmented[middle] / batch.original[middle]
     assert opacity.max() <= 0.8

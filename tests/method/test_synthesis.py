@@ -1,11 +1,13 @@
 """Synthesis: ranges, seeds, shapes, and Perlin noise against its definition."""
 
 import math
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 
+from pouta_lib.ground.profiles import SynthesisSettings, load_profile
 from pouta_lib.method import synthesis
 from pouta_lib.method.synthesis import (
     perlin_mask,
@@ -84,7 +86,7 @@ def test_a_seed_gives_identical_batches(originals, textures):
 
 @pytest.mark.parametrize("edge_sigma", [0.0, 0.02])
 def test_ranges_and_shapes(originals, textures, edge_sigma):
-    batch = synthesize(originals, textures, generator(), edge_sigma=edge_sigma)
+    batch = synthesize(originals, textures, generator(), SynthesisSettings(edge_sigma=edge_sigma))
     assert batch.image.shape == originals.shape and batch.mask.shape == (16, 64, 64)
     for part in (batch.image, batch.augmented, batch.original):
         assert part.dtype == torch.float32
@@ -93,13 +95,17 @@ def test_ranges_and_shapes(originals, textures, edge_sigma):
 
 
 def test_hard_edge_blends_exactly(originals, textures):
-    batch = synthesize(originals, textures, generator(), anomalous_share=1, edge_sigma=0)
+    batch = synthesize(
+        originals, textures, generator(), SynthesisSettings(anomalous_share=1, edge_sigma=0)
+    )
     mask = batch.mask.unsqueeze(1)
     torch.testing.assert_close(batch.image, (1 - mask) * originals + mask * batch.augmented)
 
 
 def test_soft_edge_leaves_the_far_outside_alone(originals, textures):
-    batch = synthesize(originals, textures, generator(), anomalous_share=1, edge_sigma=0.02)
+    batch = synthesize(
+        originals, textures, generator(), SynthesisSettings(anomalous_share=1, edge_sigma=0.02)
+    )
     near = torch.nn.functional.max_pool2d(batch.mask.unsqueeze(1), 11, 1, 5)  # 3 sigma is 4 px
     far = (near == 0).expand_as(originals)
     assert torch.equal(batch.image[far], originals[far])
@@ -108,7 +114,7 @@ def test_soft_edge_leaves_the_far_outside_alone(originals, textures):
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_share_of_anomalous_images(originals, textures, share):
-    batch = synthesize(originals, textures, generator(), anomalous_share=share)
+    batch = synthesize(originals, textures, generator(), SynthesisSettings(anomalous_share=share))
     assert (batch.mask.flatten(1).any(dim=1)).float().mean() == share
     if share == 0:
         assert torch.equal(batch.image, originals)
@@ -116,7 +122,7 @@ def test_share_of_anomalous_images(originals, textures, share):
 
 def test_share_is_met_on_average(textures):
     originals = torch.rand(800, 3, 64, 64, generator=generator(1))
-    batch = synthesize(originals, textures, generator(2), anomalous_share=0.3)
+    batch = synthesize(originals, textures, generator(2), SynthesisSettings(anomalous_share=0.3))
     assert float(batch.mask.flatten(1).any(1).float().mean()) == pytest.approx(0.3, abs=0.06)
 
 
@@ -125,7 +131,9 @@ def test_opacity_one_with_identity_shows_the_original(originals, textures, monke
     monkeypatch.setattr(
         synthesis, "uniform", lambda g, shape, low=0.0, high=1.0: torch.full(shape, float(high))
     )
-    batch = synthesize(originals, textures, generator(), anomalous_share=2, max_opacity=1.0)
+    batch = synthesize(
+        originals, textures, generator(), SynthesisSettings(anomalous_share=2, max_opacity=1.0)
+    )
     torch.testing.assert_close(batch.augmented, originals)
 
 
@@ -146,9 +154,28 @@ def test_soften_keeps_the_area_and_zero_is_hard():
     assert float(soften(mask, 1.5).sum()) == pytest.approx(float(mask.sum()), rel=1e-5)
 
 
+def test_the_light_is_varied_first_and_the_rest_is_drawn_as_after_it(originals, textures):
+    settings = SynthesisSettings(light_share=1.0, light_range=0.3, edge_sigma=0.01)
+    batch = synthesize(originals, textures, generator(6), settings)
+    drawn = generator(6)
+    lit = synthesis.vary_light(originals, drawn, 1.0, 0.3)
+    by_hand = synthesize(lit, textures, drawn, replace(settings, light_share=0.0))
+    assert all(torch.equal(a, b) for a, b in zip(batch, by_hand, strict=True))
+    assert not torch.equal(batch.original, originals)
+
+
+def test_the_group_holds_every_setting_of_a_profile_that_synthesis_takes():
+    profile = load_profile("demo", light_share=0.5, structural_share=0.25, edge_sigma=0.01)
+    group = asdict(profile.synthesis)
+    assert group == {name: profile.to_dict()[name] for name in group}
+    assert set(group) >= {"light_share", "light_range", "structural_share", "anomalous_share"}
+
+
 def test_structural_anomalies_hold_no_texture_and_mark_what_can_be_seen(textures):
     gray = torch.linspace(0, 1, 64).expand(16, 3, 64, 64)  # gray, so that colour means texture
-    batch = synthesize(gray, textures, generator(3), anomalous_share=1, structural_share=1)
+    batch = synthesize(
+        gray, textures, generator(3), SynthesisSettings(anomalous_share=1, structural_share=1)
+    )
     torch.testing.assert_close(batch.image[:, 0], batch.image[:, 1])
     changed = (batch.image - gray).abs().amax(dim=1) > synthesis.CLEAR_CHANGE
     assert torch.equal(batch.mask.bool(), changed)
@@ -157,8 +184,9 @@ def test_structural_anomalies_hold_no_texture_and_mark_what_can_be_seen(textures
 
 def test_the_structural_share_leaves_all_other_anomalies_as_they_were(originals, textures):
     originals = originals.repeat(20, 1, 1, 1)
+    always = SynthesisSettings(anomalous_share=2)
     none, half = (
-        synthesize(originals, textures, generator(4), anomalous_share=2, structural_share=share)
+        synthesize(originals, textures, generator(4), replace(always, structural_share=share))
         for share in (0.0, 0.5)
     )
     same = (none.image == half.image).flatten(1).all(dim=1)

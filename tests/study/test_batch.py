@@ -44,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, category: str) -> Path:
 def test_a_study_leaves_records_tables_and_notebooks(folder: Path, category: str) -> None:
     runs = folder / "results" / "smoke" / "runs"
     record = read_record(runs / category / "pouta" / "all" / "seed0" / "record.json")
-    assert f"{record['run']['dataset']}/{record['run']['category']}" == category
+    assert f"{record.run.dataset}/{record.run.category}" == category
     files = made(folder)
     for name in ("model.safetensors", "maps.npz", "train.ipynb"):
         assert f"results/smoke/runs/{category}/pouta/all/seed0/{name}" in files

@@ -118,7 +118,7 @@ def test_overridden_settings_are_found_beside_the_profile(good_parts):
     for run in (parts(), parts(light_share=0.5)):
         judge(run)
     labels = [judgement.label for judgement in find_judgements("smoke")]
-    assert labels == [run.key.profile for run in (parts(light_share=0.5), parts())]
+    assert labels == [run.key.label for run in (parts(light_share=0.5), parts())]
     assert find_judgements("smo") == []
 
 

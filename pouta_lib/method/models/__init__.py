@@ -1,9 +1,8 @@
 """The networks by name: the five variants of Table V, and DRAEM."""
 
-import difflib
 from typing import TYPE_CHECKING
 
-from pouta_lib.ground.errors import problem
+from pouta_lib.ground.errors import did_you_mean, problem
 
 if TYPE_CHECKING:  # a program that only needs the names starts three seconds earlier
     from torch import nn
@@ -29,8 +28,7 @@ def build_model(
     from pouta_lib.method.models.vanilla import Vanilla
 
     if variant not in NETWORKS:
-        near = difflib.get_close_matches(variant, NETWORKS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "choose one of them"
+        hint = did_you_mean(variant, NETWORKS)
         raise problem(f"a variant out of {list(NETWORKS)}", repr(variant), "variant", hint)
     if variant == DRAEM:
         return Draem(width, normalisation)

@@ -1,0 +1,65 @@
+"""What a profile with changed settings is called, in words that can be read back."""
+
+import hashlib
+import json
+import re
+from typing import Any
+
+SAFE = re.compile(r"[A-Za-z0-9._+=~-]{1,80}")  # on every file system
+
+
+def setting_words(overrides: dict[str, Any]) -> list[str]:
+    """Changed settings as ``--set`` takes them, sorted: a text as it is, all else as JSON.
+
+    >>> setting_words({"max_train": None, "lr_milestones": [0.5, 0.9], "textures": "dtd"})
+    ['lr_milestones=[0.5,0.9]', 'max_train=null', 'textures=dtd']
+    """
+    return [f"{field}={_written(overrides[field])}" for field in sorted(overrides)]
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def make_label(name: str, overrides: dict[str, Any]) -> str:
+    """A profile's name and what differs from its file; :func:`parse_label` reads it back.
+
+    >>> make_label("demo", {"steps": 50, "lr": 0.001})
+    'demo~lr=0.001~steps=50'
+    """
+    return "~".join([name, *setting_words(overrides)])
+
+
+def parse_label(label: str) -> tuple[str, dict[str, Any]]:
+    """The profile's name and the changed settings of a label.
+
+    >>> parse_label("demo~lr_milestones=[0.5,0.9]~textures=dtd")
+    ('demo', {'lr_milestones': [0.5, 0.9], 'textures': 'dtd'})
+    """
+    name, *words = label.split("~")
+    pairs = [word.partition("=")[::2] for word in words]
+    return name, {field: _read(text) for field, text in pairs}
+
+
+def _read(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def folder_name(label: str) -> str:
+    """The folder of a label's results: the label itself, where any file system takes it.
+
+    Else the signs that none takes are left out, and a digest keeps it apart from others.
+
+    >>> folder_name("demo~lr=0.001")
+    'demo~lr=0.001'
+    >>> folder_name("demo~lr_milestones=[0.5,0.9]")
+    'demo~lr_milestones=0.5-0.9~c388fb37'
+    """
+    name, changed, words = label.partition("~")
+    if not changed or SAFE.fullmatch(words):
+        return label
+    plain = re.sub(r"[^A-Za-z0-9._+=~-]+", "-", re.sub(r"[\[\]]", "", words))[:60]
+    return f"{name}~{plain}~{hashlib.sha256(words.encode()).hexdigest()[:8]}"

@@ -1,0 +1,108 @@
+"""What comes from a file or a person, checked against the type it is read into.
+
+pydantic is imported where something is checked: a bare GPU machine (tools/gpu_jobs.py), which has
+none, makes the same objects unchecked.
+"""
+
+import dataclasses
+import json
+import reprlib
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeVar
+
+from pouta_lib.ground.errors import PoutaError, did_you_mean, problem
+
+T = TypeVar("T")
+STRICT = {"strict": True, "extra": "forbid", "allow_inf_nan": False}  # as __pydantic_config__
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a value has to be beyond its type: ``Annotated[float, Rule("above 0", ...)]``."""
+
+    words: str
+    holds: Callable[[Any], bool]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
+        """The type's own check, and this one after it."""
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def _check(self, value: Any) -> Any:
+        if not self.holds(value):
+            raise ValueError(self.words)
+        return value
+
+
+def above(low: float) -> Rule:
+    """A number above `low`."""
+    return Rule(f"above {low}", lambda value: value > low)
+
+
+def within(low: float, high: float) -> Rule:
+    """A number from `low` to `high`."""
+    return Rule(f"in [{low}, {high}]", lambda value: low <= value <= high)
+
+
+def checked(kind: type[T], values: Any, where: object, todo: str = "correct the value") -> T:
+    """`values`, of the kinds that JSON and YAML know, as a `kind`.
+
+    *Raises* :class:`PoutaError` for the first value that is missing, unknown, of the wrong type
+    or against its rule.
+    """
+    from pydantic import ValidationError
+
+    shape: Any = kind
+    try:
+        found: T = _adapter(shape).validate_json(json.dumps(values, default=str))
+        return found
+    except ValidationError as error:
+        faults = error.errors()
+    # a misspelt name is unknown and missing at once: it is told as what it is
+    faults.sort(key=lambda fault: fault["type"] != UNKNOWN)
+    raise _told(kind, faults[0], where, todo)
+
+
+UNKNOWN = "unexpected_keyword_argument"
+
+
+@cache
+def _adapter(kind: Any) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
+
+
+def _told(kind: Any, fault: Any, where: object, todo: str) -> PoutaError:
+    """An error of pydantic's in this library's words."""
+    *place, name = fault["loc"] or ("the whole",)
+    dotted = ".".join(map(str, [*place, name]))
+    if fault["type"] == UNKNOWN:
+        known = [field.name for field in dataclasses.fields(_at(kind, place))]
+        inside = f" in {'.'.join(map(str, place))}" if place else ""
+        return problem(
+            f"a name out of {known}{inside}", repr(name), where, did_you_mean(name, known, todo)
+        )
+    if fault["type"] == "missing":
+        return problem(dotted, "none", where, f"add it, or {todo}")
+    wanted = fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if type(None) in typing.get_args(_at(kind, fault["loc"])):
+        wanted += ", or null"
+    value = fault["input"]
+    found = str(list(value)) if isinstance(value, dict) else reprlib.repr(value)
+    found += "" if fault["type"] == "value_error" else f" ({type(value).__name__})"
+    return problem(f"{dotted} to be {wanted}", found, where, todo)
+
+
+def _at(kind: Any, place: typing.Sequence[str | int]) -> Any:
+    """The type of what stands at `place` in a `kind`."""
+    for part in place:
+        if dataclasses.is_dataclass(kind):
+            kind = typing.get_type_hints(kind).get(str(part))
+        else:
+            kind = (typing.get_args(kind) or (None,))[-1]
+    return kind
