@@ -1,6 +1,7 @@
 """The list of jobs for a borrowed GPU, run here on the CPU with hardly a package installed."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -13,6 +14,9 @@ from pouta_lib.cli import main
 from pouta_lib.study.records import find_records
 
 SCRIPT = REPOSITORY / "tools" / "gpu_jobs.py"
+pytestmark = pytest.mark.skipif(
+    os.name == "nt", reason="without its variables, PATH among them, Windows loads no torch"
+)
 # what a CUDA image need not have
 ABSENT = "IPython annotated_types fastjsonschema ipywidgets matplotlib nbformat papermill pydantic"
 ABSENT += " pydantic_core seaborn skimage snakemake tabulate tqdm yaml"

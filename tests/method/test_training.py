@@ -1,7 +1,6 @@
 """Training: resumes to the bit, follows the schedule, refuses another run's checkpoint."""
 
 import os
-import signal
 import subprocess
 import sys
 
@@ -95,7 +94,7 @@ def test_killed_process_started_again_ends_with_the_same_weights(tmp_path):
     assert start(tmp_path / "whole", 0).wait(300) == 0
     killed = start(tmp_path / "killed", 600)
     assert killed.stdout.readline().strip() == "10"
-    killed.send_signal(signal.SIGKILL)
+    killed.kill()
     killed.wait(60)
     assert (tmp_path / "killed" / "c.pt").is_file()
     assert not (tmp_path / "killed" / "w.safetensors").exists()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -217,8 +218,7 @@ def test_committed_tables_follow_from_committed_records(tmp_path, monkeypatch):
     committed = project_root() / "results" / "demo"
     if not (committed / "tables").is_dir():
         pytest.skip("no committed study")
-    (tmp_path / "demo").mkdir()
-    (tmp_path / "demo" / "runs").symlink_to(committed / "runs")
+    shutil.copytree(committed / "runs", tmp_path / "demo" / "runs")
     monkeypatch.setenv("POUTA_RESULTS", str(tmp_path))
     write_tables("demo", kinds=list(KINDS))
     counted = {"multiply_adds_g": count_multiply_adds, "parameters_m": count_parameters}
