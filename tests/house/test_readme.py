@@ -11,7 +11,8 @@ from pouta_lib.score.efficiency import count_multiply_adds, count_parameters
 
 
 def prose(repository):
-    return [repository / "README.md", *sorted((repository / "docs").glob("*.md"))]
+    at_home = [repository / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+    return [*at_home, *sorted((repository / "docs").glob("*.md"))]
 
 
 def rows_below(text, first_column):
