@@ -1,14 +1,14 @@
 # What is made from what. `pouta study` starts it; `snakemake --config profile=demo` does as well.
 #
-# A run is one execution of notebook 05 (07 for PatchCore); its wildcards are the six words of a
+# A run is one execution of its method's notebook; its wildcards are the six words of a
 # run's folder, so that ablation, few-shot and seed runs are more lines under `study` in
 # configs/<profile>.yaml, not more rules. A study notebook reads the runs it shows; which of them
 # a study feeds is said in pouta_lib/study/plan.py.
 from pathlib import Path
 
+from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.paths import figures_root, project_root, results_root
 from pouta_lib.ground.profiles import parse_overrides
-from pouta_lib.study.run import notebook_of
 from pouta_lib.study.plan import planned_runs, study_notebooks
 
 HOME = project_root()
@@ -51,7 +51,7 @@ rule all:
 
 rule train:
     input:
-        notebook=lambda w: HOME / "notebooks" / notebook_of(w.variant),
+        notebook=lambda w: HOME / "notebooks" / f"{find_method(w.variant).notebook}.ipynb",
         sources=SOURCES,
     output:
         [f"{RUN}/{name}" for name in RUN_FILES],

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from pouta_lib.data import load_category
 from pouta_lib.ground.errors import problem
-from pouta_lib.method.training import Progress, train
-from pouta_lib.score.evaluation import image_scores, predict
+from pouta_lib.method.training import Progress, fit
+from pouta_lib.score.evaluation import detect
 from pouta_lib.score.metrics import image_metrics, pixel_metrics
 from pouta_lib.study.run import Run, load_run_data
 
@@ -126,12 +126,11 @@ def judge_recipe(run: Run, progress: Progress | None = None) -> dict[str, dict[s
     if not held.any():
         where = f"{key.dataset}/{key.category}, training images"
         raise problem(f"at least {HELD_OUT} images", str(len(good)), where, "add good images")
-    trained = train(good[~held], textures, p, key.variant, key.seed, progress=progress)
+    trained = fit(good[~held], textures, p, key.variant, key.seed, progress=progress)
     whole = large.train[held][:MOST]
     damaged, masks = damage(whole)
     images = _resized(np.concatenate([whole, damaged]), p.size_px)
-    maps = predict(trained.model, images, trained.compute)
-    scores = image_scores(maps, p.score_window_px)
+    maps, scores = detect(trained.model, images, p, trained.compute, key.variant)
     maps = _resized(maps[:, None], SIZE_PX)[:, 0]
     masks = np.concatenate([np.zeros((len(whole), SIZE_PX, SIZE_PX), bool), masks])
     # whole images have kind -1; a damage that cannot be seen belongs to no kind

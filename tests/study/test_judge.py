@@ -64,6 +64,14 @@ def test_a_recipe_is_judged_without_test_images(good_parts, capsys):
         assert f"pixel_ap {100 * metrics['pixel_ap']:5.1f} %" in line
 
 
+@pytest.mark.parametrize("method", ["vanilla", "patchcore"])
+def test_any_method_is_judged(good_parts, method, capsys):
+    words = ["judge", "--profile", "smoke", "--dataset", "mvtec", "--category", "bolt"]
+    words += ["--set", "steps=2", "--set", "max_train=null", "--method", method]
+    assert main(words) == 0
+    assert f"mvtec/bolt {method} seed 0" in capsys.readouterr().out
+
+
 def test_too_few_images_to_hold_any_out(good_parts):
     for k in range(3, 8):
         (good_parts / "mvtec" / "bolt" / "train" / "good" / f"{k}.png").unlink()

@@ -1,6 +1,7 @@
 """Run records: written whole or not at all, checked when they are read."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -8,12 +9,12 @@ import torch
 from fakes import fake_run, record_body
 
 from pouta_lib.ground.errors import PoutaError
+from pouta_lib.method.weights import load_weights, save_weights
 from pouta_lib.study.records import (
     RunKey,
     find_records,
     key_of,
     load_arrays,
-    load_weights,
     read_record,
     write_run,
 )
@@ -71,7 +72,7 @@ def test_nothing_is_half_written(tmp_path, monkeypatch):
     def full_disk(*_, **__):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("safetensors.torch.save_file", full_disk)
+    monkeypatch.setattr("pouta_lib.method.weights.save", full_disk)
     with pytest.raises(OSError, match="no space"):
         fake_run(tmp_path, "mini-mvtec", "nut", image_auroc=0.2)
     with pytest.raises(OSError, match="no space"):
@@ -127,3 +128,14 @@ def test_missing_weights_and_maps_say_what_to_do(tmp_path):
         load_weights(torch.nn.Conv2d(3, 2, 1), folder)
     with pytest.raises(PoutaError, match="make the run again"):
         load_arrays(folder)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_weights_are_readable_as_the_umask_says(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        path = save_weights(torch.nn.Conv2d(3, 2, 1), tmp_path)
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == mode
