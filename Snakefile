@@ -1,6 +1,6 @@
 # What is made from what. `pouta study` starts it; `snakemake --config profile=demo` does as well.
 #
-# A run is one execution of notebook 05 (07 for PatchCore); its wildcards are the six words of a
+# A run is one execution of its method's notebook; its wildcards are the six words of a
 # run's folder, so that ablation, few-shot and seed runs are more lines under `study` in
 # configs/<profile>.yaml, not more rules. A study notebook reads the runs it shows; which of them
 # a study feeds is said in pouta_lib/study/plan.py. What the judge says of settings, listed under
@@ -8,11 +8,11 @@
 from pathlib import Path
 
 from pouta_lib.ground.labels import folder_name
+from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.paths import project_root, results_root
 from pouta_lib.ground.profiles import load_profile, parse_overrides
 from pouta_lib.study.judgements import planned_judgements
 from pouta_lib.study.plan import planned_runs, study_notebooks
-from pouta_lib.study.run import notebook_of
 from pouta_lib.study.sources import modules_behind, sources_of
 
 HOME = project_root()
@@ -52,7 +52,7 @@ rule all:
 
 rule train:
     input:
-        lambda w: made_from(notebook_of(w.variant)),
+        lambda w: made_from(f"{find_method(w.variant).notebook}.ipynb"),
     output:
         [f"{RUN}/{name}" for name in RUN_FILES],
     params:

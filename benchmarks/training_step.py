@@ -12,10 +12,11 @@ import time
 
 import torch
 
+from pouta_lib.ground.methods import ABLATED
 from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.device import cpu_has_bf16_units, cpu_name
 from pouta_lib.method.losses import total_loss
-from pouta_lib.method.models import VARIANTS, build_model
+from pouta_lib.method.models import build_model
 
 # name: memory format, whether under bf16 autocast; the first is what the others are measured by
 SETTINGS = {
@@ -26,7 +27,7 @@ SETTINGS = {
 
 
 def main() -> None:
-    """Prints, for each variant, seconds a step and how many times faster than the first setting."""
+    """Prints, for each row of Table V, seconds a step, and how many times faster than the first."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", default="demo")
     parser.add_argument("--rounds", type=int, default=7)
@@ -36,8 +37,8 @@ def main() -> None:
     print(f"{cpu_name()}, bf16 units: {cpu_has_bf16_units()}, profile {arguments.profile}")
     image = torch.rand(profile.batch_size, 3, profile.size_px, profile.size_px)
     mask = (torch.rand(profile.batch_size, 1, profile.size_px, profile.size_px) > 0.9).float()
-    for variant in VARIANTS:
-        model = build_model(variant, profile.width, profile.norm)
+    for method in ABLATED:
+        model = build_model(method, profile)
         seconds = {name: [] for name in SETTINGS}
         for round_ in range(arguments.rounds + 1):
             for name, (layout, bf16) in SETTINGS.items():
@@ -51,7 +52,7 @@ def main() -> None:
         medians = {name: statistics.median(values) for name, values in seconds.items()}
         first = next(iter(medians.values()))
         shown = (f"{name} {value:.3f} s ({first / value:.2f})" for name, value in medians.items())
-        print(f"{variant:10}", ", ".join(shown))
+        print(f"{method:10}", ", ".join(shown))
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("--dry-run", action="store_true", help="only say what would be made")
     study.set_defaults(command=_study)
 
-    run = commands.add_parser("run", help="make one run: notebook 05 with these parameters")
+    run = commands.add_parser("run", help="make one run: its method's notebook with these")
     _common(run)
     _one_category(run)
     run.add_argument("--shots", type=int)
@@ -137,7 +137,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
 def _one_category(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default="mini-mvtec")
     parser.add_argument("--category", default="", help="default: the dataset's first")
-    parser.add_argument("--variant", default="pouta")
+    parser.add_argument("--variant", "--method", default="pouta", help="the method's id")
     parser.add_argument("--seed", type=int, default=0)
 
 

@@ -9,21 +9,22 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 from PIL import Image
-from safetensors.torch import save_file
 from torch import nn
 
 from pouta_lib.data.images import SUFFIXES, decode, image_files, resize_image, to_rgb
 from pouta_lib.ground.errors import PoutaError, problem
+from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.paths import atomic_path
 from pouta_lib.ground.profiles import Profile, todays_profile
 from pouta_lib.ground.validation import STRICT, checked
-from pouta_lib.method.device import Compute, choose_compute
+from pouta_lib.method.device import Compute, compute_of
 from pouta_lib.method.models import build_model
-from pouta_lib.score.evaluation import image_scores, predict
-from pouta_lib.study.records import load_weights
+from pouta_lib.method.weights import load_weights, save_weights
+from pouta_lib.score.evaluation import detect
 
 FORMAT_VERSION = 1
 OVERLAY_SHARE = 0.6  # of the map's colour where it is brightest
+Scale = tuple[float, float]  # the map's values that are shown as nothing, and as the brightest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,7 @@ class DetectorNote:
     profile: Profile
     threshold: float
     how: str
+    scale: Scale = (0.0, 1.0)  # what detectors had that were saved without
 
 
 @dataclass(frozen=True)
@@ -44,16 +46,16 @@ class Detector:
     """A model, the settings it was trained with, and the score from which on a part is refused."""
 
     model: nn.Module
-    variant: str
+    method: str  # its id
     profile: Profile
     threshold: float
     how: str  # how the threshold was chosen, in words
+    scale: Scale
     compute: Compute
 
     def look_at(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Anomaly maps and image scores: ``(M, 3, S, S)`` uint8 gives ``(M, S, S)``, ``(M,)``."""
-        maps = predict(self.model, images, self.compute)
-        return maps, image_scores(maps, self.profile.score_window_px)
+        return detect(self.model, images, self.profile, self.compute, self.method)
 
 
 def choose_threshold(good_scores: np.ndarray, false_alarm_rate: float) -> float:
@@ -78,22 +80,44 @@ def choose_threshold(good_scores: np.ndarray, false_alarm_rate: float) -> float:
     return float(scores[min(rank, len(scores)) - 1])
 
 
+def choose_scale(good_maps: np.ndarray, method: str) -> Scale:
+    """Between which values of its map a detector's overlays go from nothing to the brightest.
+
+    A probability has its own scale, 0 to 1. A distance has none; its scale begins at the mean of
+    the good images' maps and ends twice as far from there as their highest value: what is half as
+    bright as can be is as far from the memory as the strangest good spot.
+
+    *Shape*: good_maps ``(n, H, W)``: of the images that the threshold was chosen from.
+    *Source*: our choice.
+    """
+    if find_method(method).bounded:
+        return 0.0, 1.0
+    middle, highest = float(good_maps.mean()), float(good_maps.max())
+    return middle, middle + 2 * max(highest - middle, 1e-6)
+
+
 def save_detector(
-    folder: str | Path, model: nn.Module, variant: str, profile: Profile, threshold: float, how: str
+    folder: str | Path,
+    model: nn.Module,
+    method: str,
+    profile: Profile,
+    threshold: float,
+    how: str,
+    scale: Scale,
 ) -> Path:
     """Writes ``model.safetensors`` and ``detector.json``, whole or not at all; the folder."""
     folder = Path(folder)
     note = {
         "format_version": FORMAT_VERSION,
-        "variant": variant,
+        "variant": method,
         "profile": profile.to_dict(),
         "threshold": float(threshold),
         "how": how,
+        "scale": [float(bound) for bound in scale],
     }
     with atomic_path(folder) as temporary:
         temporary.mkdir(parents=True)
-        state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
-        save_file(state, temporary / "model.safetensors")
+        save_weights(model, temporary)
         text = json.dumps(note, indent=1, allow_nan=False) + "\n"
         (temporary / "detector.json").write_text(text, encoding="utf-8")
     return folder
@@ -116,15 +140,15 @@ def load_detector(folder: str | Path) -> Detector:
         note |= {"profile": todays_profile(note["profile"])}
     note = checked(DetectorNote, note, path, "save it again with notebook 20")
     profile = note.profile
-    model = build_model(note.variant, profile.width, profile.norm, profile.normalisation)
+    model = build_model(note.variant, profile)
     try:
         load_weights(model, folder)
     except RuntimeError as error:
         found = str(error).splitlines()[0]
         raise problem("weights that fit the settings", found, folder, todo) from error
-    compute = choose_compute(precision=profile.precision)
+    compute = compute_of(note.variant, profile)
     model = model.to(compute.device)
-    return Detector(model, note.variant, profile, note.threshold, note.how, compute)
+    return Detector(model, note.variant, profile, note.threshold, note.how, note.scale, compute)
 
 
 def read_photos(
@@ -152,18 +176,27 @@ def read_photos(
     return files, np.stack(images) if images else np.empty(shape, np.uint8), unreadable
 
 
-def overlay(photo: Image.Image, anomaly_map: np.ndarray) -> Image.Image:
+def overlay(
+    photo: Image.Image,
+    anomaly_map: np.ndarray,
+    scale: Scale = (0.0, 1.0),
+    *,
+    linear: bool = False,
+) -> Image.Image:
     """The map over the photograph, at the photograph's size: brighter colour, more suspicious.
 
-    *Shape*: anomaly_map ``(H, W)`` in [0, 1]; brightness goes with the cube root, as in the
-    study's figures.
+    *Shape*: anomaly_map ``(H, W)``, from nothing to the brightest between the bounds of `scale`.
+    Brightness goes with the cube root, as in the study's figures; `linear` is for what is no
+    probability.
     """
     import matplotlib
 
     from pouta_lib.report.plots import MAP_COLOURS, MAP_GAMMA
 
     large = Image.fromarray(np.asarray(anomaly_map, np.float32)).resize(photo.size)
-    strength = np.clip(np.asarray(large), 0, 1) ** MAP_GAMMA
+    low, high = scale
+    strength = np.clip((np.asarray(large) - low) / (high - low), 0, 1)
+    strength = strength if linear else strength**MAP_GAMMA
     colour = 255 * matplotlib.colormaps[MAP_COLOURS](strength)[..., :3]
     share = OVERLAY_SHARE * strength[..., None]
     return Image.fromarray((np.asarray(photo) * (1 - share) + colour * share).astype(np.uint8))
@@ -188,6 +221,7 @@ def predict_folder(
     if not files:
         raise unreadable[0]
     maps, scores = detector.look_at(pictures)
+    linear = not find_method(detector.method).bounded
     table = pd.DataFrame({"file": [path.name for path in files], "score": scores})
     table["threshold"] = detector.threshold
     table["verdict"] = np.where(scores > detector.threshold, "defective", "good")
@@ -195,6 +229,7 @@ def predict_folder(
         temporary.mkdir(parents=True)
         for path, found in zip(files, maps, strict=True):
             photo = to_rgb(decode(path.read_bytes(), path), path)
-            overlay(photo, found).save(temporary / f"{path.name}.png")
+            shown = overlay(photo, found, detector.scale, linear=linear)
+            shown.save(temporary / f"{path.name}.png")
         table.to_csv(temporary / "scores.csv", index=False, lineterminator="\n")
     return table, unreadable

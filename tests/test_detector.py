@@ -10,8 +10,10 @@ from PIL import Image
 
 from pouta_lib.cli import main
 from pouta_lib.detector import (
+    choose_scale,
     choose_threshold,
     load_detector,
+    overlay,
     predict_folder,
     read_photos,
     save_detector,
@@ -19,18 +21,21 @@ from pouta_lib.detector import (
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.models import build_model
+from pouta_lib.method.training import fit
+from pouta_lib.score.evaluation import detect
 
 
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return build_model("pouta", 8, norm=True).eval()
+    return build_model("pouta", load_profile("smoke")).eval()
 
 
 @pytest.fixture
 def folder(tmp_path, model):
     profile = load_profile("smoke")
-    return save_detector(tmp_path / "detector", model, "pouta", profile, 0.25, "by hand")
+    chosen = 0.25, "by hand", (0.0, 1.0)
+    return save_detector(tmp_path / "detector", model, "pouta", profile, *chosen)
 
 
 @pytest.fixture
@@ -51,7 +56,7 @@ def photos(tmp_path):
 
 def test_a_detector_saved_before_a_setting_existed_is_read(folder):
     note = json.loads((folder / "detector.json").read_text("utf-8"))
-    del note["profile"]["structural_share"]
+    del note["profile"]["structural_share"], note["scale"]
     note["profile"]["overrides"] = []  # once a list
     (folder / "detector.json").write_text(json.dumps(note), encoding="utf-8")
     assert load_detector(folder).profile == load_profile("smoke")
@@ -59,7 +64,7 @@ def test_a_detector_saved_before_a_setting_existed_is_read(folder):
 
 def test_a_saved_detector_says_the_same(folder, photos, model):
     detector = load_detector(folder)
-    assert (detector.variant, detector.threshold, detector.how) == ("pouta", 0.25, "by hand")
+    assert (detector.method, detector.threshold, detector.how) == ("pouta", 0.25, "by hand")
     assert detector.profile == load_profile("smoke")
     _, images, _ = read_photos(photos, 64)
     maps, scores = detector.look_at(images)
@@ -81,6 +86,39 @@ def test_scores_and_overlays_of_any_size_and_mode(folder, photos, tmp_path, caps
     first = (output / "scores.csv").read_bytes()
     assert main(["predict", str(folder), str(photos), "--output", str(output)]) == 0
     assert (output / "scores.csv").read_bytes() == first
+
+
+def test_a_method_of_distances_has_a_scale_of_its_own(photos, tmp_path):
+    """PatchCore: a memory of its own size, float32, and overlays between the good maps' bounds."""
+    profile = load_profile("smoke", precision="auto")
+    _, images, _ = read_photos(photos, 64)
+    fitted = fit(images[:2], images, profile, "patchcore", 0)
+    maps, scores = detect(fitted.model, images, profile, fitted.compute, "patchcore")
+    scale = choose_scale(maps[:2], "patchcore")
+    assert scale[0] == pytest.approx(maps[:2].mean())
+    assert sum(scale) / 2 == pytest.approx(maps[:2].max())
+    how = float(scores[0]), "by hand", scale
+    folder = save_detector(tmp_path / "d", fitted.model, "patchcore", profile, *how)
+    detector = load_detector(folder)
+    assert (detector.scale, detector.compute.precision) == (pytest.approx(scale), "fp32")
+    again, scores_again = detector.look_at(images)
+    assert np.array_equal(again, maps) and np.array_equal(scores_again, scores)
+    table, _ = predict_folder(detector, photos, tmp_path / "answer")
+    assert table["score"].to_numpy() == pytest.approx(scores)
+
+
+def test_an_overlay_shows_a_map_between_the_bounds_of_its_scale():
+    photo = Image.fromarray(np.full((4, 4, 3), 100, np.uint8))
+    below, middle, above = (
+        np.asarray(overlay(photo, np.full((4, 4), value), (2.0, 6.0), linear=True))
+        for value in (1.0, 4.0, 9.0)
+    )
+    assert (below == 100).all(), "as good as the good ones: the photograph itself"
+    assert np.array_equal(above, overlay(photo, np.full((4, 4), 6.0), (2.0, 6.0), linear=True))
+    assert not np.array_equal(middle, above)
+    assert choose_scale(np.full((2, 4, 4), 0.3), "pouta") == (0.0, 1.0)
+    low, high = choose_scale(np.full((2, 4, 4), 3.0), "patchcore")
+    assert low == 3.0 < high, "maps that are all alike are no division by zero"
 
 
 def test_a_damaged_image_is_named_and_the_rest_is_done(folder, photos, tmp_path, capsys):

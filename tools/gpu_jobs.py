@@ -8,7 +8,7 @@ the whole environment is, run where the GPU is, and its records are brought home
     python tools/gpu_jobs.py unpack out results/real
     pouta tables --profile paper --results results/real
 
-A job is ``dataset/category[/variant[/k<shots>[/seed<n>]]]``. `run` needs torch, torchvision,
+A job is ``dataset/category[/method[/k<shots>[/seed<n>]]]``. `run` needs torch, torchvision,
 numpy, scipy, pandas, scikit-learn and safetensors. It starts a job only if it will end within
 the budget and finishes what it starts. What it leaves in `--keep` is few files, of at most 15 MiB,
 and whole after each job: runs.zip with each run's record, its image scores and small maps; the
@@ -17,6 +17,7 @@ was left out.
 """
 
 import argparse
+import hashlib
 import io
 import json
 import shutil
@@ -32,12 +33,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load, load_file, save, save_file
+from safetensors.torch import load, load_file, save
 from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from pouta_lib.ground.methods import find_method
+from pouta_lib.ground.paths import project_root
 from pouta_lib.ground.profiles import Profile, load_profile, parse_overrides
-from pouta_lib.method.training import num_steps, train
+from pouta_lib.method.training import fit, num_steps
+from pouta_lib.method.weights import save_weights
 from pouta_lib.score.evaluation import evaluate
 from pouta_lib.study.records import RunKey, commit
 from pouta_lib.study.run import Run, load_run_data, save_run, watch_test
@@ -54,12 +58,25 @@ def plan(profile: str, words: list[str], overrides: list[str]) -> dict[str, Any]
     """The jobs with all their settings, which need no YAML reader where they are run."""
     settings = load_profile(profile, **parse_overrides(overrides))
     head, dirty = commit()
-    return {"commit": head, "dirty": dirty, "jobs": [_job(word, settings) for word in words]}
+    made_from = {"commit": head, "dirty": dirty, "sources": sources_digest()}
+    return made_from | {"jobs": [_job(word, settings) for word in words]}
+
+
+def sources_digest() -> str:
+    """The SHA-256 of the library's modules, names and contents: the same code, the same digest."""
+    digest, library = hashlib.sha256(), project_root() / "pouta_lib"
+    for path in sorted(
+        library.rglob("*.py"), key=lambda path: path.relative_to(library).as_posix()
+    ):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(library).as_posix()} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
 
 
 def _job(word: str, settings: Profile) -> dict[str, Any]:
-    dataset, category, variant, shots, seed = (*word.split("/"), *[""] * 5)[:5]
-    run = {"dataset": dataset, "category": category, "variant": variant or "pouta"}
+    dataset, category, method, shots, seed = (*word.split("/"), *[""] * 5)[:5]
+    method = find_method(method or "pouta").id
+    run = {"dataset": dataset, "category": category, "variant": method}
     run |= {"shots": int(shots[1:]) if shots not in ("", "all") else None}
     return {"run": run | {"seed": int(seed[4:] or 0)}, "settings": settings.to_dict()}
 
@@ -93,10 +110,11 @@ def _run_one(run: Run, left: float, pace: dict, keep: Path, plan: dict) -> dict[
     started = time.monotonic()
     category, support, textures = load_run_data(run)
     images, key = category.train[support], run.key
-    steps = num_steps(run.profile, len(images), key.shots)
+    in_steps = find_method(key.variant).trained
+    steps = num_steps(run.profile, len(images), key.shots) if in_steps else 0
     kind = (key.label, key.variant)
     if kind not in pace:
-        pace[kind] = _probe(run, images, textures, steps)
+        pace[kind] = _probe(run, images, textures, steps) if steps else (False, 0.0)
     compiled, a_step = pace[kind]
     estimate = steps * a_step
     left -= time.monotonic() - started
@@ -107,11 +125,11 @@ def _run_one(run: Run, left: float, pace: dict, keep: Path, plan: dict) -> dict[
     torch.compiler.reset()
     with Utilisation() as used:
         watch = watch_test(run, category)
-        trained = train(
+        trained = fit(
             images, textures, profile, key.variant, key.seed, shots=key.shots, watch=watch
         )
-    pace[kind] = compiled, trained.seconds / steps
-    found = evaluate(trained.model, category, profile, trained.compute)
+    pace[kind] = compiled, trained.seconds / max(steps, 1)
+    found = evaluate(trained.model, category, profile, trained.compute, key.variant)
     folder = save_run(run, category, support, trained, found)
     _keep_small(folder, keep, _name(key), plan)
     metrics = {name: found.metrics[name] for name in ("image_auroc", "pixel_auroc", "pixel_ap")}
@@ -139,7 +157,7 @@ def _seconds_a_step(run: Run, images: np.ndarray, textures: np.ndarray, compiled
     for _ in range(2):
         torch.compiler.reset()
         ticks: list[float] = []
-        train(
+        fit(
             images,
             textures,
             profile,
@@ -155,7 +173,8 @@ def _seconds_a_step(run: Run, images: np.ndarray, textures: np.ndarray, compiled
 def _keep_small(folder: Path, keep: Path, name: str, plan: dict[str, Any]) -> None:
     """Adds a run to runs.zip: record, scores and maps of `SMALL_PX`; and keeps its weights."""
     record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-    if record["commit"] is None:  # a copy of the tree, without its history
+    # a copied tree may have no history, or another HEAD: the code itself says what it is
+    if plan["sources"] == sources_digest():
         record |= {"commit": plan["commit"], "dirty": plan["dirty"]}
     with np.load(folder / "maps.npz") as arrays:
         maps = torch.from_numpy(arrays["maps"].astype(np.float32)).unsqueeze(1)
@@ -197,7 +216,7 @@ def unpack(kept: Path, results: Path) -> list[Path]:
     for name, parts in index.items():
         state = load(b"".join((kept / part).read_bytes() for part in parts))
         whole = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
-        save_file(whole, results / name / "model.safetensors")
+        save_weights(whole, results / name)
     return folders
 
 

@@ -1,12 +1,123 @@
-"""What the methods are called, and which of them the paper compares."""
+"""The methods: what each is called, how it is made and used, and what its results are like.
 
-METHODS = {  # run variant: the paper's name, in the order of the rows
-    "pouta": "POUTA",
-    "vanilla": "Vanilla",
-    "patchcore": "PatchCore",
-    "draem": "DRAEM",
-    "base": "POUTA-base",
-    "base+hsg": "POUTA-base+HSG",
-    "base+mss": "POUTA-base+MSS",
-}
-COMPARED = ("pouta", "vanilla", "patchcore")  # measured rows of Tables I to III
+All that depends on the method is asked of its entry here. Other modules name one only where the
+paper does: Table IV is POUTA's, figure 3 shows POUTA and Vanilla. So a method is added by its
+module and its entry:
+
+1. a module in ``pouta_lib/method/models/`` with a function ``build(method, profile)``: the network
+   with fresh weights, or an empty memory. ``model(image)`` maps ``(B, 3, H, W)`` in [0, 1] to an
+   anomaly map ``(B, H, W)``; ``model.state_dict()`` is all that has to be kept. A method that
+   ``rebuilds`` images has ``model.reconstructive(image)["I_r"]``, and one that Grad-CAM is to look
+   into ``model.seen_by_scale()``, the layers to look at;
+2. where it is trained in steps: ``model.trace(image)`` gives the tensors that its losses look at.
+   Where its batches, losses or rates are its own: a ``fit`` that hands its own
+   :class:`pouta_lib.method.training.Recipe` to :func:`pouta_lib.method.training.train`. Where it
+   is not trained in steps: a ``fit`` with the signature of :func:`pouta_lib.method.training.fit`;
+3. where its image score is not the pooled maximum of its map: a ``detect(model, images, profile,
+   compute)`` that gives both, as :func:`pouta_lib.score.evaluation.detect` does;
+4. its :class:`Method` in :data:`METHODS`, at its place in the tables, and its row in
+   docs/GLOSSARY.md.
+
+Functions are named as ``"module:function"`` and imported when they are called for: this module
+imports no torch.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from pouta_lib.ground.errors import did_you_mean, problem
+
+TRAIN_NOTEBOOK = "05_train_category"
+
+
+class Modules(NamedTuple):
+    """Which of the paper's three modules a row of Table V has."""
+
+    fcm: bool = False
+    hsg: bool = False
+    mss: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """One method; the defaults are those of a network that is trained in steps."""
+
+    id: str  # in run keys, folders and records, on the command line and in the tables' CSV files
+    title: str  # what readers see; the paper's word where it has one
+    build: str  # (method, profile) -> nn.Module
+    fit: str = "pouta_lib.method.training:train"
+    detect: str = "pouta_lib.score.evaluation:detect_by_map"
+    notebook: str = TRAIN_NOTEBOOK  # the one that makes its runs
+    modules: Modules | None = None  # its ticks in Table V; None: it has no row there
+    compared: bool = False  # a measured row of Tables I to III
+    trained: bool = True  # in optimiser steps, whose time can be foretold
+    rebuilds: bool = True  # gives a repaired image I_r
+    bounded: bool = True  # its map is a probability; else a distance without an upper bound
+    backbone: bool = False  # stands on the profile's pretrained backbone, and names it
+    precision: str | None = None  # the only one it is computed in; None: the profile's
+
+
+_POUTA = "pouta_lib.method.models.pouta:build"
+_ALL = (  # in the order of the rows of Tables I to III
+    Method(
+        id="pouta", title="POUTA", build=_POUTA, modules=Modules(True, True, True), compared=True
+    ),
+    Method(
+        id="vanilla",
+        title="Vanilla",
+        build="pouta_lib.method.models.vanilla:build",
+        modules=Modules(),
+        compared=True,
+    ),
+    Method(
+        id="draem",
+        title="DRAEM",
+        build="pouta_lib.method.models.draem:build",
+        fit="pouta_lib.method.draem_training:fit",
+        compared=True,
+    ),
+    Method(
+        id="patchcore",
+        title="PatchCore",
+        build="pouta_lib.method.models.patchcore:build",
+        fit="pouta_lib.method.models.patchcore:fit",
+        detect="pouta_lib.method.models.patchcore:detect",
+        notebook="07_patchcore",
+        compared=True,
+        trained=False,
+        rebuilds=False,
+        bounded=False,
+        backbone=True,
+        precision="fp32",
+    ),
+    Method(id="base", title="POUTA-base", build=_POUTA, modules=Modules(fcm=True)),
+    Method(id="base+hsg", title="POUTA-base+HSG", build=_POUTA, modules=Modules(True, hsg=True)),
+    Method(id="base+mss", title="POUTA-base+MSS", build=_POUTA, modules=Modules(True, mss=True)),
+)
+METHODS = {method.id: method for method in _ALL}
+COMPARED = tuple(method.id for method in _ALL if method.compared)
+_FEWEST_FIRST = sorted(_ALL, key=lambda method: sum(method.modules or ()))
+ABLATED = tuple(method.id for method in _FEWEST_FIRST if method.modules is not None)  # Table V
+
+
+def find_method(name: str) -> Method:
+    """The method with this id. *Raises* :class:`PoutaError` for another name, with the list."""
+    if name not in METHODS:
+        todo = did_you_mean(name, METHODS)
+        raise problem(f"a method out of {list(METHODS)}", repr(name), "method (variant)", todo)
+    return METHODS[name]
+
+
+def require_notebook(method: str, notebook: str) -> None:
+    """*Raises* :class:`PoutaError` in a notebook that does not make runs of this method."""
+    own = find_method(method).notebook
+    if own != notebook:
+        here = [other.id for other in _ALL if other.notebook == notebook]
+        raise problem(f"a variant out of {here}", repr(method), notebook, f"open {own}.ipynb")
+
+
+def resolve(name: str) -> Any:
+    """What ``"module:function"`` names."""
+    module, _, function = name.partition(":")
+    return getattr(import_module(module), function)

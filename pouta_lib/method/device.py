@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from pouta_lib.ground.errors import problem
+from pouta_lib.ground.methods import find_method
+from pouta_lib.ground.profiles import Profile
 
 
 @dataclass(frozen=True)
@@ -81,3 +83,8 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.benchmark = True  # the sizes never change within a run
     return Compute(torch.device(name), precision)
+
+
+def compute_of(method: str, profile: Profile, device: str = "auto") -> Compute:
+    """Where `method` computes, in the profile's precision or in the only one it is meant for."""
+    return choose_compute(device, find_method(method).precision or profile.precision)

@@ -7,7 +7,9 @@ of its own.
 
 import dataclasses
 import math
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -21,6 +23,7 @@ from pouta_lib.method.synthesis import (
     uniform,
     vary_light,
 )
+from pouta_lib.method.training import Recipe, Trained, learning_rate, train
 
 AUGMENTERS_AN_IMAGE = 3
 TURNED_SHARE = 0.3  # of the good images
@@ -44,6 +47,18 @@ def draem_settings(profile: Profile) -> Profile:
         return profile
     epochs = round(profile.epochs * EPOCHS_OF_OURS)
     return dataclasses.replace(profile, epochs=epochs, lr=profile.lr * RATE_OF_OURS)
+
+
+def fit(
+    images: np.ndarray,
+    textures: np.ndarray,
+    profile: Profile,
+    method: str,
+    seed: int,
+    **options: Any,
+) -> Trained:
+    """A trained DRAEM: arguments, result and errors as of :func:`pouta_lib.method.training.fit`."""
+    return train(images, textures, draem_settings(profile), method, seed, **options, recipe=RECIPE)
 
 
 def draem_losses(named: dict[str, Tensor], original: Tensor, mask: Tensor) -> dict[str, Tensor]:
@@ -91,6 +106,16 @@ def draem_synthesize(
     augmented = (1 - opacity) * texture + opacity * original
     image = torch.where(mask.unsqueeze(1) > 0.5, augmented, original)
     return SyntheticBatch(image, mask, original, augmented, noise)
+
+
+RECIPE = Recipe(
+    batch=lambda good, textures, generator, profile: draem_synthesize(
+        good, textures, generator, profile.synthesis
+    ),
+    losses=lambda named, batch: draem_losses(named, batch.original, batch.mask),
+    needed=frozenset({"I_r", "logits"}),
+    rate=learning_rate,
+)
 
 
 def augment_texture(texture: Tensor, generator: Generator) -> Tensor:

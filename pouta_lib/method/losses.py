@@ -90,8 +90,8 @@ def total_loss(named: dict[str, Tensor], original: Tensor, mask: Tensor) -> dict
     """``L_total`` and its parts, from a model's trace.
 
     *Shape*: original ``(B, 3, H, W)`` in [0, 1]; mask ``(B, H, W)`` with 0 and 1.
-    *Source*: equations 6 and 8. Vanilla and the variants without MSS have no ``logits1..4`` in
-    their trace; their MSS term is zero.
+    *Source*: equations 6 and 8. Vanilla and POUTA without MSS have no ``logits1..4`` in their
+    trace; their MSS term is zero.
     """
     reconstruction = reconstruction_loss(named["I_r"], original)
     anomaly = anomaly_loss(named["logits"], mask)

@@ -1,4 +1,4 @@
-"""Training one model on one category, resumable to the bit.
+"""Making a model from the good images of one category; training is resumable to the bit.
 
 Every random draw of step t is a pure function of (seed, t): the weights, the optimiser's state
 and the step number are all that a checkpoint has to keep.
@@ -8,22 +8,22 @@ import hashlib
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
 from pouta_lib.ground.errors import problem
+from pouta_lib.ground.methods import find_method, resolve
 from pouta_lib.ground.paths import atomic_path
 from pouta_lib.ground.profiles import Profile
-from pouta_lib.method.device import Compute, choose_compute
-from pouta_lib.method.draem_training import draem_losses, draem_settings, draem_synthesize
+from pouta_lib.method.device import Compute, compute_of
 from pouta_lib.method.losses import MSS_WEIGHTS, total_loss
-from pouta_lib.method.models import DRAEM, build_model
-from pouta_lib.method.models.patchcore import PatchCore
-from pouta_lib.method.synthesis import synthesize
+from pouta_lib.method.models import build_model
+from pouta_lib.method.synthesis import SyntheticBatch, synthesize
 
 LOSSES = ("total", "reconstruction", "anomaly", "mss")
 HISTORY_POINTS = 200
@@ -42,11 +42,6 @@ class Trained:
     seconds: float
     compute: Compute
     watched: list[dict[str, float | None]]  # "step" and what `watch` said of the model then
-
-
-def own_settings(profile: Profile, variant: str) -> Profile:
-    """The settings that a run of `variant` takes out of `profile`: DRAEM has its own paper's."""
-    return draem_settings(profile) if variant == DRAEM else profile
 
 
 def num_steps(profile: Profile, num_images: int, shots: int | None = None) -> int:
@@ -88,11 +83,41 @@ def step_generator(seed: int, step: int, device: torch.device) -> Generator:
     return Generator(device).manual_seed(state)
 
 
-def train(
+@dataclass(frozen=True)
+class Recipe:
+    """What the training steps of a method are made of; a method with its own names its own."""
+
+    batch: Callable[[Tensor, Tensor, Generator, Profile], SyntheticBatch]  # of good, textures
+    losses: Callable[[dict[str, Tensor], SyntheticBatch], dict[str, Tensor]]  # by LOSSES
+    needed: frozenset[str]  # the tensors of the model's trace that `losses` looks at
+    rate: Callable[[Profile, int, int], float]  # of step, steps
+
+
+def make_batch(
+    good: Tensor, textures: Tensor, generator: Generator, profile: Profile
+) -> SyntheticBatch:
+    """Good images in varied light, a share of them with a synthetic anomaly: paper, III-A."""
+    return synthesize(good, textures, generator, profile.synthesis)
+
+
+def paper_losses(named: dict[str, Tensor], batch: SyntheticBatch) -> dict[str, Tensor]:
+    """Equation 8 and its parts."""
+    return total_loss(named, batch.original, batch.mask)
+
+
+PAPER = Recipe(
+    make_batch,
+    paper_losses,
+    frozenset({"I_r", "logits", *(f"logits{i}" for i in MSS_WEIGHTS)}),
+    learning_rate,
+)
+
+
+def fit(
     images: np.ndarray,
     textures: np.ndarray,
     profile: Profile,
-    variant: str,
+    method: str,
     seed: int,
     *,
     shots: int | None = None,
@@ -101,7 +126,42 @@ def train(
     progress: Progress | None = None,
     watch: Watch | None = None,
 ) -> Trained:
-    """A `variant` trained on good images and synthetic anomalies.
+    """A model of any method, made from good images: trained in steps, or remembered.
+
+    The arguments are those of :func:`train`; a method leaves unused what it has no need of.
+
+    *Shape*: images ``(N, 3, S, S)`` uint8; textures ``(K, 3, S, S)`` uint8.
+    *Raises* :class:`PoutaError` for the name of no method, and what the method's own way raises.
+    """
+    return resolve(find_method(method).fit)(
+        images,
+        textures,
+        profile,
+        method,
+        seed,
+        shots=shots,
+        device=device,
+        checkpoint=checkpoint,
+        progress=progress,
+        watch=watch,
+    )
+
+
+def train(
+    images: np.ndarray,
+    textures: np.ndarray,
+    profile: Profile,
+    method: str,
+    seed: int,
+    *,
+    shots: int | None = None,
+    device: str = "auto",
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+    watch: Watch | None = None,
+    recipe: Recipe = PAPER,
+) -> Trained:
+    """The network of `method`, trained on good images and synthetic anomalies.
 
     *Shape*: images ``(N, 3, S, S)`` uint8; textures ``(K, 3, S, S)`` uint8.
     With `checkpoint`, the run goes on from that file where it exists, writes it every
@@ -112,83 +172,129 @@ def train(
     *Raises* :class:`PoutaError` for a checkpoint of another run and for a loss that is not finite.
     *Source*: paper, IV-A; equation 8.
     """
-    profile = own_settings(profile, variant)
-    compute = choose_compute(device, profile.precision)
-    torch.manual_seed(seed)
-    model = build_model(variant, profile.width, profile.norm, profile.normalisation).to(
-        compute.device, memory_format=torch.channels_last
-    )
-    fused = compute.device.type in ("cpu", "cuda")
-    optimizer = torch.optim.Adam(model.parameters(), lr=profile.lr, fused=fused)
+    compute = compute_of(method, profile, device)
     steps = num_steps(profile, len(images), shots)
-    losses = torch.zeros(steps, len(LOSSES), device=compute.device)
-    identity = profile.to_dict() | {"variant": variant, "seed": seed, "steps": steps}
+    state = _begin(method, profile, seed, steps, compute)
+    identity = profile.to_dict() | {"variant": method, "seed": seed, "steps": steps}
     identity |= {"precision": compute.precision, "images": _digest(images)}
     identity |= {"textures": _digest(textures)}
-    first, watched = _resume(checkpoint, identity, model, optimizer, losses)
+    if checkpoint is not None and checkpoint.is_file():
+        state.load(checkpoint, identity)
+    one_step = _stepper(state, images, textures, profile, seed, compute, recipe)
     watch_at = {round(steps * k / WATCHED_POINTS) for k in range(1, WATCHED_POINTS + 1)}
-    model.train()
-    losses_of = draem_losses if variant == DRAEM else total_loss
-    anomalies = draem_synthesize if variant == DRAEM else synthesize
-    trace = _loss_inputs(model, compiled=profile.compile and compute.device.type == "cuda")
-    originals = torch.from_numpy(np.ascontiguousarray(images)).to(compute.device)
-    bank = torch.from_numpy(np.ascontiguousarray(textures)).to(compute.device)
     started = time.perf_counter()
-    for step in range(first, steps):
-        chosen = batch_indices(len(images), profile.batch_size, step, seed)
-        generator = step_generator(seed, step, compute.device)
-        good = originals[torch.from_numpy(chosen).to(compute.device)].float() / 255
-        batch = anomalies(good, bank, generator, profile.synthesis)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(profile, step, steps)
-        optimizer.zero_grad(set_to_none=True)
+    while state.done < steps:
+        one_step()
+        if watch is not None and state.done in watch_at:
+            state.watched.append({"step": state.done} | watch(state.model.eval()))
+            state.model.train()
+        if state.done % profile.checkpoint_steps == 0 or state.done == steps:
+            _check_finite(state.losses, state.done, profile)
+            if checkpoint is not None:
+                state.save(checkpoint, identity)
+        if progress is not None and (state.done % 10 == 0 or state.done == steps):
+            latest = state.losses[state.done - 1].tolist()
+            progress(state.done, steps, dict(zip(LOSSES, latest, strict=True)))
+    seconds = time.perf_counter() - started
+    history = summarise(state.losses.cpu())
+    return Trained(state.model.eval(), history, steps, seconds, compute, state.watched)
+
+
+@dataclass
+class _State:
+    """All that the steps change, which is what a checkpoint keeps."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    losses: Tensor  # (steps, 4): a row for each step that is done, then zeros
+    watched: list[dict[str, float | None]] = field(default_factory=list)
+    done: int = 0  # steps
+
+    def save(self, path: Path, identity: dict[str, Any]) -> None:
+        """Writes the checkpoint of the run that `identity` tells of."""
+        kept = {
+            "identity": identity,
+            "step": self.done,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "losses": self.losses[: self.done],
+            "watched": self.watched,
+        }
+        with atomic_path(path) as temporary:
+            torch.save(kept, temporary)
+
+    def load(self, path: Path, identity: dict[str, Any]) -> None:
+        """Goes on from a checkpoint. *Raises* :class:`PoutaError` for another run's."""
+        todo = "delete this file to train from the start"
+        try:
+            kept = torch.load(path, map_location=self.losses.device, weights_only=True)
+        except Exception as error:
+            raise problem("a checkpoint", f"an unreadable file ({error})", path, todo) from error
+        theirs = kept["identity"]
+        differing = [k for k in identity | theirs if identity.get(k) != theirs.get(k)]
+        if differing:
+            pairs = ((k, theirs.get(k), identity.get(k)) for k in differing)
+            found = ", ".join(f"{k}={other} in place of {own}" for k, other, own in pairs)
+            raise problem("a checkpoint of this run", f"another's: {found}", path, todo)
+        self.model.load_state_dict(kept["model"])
+        self.optimizer.load_state_dict(kept["optimizer"])
+        self.losses[: kept["step"]] = kept["losses"]
+        self.done, self.watched = kept["step"], kept["watched"]
+
+
+def _begin(method: str, profile: Profile, seed: int, steps: int, compute: Compute) -> _State:
+    """Fresh weights, drawn from the seed alone, and an optimiser that has seen nothing."""
+    torch.manual_seed(seed)
+    model = build_model(method, profile).to(compute.device, memory_format=torch.channels_last)
+    fused = compute.device.type in ("cpu", "cuda")
+    optimizer = torch.optim.Adam(model.parameters(), lr=profile.lr, fused=fused)
+    losses = torch.zeros(steps, len(LOSSES), device=compute.device)
+    return _State(model.train(), optimizer, losses)
+
+
+def _stepper(
+    state: _State,
+    images: np.ndarray,
+    textures: np.ndarray,
+    profile: Profile,
+    seed: int,
+    compute: Compute,
+    recipe: Recipe,
+) -> Callable[[], None]:
+    """A function that does the next training step, whichever that is."""
+    steps, device = len(state.losses), compute.device
+    trace = _loss_inputs(state.model, recipe.needed, profile.compile and device.type == "cuda")
+    originals = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+    bank = torch.from_numpy(np.ascontiguousarray(textures)).to(device)
+
+    def one_step() -> None:
+        step = state.done
+        chosen = torch.from_numpy(batch_indices(len(images), profile.batch_size, step, seed))
+        good = originals[chosen.to(device)].float() / 255
+        batch = recipe.batch(good, bank, step_generator(seed, step, device), profile)
+        for group in state.optimizer.param_groups:
+            group["lr"] = recipe.rate(profile, step, steps)
+        state.optimizer.zero_grad(set_to_none=True)
         with compute.autocast():
             named = trace(batch.image.contiguous(memory_format=torch.channels_last))
-        parts = losses_of(named, batch.original, batch.mask)
+        parts = recipe.losses(named, batch)
         parts["total"].backward()
-        optimizer.step()
-        losses[step] = torch.stack([parts[name].detach() for name in LOSSES])
-        done = step + 1
-        if watch is not None and done in watch_at:
-            watched.append({"step": done} | watch(model.eval()))
-            model.train()
-        if done % profile.checkpoint_steps == 0 or done == steps:
-            _check_finite(losses, done, profile)
-            if checkpoint is not None:
-                _save(checkpoint, identity, model, optimizer, losses, watched, done)
-        if progress is not None and (done % 10 == 0 or done == steps):
-            progress(done, steps, dict(zip(LOSSES, losses[step].tolist(), strict=True)))
-    seconds = time.perf_counter() - started
-    return Trained(model.eval(), summarise(losses.cpu()), steps, seconds, compute, watched)
+        state.optimizer.step()
+        state.losses[step] = torch.stack([parts[name].detach() for name in LOSSES])
+        state.done += 1
+
+    return one_step
 
 
-def _loss_inputs(model: nn.Module, compiled: bool) -> Callable[[Tensor], dict[str, Tensor]]:
+def _loss_inputs(
+    model: nn.Module, needed: frozenset[str], compiled: bool
+) -> Callable[[Tensor], dict[str, Tensor]]:
     """The part of the model's trace that the losses look at; the rest need not be kept."""
-    needed = {"I_r", "logits", *(f"logits{i}" for i in MSS_WEIGHTS)}
 
     def trace(image: Tensor) -> dict[str, Tensor]:
         return {name: tensor for name, tensor in model.trace(image).items() if name in needed}
 
     return torch.compile(trace) if compiled else trace
-
-
-def fit_patchcore(
-    images: np.ndarray, profile: Profile, seed: int, *, device: str = "auto"
-) -> Trained:
-    """A PatchCore whose memory holds a coreset of the good images' patches; nothing is trained.
-
-    *Shape*: images ``(N, 3, S, S)`` uint8. Float32 throughout.
-    *Raises* :class:`PoutaError` where the backbone's pretrained weights cannot be had.
-    """
-    compute = choose_compute(device, "fp32")
-    model = PatchCore(profile.backbone).to(compute.device)
-    started = time.perf_counter()
-    parts = np.array_split(images, math.ceil(len(images) / 16))
-    batches = (torch.from_numpy(part).to(compute.device).float() / 255 for part in parts)
-    model.fit(batches, seed)
-    seconds = time.perf_counter() - started
-    no_history = {name: [] for name in ("step", *LOSSES)}
-    return Trained(model.eval(), no_history, 0, seconds, compute, [])
 
 
 def summarise(losses: Tensor, points: int = HISTORY_POINTS) -> dict[str, list[float]]:
@@ -204,40 +310,6 @@ def summarise(losses: Tensor, points: int = HISTORY_POINTS) -> dict[str, list[fl
 
 def _digest(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()[:16]
-
-
-def _save(path: Path, identity: dict, model, optimizer, losses: Tensor, watched, step) -> None:
-    state = {
-        "identity": identity,
-        "step": step,
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "losses": losses[:step],
-        "watched": watched,
-    }
-    with atomic_path(path) as temporary:
-        torch.save(state, temporary)
-
-
-def _resume(path: Path | None, identity: dict, model, optimizer, losses: Tensor):
-    """Loads a checkpoint, when there is one, into the three; the step to go on with, and what
-    was watched before it."""
-    if path is None or not path.is_file():
-        return 0, []
-    todo = "delete this file to train from the start"
-    try:
-        state = torch.load(path, map_location=losses.device, weights_only=True)
-    except Exception as error:
-        raise problem("a checkpoint", f"an unreadable file ({error})", path, todo) from error
-    theirs = state["identity"]
-    differing = [k for k in identity | theirs if identity.get(k) != theirs.get(k)]
-    if differing:
-        found = ", ".join(f"{k}={theirs.get(k)} in place of {identity.get(k)}" for k in differing)
-        raise problem("a checkpoint of this run", f"another's: {found}", path, todo)
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    losses[: state["step"]] = state["losses"]
-    return state["step"], state["watched"]
 
 
 def _check_finite(losses: Tensor, done: int, profile: Profile) -> None:

@@ -11,8 +11,10 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from torch import nn
 
 from pouta_lib.ground.paths import project_root
+from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.models import build_model
 from pouta_lib.method.models.reconstructive import LEVELS
 from pouta_lib.score.efficiency import count_parameters
@@ -30,18 +32,18 @@ COLOURS = {  # light fills of the colour-blind palette
 WIDTH, HEIGHT = 1.62, 0.62  # of a box, in units of the drawing
 
 
-def layer_shapes(variant: str, width: int = 64, size_px: int = 224) -> Shapes:
+def layer_shapes(method: str, width: int = 64, size_px: int = 224) -> Shapes:
     """``(C, H, W)`` of every tensor that a model names, by one pass that computes nothing.
 
     For Vanilla also its U-Net's levels, ``U_E1`` .. ``U_E6`` and ``U_D5`` .. ``U_D1``.
     """
-    model = build_model(variant, width).to("meta").eval()
+    model = _network(method, width).to("meta").eval()
     found: Shapes = {}
 
     def note(name: str):
         return lambda module, inputs, output: found.update({name: tuple(output.shape[1:])})
 
-    if variant == "vanilla":
+    if method == "vanilla":
         for i, stage in enumerate(model.discriminative.encoder, start=1):
             stage.register_forward_hook(note(f"U_E{i}"))
         for i, stage in zip((5, 4, 3, 2, 1), model.discriminative.decoder, strict=True):
@@ -49,6 +51,11 @@ def layer_shapes(variant: str, width: int = 64, size_px: int = 224) -> Shapes:
     with torch.no_grad():
         named = model.trace(torch.empty(1, 3, size_px, size_px, device="meta"))
     return found | {name: tuple(tensor.shape[1:]) for name, tensor in named.items()}
+
+
+def _network(method: str, width: int) -> nn.Module:
+    """The paper's own network, at another width."""
+    return build_model(method, load_profile("paper", width=width))
 
 
 def draw_architecture(width: int = 64, size_px: int = 224) -> Figure:
@@ -69,9 +76,9 @@ def draw_architecture(width: int = 64, size_px: int = 224) -> Figure:
     return figure
 
 
-def _millions(variant: str, width: int) -> tuple[float, float]:
+def _millions(method: str, width: int) -> tuple[float, float]:
     """Parameters of the reconstructive and of the discriminative network, in millions."""
-    model = build_model(variant, width)
+    model = _network(method, width)
     parts = (model.reconstructive, model.discriminative)
     return tuple(count_parameters(part) / 1e6 for part in parts)
 

@@ -18,7 +18,7 @@ def read_published(table: int) -> pd.DataFrame:
 
     Categories are called as in the datasets' folders ("metal nut" is ``metal_nut``), the printed
     averages ``average``. ``note``: in Table III whether the method is supervised, in Table IV the
-    number of shots (``2-shot``), in Table V the variant's name in this library.
+    number of shots (``2-shot``), in Table V the method's id in this library.
 
     *Units*: percent; giga multiply-adds, millions and milliseconds in Table VI.
     *Raises* :class:`PoutaError` for another number and for a file that is not as it was.

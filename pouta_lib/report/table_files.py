@@ -9,11 +9,10 @@ import pandas as pd
 
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.labels import folder_name, parse_label, setting_words
-from pouta_lib.ground.methods import METHODS
+from pouta_lib.ground.methods import METHODS, Modules
 from pouta_lib.ground.paths import atomic_path, results_root
 from pouta_lib.report.published import AVERAGE, PROTOCOL, read_published
 from pouta_lib.report.tables import (
-    ABLATED,
     ABLATION,
     CLS,
     FEW_SHOT,
@@ -126,7 +125,8 @@ def markdown(frame: pd.DataFrame, records: Sequence[Record]) -> str:
 
 def _title(part: pd.DataFrame, method: str) -> str:
     features = ", ".join(part["protocol"].iloc[0].split(", ")[1:3])
-    return f"PatchCore ({features})" if method == "patchcore" else METHODS[method]
+    chosen = METHODS[method]
+    return f"{chosen.title} ({features})" if chosen.backbone else chosen.title
 
 
 def _by_shots(frame: pd.DataFrame) -> str:
@@ -144,8 +144,9 @@ def _by_shots(frame: pd.DataFrame) -> str:
 def _by_module(frame: pd.DataFrame, category: str) -> str:
     rows = []
     for method, part in frame[frame["category"] == category].groupby("method", sort=False):
-        row = {"method": METHODS[method]}
-        row |= {m: "✓" if on else "" for m, on in zip(("FCM", "HSG", "MSS"), ABLATED[method])}
+        row = {"method": METHODS[method].title}
+        ticks = METHODS[method].modules or Modules()
+        row |= {name.upper(): "✓" if on else "" for name, on in ticks._asdict().items()}
         for r in part.itertuples():
             row[METRIC_NAMES[r.metric]] = _number(r.measured, r.std)
             if not pd.isna(r.published):

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from pouta_lib.ground.errors import problem
-from pouta_lib.ground.methods import COMPARED, METHODS
+from pouta_lib.ground.methods import ABLATED, COMPARED, METHODS
 from pouta_lib.method.models.backbones import BACKBONES
 from pouta_lib.report.published import AVERAGE, PROTOCOL, read_published
 from pouta_lib.study.records import Record
@@ -23,13 +23,9 @@ TABLES = {  # number: the paper's dataset, its stand-in, the metrics
     3: ("dagm", "mini-dagm", (CLS,)),
 }
 FEW_SHOT, ABLATION = 4, 5
-ABLATED = {  # Table V: variant: its modules FCM, HSG, MSS
-    "vanilla": (False, False, False),
-    "base": (True, False, False),
-    "base+hsg": (True, True, False),
-    "base+mss": (True, False, True),
-    "pouta": (True, True, True),
-}
+# Settings that say how a run is computed, and nothing of what: a resumed run and a compiled one
+# stand beside the others in a table.
+WITHOUT_MEANING = ("checkpoint_steps", "compile")
 COLUMNS = ["table", "dataset", "category", "method", "shots", "metric", "unit", "published"]
 COLUMNS += ["measured", "std", "n", "difference", "protocol", "published_protocol"]
 
@@ -88,7 +84,7 @@ def few_shot_table(records: Sequence[Record], dataset: str) -> pd.DataFrame:
 
 
 def ablation_table(records: Sequence[Record], dataset: str) -> pd.DataFrame:
-    """Table V of one dataset: the five variants, on the categories and seeds that have them all.
+    """Table V of one dataset: module by module, where a category and seed has every row.
 
     Form, units and errors as :func:`benchmark_table`.
     """
@@ -96,7 +92,7 @@ def ablation_table(records: Sequence[Record], dataset: str) -> pd.DataFrame:
     there: dict[tuple[str, int], set[str]] = {}
     for r in runs:
         there.setdefault((r.run.category, r.run.seed), set()).add(r.run.variant)
-    whole = {key for key, variants in there.items() if variants >= set(ABLATED)}
+    whole = {key for key, methods in there.items() if methods >= set(ABLATED)}
     runs = [r for r in runs if (r.run.category, r.run.seed) in whole]
     runs = [r for r in runs if r.run.variant in ABLATED]
     return _long_form(runs, ABLATION, dataset, (CLS, *LOC))
@@ -105,17 +101,17 @@ def ablation_table(records: Sequence[Record], dataset: str) -> pd.DataFrame:
 def run_frame(records: Sequence[Record], metrics: Sequence[str] = (CLS, *LOC)) -> pd.DataFrame:
     """One row a run and metric, before any averaging: what strip plots and spreads are made of.
 
-    Columns: dataset, category, variant, method (the paper's name), shots, seed, metric, percent.
+    Columns: dataset, category, method (its id), title, shots, seed, metric, percent.
     """
     rows = [
         asdict(record.run)
-        | {"method": METHODS[record.run.variant], "metric": metric}
+        | {"title": METHODS[record.run.variant].title, "metric": metric}
         | {"percent": 100 * record.metrics[metric]}
         for record in records
         for metric in metrics
         if record.metrics[metric] is not None
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).rename(columns={"variant": "method"})
 
 
 def _of(records: Sequence[Record], dataset: str) -> list[Record]:
@@ -132,10 +128,10 @@ def _long_form(
     order = list(ABLATED if number == ABLATION else METHODS)
     methods = {(r.run.variant, r.run.shots) for r in runs}
     rows = []
-    for variant, shots in sorted(methods, key=lambda m: (order.index(m[0]), m[1] or 10**9)):
+    for method, shots in sorted(methods, key=lambda m: (order.index(m[0]), m[1] or 10**9)):
         by_category: dict[str, list[Record]] = {}
         for record in runs:
-            if (record.run.variant, record.run.shots) == (variant, shots):
+            if (record.run.variant, record.run.shots) == (method, shots):
                 by_category.setdefault(record.run.category, []).append(record)
         whole = set(known) == set(by_category)
         for metric in metrics:
@@ -143,10 +139,10 @@ def _long_form(
             cells = {name: _cell(by_category[name], metric) for name in names}
             cells[AVERAGE] = _average([by_category[name] for name in names], metric)
             for name, (measured, std, n, chosen) in cells.items():
-                value = published.get((name, variant, shots, metric))
+                value = published.get((name, method, shots, metric))
                 value = None if name == AVERAGE and not whole else value
                 difference = None if value is None or measured is None else measured - value
-                row = [number, dataset, name, variant, shots, metric, "%", value, measured, std, n]
+                row = [number, dataset, name, method, shots, metric, "%", value, measured, std, n]
                 row += [difference, protocol(chosen), None if value is None else PROTOCOL]
                 rows.append([*row, [source_of(r) for r in chosen]])
     frame = pd.DataFrame(rows, columns=[*COLUMNS, "records"])
@@ -162,7 +158,7 @@ def published_categories(number: int) -> list[str]:
 
 def _published_values(number: int) -> dict[tuple[str, str, int | None, str], float]:
     frame = read_published(number).dropna(subset="value")
-    names = {name: variant for variant, name in METHODS.items()}
+    names = {method.title: method.id for method in METHODS.values()}
     frame = frame[frame["method"].isin(names)]
     return {
         (r.category, names[r.method], _published_shots(r.note), r.metric): r.value
@@ -190,7 +186,7 @@ def _require_one_protocol(records: Sequence[Record]) -> None:
     for record in records:
         run = record.run
         for what, key, value in (
-            ("settings", run.dataset, record.profile),
+            ("settings", run.dataset, _settings_that_count(record)),
             ("data", (run.dataset, run.category), record.data.manifest_hash),
         ):
             other, wanted = first.setdefault((what, key), (record, value))
@@ -199,6 +195,11 @@ def _require_one_protocol(records: Sequence[Record]) -> None:
                 found = f"{source_of(other)} and {source_of(record)} made with different {what}"
                 todo = f"delete the older of the two and make it again: {record.key.command()}"
                 raise problem(wanted, found, record.path, todo)
+
+
+def _settings_that_count(record: Record) -> dict[str, Any]:
+    settings = record.profile.to_dict()
+    return {name: value for name, value in settings.items() if name not in WITHOUT_MEANING}
 
 
 def _cell(records: list[Record], metric: str):

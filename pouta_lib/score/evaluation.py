@@ -1,7 +1,6 @@
 """Anomaly maps, image scores and metrics of a trained model on a category's test images."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +10,10 @@ from torch.nn import functional as F
 
 from pouta_lib.data import Category
 from pouta_lib.ground.errors import problem
+from pouta_lib.ground.methods import find_method, resolve
 from pouta_lib.ground.profiles import Profile
 from pouta_lib.method.device import Compute
-from pouta_lib.method.models.patchcore import PatchCore
+from pouta_lib.method.inference import in_batches
 from pouta_lib.score.metrics import image_metrics, pixel_metrics
 
 PIXEL_METRICS = ("pixel_auroc", "pixel_ap", "pixel_f1max", "pixel_aupro")
@@ -23,9 +23,9 @@ PIXEL_METRICS = ("pixel_auroc", "pixel_ap", "pixel_f1max", "pixel_aupro")
 class Evaluation:
     """What one model says of one test set."""
 
-    maps: np.ndarray  # (M, H, W) float32: M_p of each test image
+    maps: np.ndarray  # (M, H, W) float32: the anomaly map of each test image
     scores: np.ndarray  # (M,) float32: the image scores S
-    reconstructions: np.ndarray | None  # (M, 3, H, W) uint8: I_r, for figures; PatchCore has none
+    reconstructions: np.ndarray | None  # (M, 3, H, W) uint8: I_r, where the method has one
     metrics: dict[str, float | None]  # fractions in [0, 1]; None where there is no exact mask
     seconds: float
 
@@ -48,7 +48,7 @@ def predict(
 
     *Shape*: ``(M, 3, H, W)`` uint8 gives ``(M, H, W)`` float32.
     """
-    return _apply(lambda x: (model(x),), images, compute, batch_size)[0]
+    return in_batches(lambda x: (model(x),), images, compute, batch_size)[0]
 
 
 def reconstruct(
@@ -56,29 +56,30 @@ def reconstruct(
 ) -> np.ndarray:
     """The reconstructed images I_r: ``(M, 3, H, W)`` uint8 to ``(M, 3, H, W)`` uint8."""
     repairs = model.get_submodule("reconstructive")
-    rebuilt = _apply(lambda x: (repairs(x)["I_r"],), images, compute, batch_size)[0]
+    (rebuilt,) = in_batches(lambda x: (repairs(x)["I_r"],), images, compute, batch_size)
     return (rebuilt.clip(0, 1) * 255).round().astype(np.uint8)
 
 
-@torch.inference_mode()
-def _apply(
-    function: Callable[[Tensor], tuple[Tensor, ...]],
-    images: np.ndarray,
-    compute: Compute,
-    batch_size: int = 16,
-) -> list[np.ndarray]:
-    parts = []
-    for start in range(0, len(images), batch_size):
-        batch = torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size]))
-        batch = batch.to(compute.device).float() / 255
-        with compute.autocast():
-            results = function(batch.contiguous(memory_format=torch.channels_last))
-        parts.append([result.float().cpu() for result in results])
-    return [torch.cat(column).numpy() for column in zip(*parts, strict=True)]
+def detect_by_map(
+    model: nn.Module, images: np.ndarray, profile: Profile, compute: Compute
+) -> tuple[np.ndarray, np.ndarray]:
+    """Anomaly maps, and the image scores that they alone decide: :func:`image_scores`."""
+    maps = predict(model, images, compute)
+    return maps, image_scores(maps, profile.score_window_px)
+
+
+def detect(
+    model: nn.Module, images: np.ndarray, profile: Profile, compute: Compute, method: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Anomaly maps and image scores, as `method` gives them.
+
+    *Shape*: images ``(M, 3, H, W)`` uint8 give ``(M, H, W)`` and ``(M,)`` float32.
+    """
+    return resolve(find_method(method).detect)(model.eval(), images, profile, compute)
 
 
 def score_test(
-    model: nn.Module, category: Category, profile: Profile, compute: Compute
+    model: nn.Module, category: Category, profile: Profile, compute: Compute, method: str
 ) -> tuple[np.ndarray, np.ndarray, dict[str, float | None]]:
     """Maps, image scores and all metrics of `model` on the test images of `category`.
 
@@ -88,12 +89,7 @@ def score_test(
     if not len(category.test):
         todo = "add a folder test with good and defective images"
         raise problem("test images to score", "none", f"{category.dataset}/{category.name}", todo)
-    model.eval()
-    if isinstance(model, PatchCore):
-        maps, scores = _apply(model.map_and_score, category.test, compute)
-    else:
-        maps = predict(model, category.test, compute)
-        scores = image_scores(maps, profile.score_window_px)
+    maps, scores = detect(model, category.test, profile, compute, method)
     metrics: dict[str, float | None] = image_metrics(category.labels, scores)
     if category.masks is not None and category.mask_kind == "exact":
         metrics |= pixel_metrics(category.masks, maps)
@@ -103,12 +99,12 @@ def score_test(
 
 
 def evaluate(
-    model: nn.Module, category: Category, profile: Profile, compute: Compute
+    model: nn.Module, category: Category, profile: Profile, compute: Compute, method: str
 ) -> Evaluation:
-    """What :func:`score_test` finds, and the rebuilt test images."""
+    """What :func:`score_test` finds, and the rebuilt test images where the method has them."""
     started = time.perf_counter()
-    maps, scores, metrics = score_test(model, category, profile, compute)
-    repairs = not isinstance(model, PatchCore)
-    reconstructions = reconstruct(model, category.test, compute) if repairs else None
+    maps, scores, metrics = score_test(model, category, profile, compute, method)
+    rebuilds = find_method(method).rebuilds
+    reconstructions = reconstruct(model, category.test, compute) if rebuilds else None
     seconds = time.perf_counter() - started
     return Evaluation(maps, scores, reconstructions, metrics, seconds)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from pouta_lib.data import Category
 from pouta_lib.ground.errors import problem
 from pouta_lib.method.device import Compute
+from pouta_lib.method.inference import in_batches
 from pouta_lib.method.models.pouta import Pouta
 from pouta_lib.method.models.vanilla import Vanilla
 
@@ -26,7 +27,6 @@ class FeaturePairs:
     abnormal: np.ndarray  # (N,) bool
 
 
-@torch.inference_mode()
 def trace_images(
     model: Traced, images: np.ndarray, compute: Compute, names: tuple[str, ...]
 ) -> dict[str, Tensor]:
@@ -35,14 +35,13 @@ def trace_images(
     *Shape*: ``(M, 3, H, W)`` uint8 gives, for each name, ``(M, ...)``.
     """
     model.to(compute.device).eval()
-    parts: dict[str, list[Tensor]] = {name: [] for name in names}
-    for chunk in np.array_split(images, max(1, len(images) // 8)):
-        batch = torch.from_numpy(np.ascontiguousarray(chunk)).to(compute.device).float() / 255
-        with compute.autocast():
-            named = model.trace(batch)
-        for name in names:
-            parts[name].append(named[name].float().cpu())
-    return {name: torch.cat(chunks) for name, chunks in parts.items()}
+
+    def chosen(batch: Tensor) -> tuple[Tensor, ...]:
+        named = model.trace(batch)
+        return tuple(named[name] for name in names)
+
+    found = in_batches(chosen, images, compute)
+    return {name: torch.from_numpy(array) for name, array in zip(names, found, strict=True)}
 
 
 def feature_pairs(
@@ -175,17 +174,6 @@ class Logits(nn.Module):
         return self.model.trace(image)["logits"]
 
 
-def cam_layers(model: Traced) -> list[nn.Module]:
-    """Where Grad-CAM looks in the discriminative network: what each scale has found.
-
-    POUTA and its ablations: the contrast F_Ci of all four levels. Vanilla: the four finest
-    decoder steps of its U-Net, the same four resolutions (our choice, D34).
-    """
-    if isinstance(model, Vanilla):
-        return list(model.discriminative.decoder)[-4:]
-    return [fcm.get_submodule("contrast") for fcm in model.discriminative.fcm.values()]
-
-
 def grad_cam(model: Traced, image: np.ndarray, region: np.ndarray | None = None) -> np.ndarray:
     """The Grad-CAM of the anomalous class, summed over the predicted region.
 
@@ -208,5 +196,5 @@ def grad_cam(model: Traced, image: np.ndarray, region: np.ndarray | None = None)
         if not region.any():
             region = found >= np.quantile(found, 0.99)
     target = SemanticSegmentationTarget(1, region.astype(np.float32))
-    with GradCAM(Logits(model), cam_layers(model)) as cam:
+    with GradCAM(Logits(model), model.seen_by_scale()) as cam:
         return cam(batch, [target])[0]

@@ -87,14 +87,16 @@ def _as_jpeg(png: str) -> str:
 
 
 def execute_run(**parameters: Any) -> Path:
-    """One run by notebook 05, or 07 for PatchCore; its folder, with the executed copy in it."""
+    """One run by its method's notebook; its folder, with the executed copy in it."""
+    from pouta_lib.ground.methods import find_method
     from pouta_lib.study.records import partial_folder, read_record, remove_partial
-    from pouta_lib.study.run import notebook_of, prepare_run
+    from pouta_lib.study.run import prepare_run
 
     key = prepare_run(**parameters).key
     os.environ.setdefault("POUTA_PROGRESS", "lines")
     copy = partial_folder(key) / "train.ipynb"
-    execute_notebook(project_root() / "notebooks" / notebook_of(key.variant), copy, parameters)
+    notebook = f"{find_method(key.variant).notebook}.ipynb"
+    execute_notebook(project_root() / "notebooks" / notebook, copy, parameters)
     copy.replace(key.folder() / "train.ipynb")
     remove_partial(key)
     record = read_record(key.folder())
@@ -171,13 +173,13 @@ def _parallel_runs(cores: int) -> int:
 
 def _announce(settings, missing, cores: int) -> None:
     """Says beforehand how long it will take, from a probe of a few training steps."""
+    from pouta_lib.ground.methods import find_method
     from pouta_lib.method.training import num_steps
     from pouta_lib.study.plan import seconds_per_step
-    from pouta_lib.study.run import PATCHCORE
 
     a_step = seconds_per_step(settings)
     images = settings.max_train or 250  # where epochs count: a typical category
-    trained = [key for key in missing if key.variant != PATCHCORE]
+    trained = [key for key in missing if find_method(key.variant).trained]
     steps = [num_steps(settings, images, key.shots) for key in trained]
     side_by_side = min(_parallel_runs(cores), len(missing))
     minutes = sum(steps) * a_step / side_by_side / 60

@@ -21,9 +21,9 @@ from torch.nn import functional as F
 
 from pouta_lib.data import Category, load_category, load_textures
 from pouta_lib.ground.errors import problem
-from pouta_lib.method.device import choose_compute
-from pouta_lib.method.training import Progress, Trained, Watch, train
-from pouta_lib.score.evaluation import image_scores, predict
+from pouta_lib.method.device import compute_of
+from pouta_lib.method.training import Progress, Trained, Watch, fit
+from pouta_lib.score.evaluation import detect
 from pouta_lib.score.metrics import image_metrics, pixel_metrics
 from pouta_lib.study.changes import HARMLESS, change_harmlessly, move_along
 from pouta_lib.study.damages import DAMAGES, damage
@@ -191,12 +191,11 @@ def alarms(look: Look, held: HeldOut) -> dict[str, Any]:
 
 def look_of(run: Run, model: nn.Module) -> Look:
     """How a model looks at images of any size: maps at every ``GRID``-th pixel, and scores."""
-    p = run.profile
-    compute = choose_compute(precision=p.precision)
+    p, method = run.profile, run.key.variant
+    compute = compute_of(method, p)
 
     def look(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        maps = predict(model, _resized(images, p.size_px), compute)
-        scores = image_scores(maps, p.score_window_px)
+        maps, scores = detect(model, _resized(images, p.size_px), p, compute, method)
         return _resized(maps[:, None], SIZE_PX)[:, 0, ::GRID, ::GRID], scores
 
     return look
@@ -208,7 +207,7 @@ def _fit(
     p, key = run.profile, run.key
     textures = load_textures(p.textures, p.size_px, max_images=p.max_textures)
     options = {"checkpoint": checkpoint, "progress": progress, "watch": watch}
-    return train(images, textures, p, key.variant, key.seed, **options)
+    return fit(images, textures, p, key.variant, key.seed, **options)
 
 
 def _good_images(run: Run, size_px: int) -> Category:

@@ -11,10 +11,9 @@ import yaml
 
 from pouta_lib.data import list_categories
 from pouta_lib.ground.errors import problem
-from pouta_lib.ground.methods import COMPARED
+from pouta_lib.ground.methods import ABLATED, COMPARED
 from pouta_lib.ground.profiles import Profile, config_path, load_profile
 from pouta_lib.ground.validation import STRICT, Rule, above, checked
-from pouta_lib.method.models import VARIANTS
 from pouta_lib.method.training import train
 from pouta_lib.study.records import Record, RunKey, find_records, read_record, require
 
@@ -89,15 +88,14 @@ def study_notebooks(keys: Sequence[RunKey]) -> dict[str, list[RunKey]]:
         name = (key.dataset, key.category, key.variant)
         seeds[name] = seeds.get(name, 0) + 1
     first = [key for key in full if key.seed == min(k.seed for k in full)]
+    pair = {"pouta", "vanilla"}  # figure 3 sets these two side by side
     vanilla = any(key.variant == "vanilla" for key in full)
     found = {
         "10_benchmarks": [key for key in full if key.variant in COMPARED],
         "11_few_shot": [*few, *whole] if few and whole else [],
-        "12_ablation": [k for k in full if beside(k) >= set(VARIANTS) and k.variant in VARIANTS],
+        "12_ablation": [k for k in full if beside(k) >= set(ABLATED) and k.variant in ABLATED],
         "13_shift_tsne": [k for k in first if k.variant == "pouta" and "vanilla" in beside(k)],
-        "14_gradcam": [
-            k for k in first if {"pouta", "vanilla"} <= beside(k) and k.variant in COMPARED[:2]
-        ],
+        "14_gradcam": [k for k in first if pair <= beside(k) and k.variant in pair],
         # these two need no run: one draws figure 4; the other measures time, so it waits until
         # no training keeps the machine busy
         "03_reconstruction": full[:1] if vanilla else [],

@@ -46,7 +46,7 @@ class RunKey:
     label: str  # the profile's name and its overridden settings
     dataset: str
     category: str
-    variant: str = "pouta"
+    variant: str = "pouta"  # the method's id
     shots: int | None = None  # None: all training images
     seed: int = 0
 
@@ -173,7 +173,8 @@ def write_run(
     run's folder.
     """
     import torch
-    from safetensors.torch import save_file
+
+    from pouta_lib.method.weights import save_weights
 
     head, dirty = commit()
     names = asdict(key)
@@ -187,8 +188,7 @@ def write_run(
         temporary.mkdir(parents=True)
         text = json.dumps(whole, indent=1, allow_nan=False)
         (temporary / "record.json").write_text(text + "\n", encoding="utf-8")
-        state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
-        save_file(state, temporary / "model.safetensors")
+        save_weights(model, temporary)
         np.savez_compressed(temporary / "maps.npz", **arrays)
     return folder
 
@@ -252,18 +252,6 @@ def require(records: Sequence[Record], expected: Sequence[RunKey]) -> None:
     if missing:
         found = f"{len(missing)} of {len(expected)} missing"
         raise problem("a record for each run", found, missing[0].folder(), missing[0].command())
-
-
-def load_weights(model: "nn.Module", folder: str | Path) -> "nn.Module":
-    """`model` with the weights of a run, in eval mode. Raises where they are absent."""
-    from safetensors.torch import load_file
-
-    path = Path(folder) / "model.safetensors"
-    if not path.is_file():
-        todo = "models stay out of git: make the run again on this machine"
-        raise problem("the run's weights", "no file", path, todo)
-    model.load_state_dict(load_file(path))
-    return model.eval()
 
 
 def load_arrays(folder: str | Path) -> dict[str, np.ndarray]:

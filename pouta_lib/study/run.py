@@ -9,10 +9,10 @@ import numpy as np
 
 from pouta_lib.data import Category, list_categories, load_category, load_textures
 from pouta_lib.ground.errors import problem
+from pouta_lib.ground.methods import METHODS, find_method
 from pouta_lib.ground.paths import data_root
 from pouta_lib.ground.profiles import Profile, load_profile
-from pouta_lib.method.models import NETWORKS, build_model
-from pouta_lib.study.records import Record, RunKey, load_weights, partial_folder, write_run
+from pouta_lib.study.records import Record, RunKey, partial_folder, write_run
 
 if TYPE_CHECKING:  # torch is imported where it is used: a batch job that waits needs none
     from torch import nn
@@ -21,9 +21,6 @@ if TYPE_CHECKING:  # torch is imported where it is used: a batch job that waits 
     from pouta_lib.method.training import Trained
     from pouta_lib.score.evaluation import Evaluation
 
-PATCHCORE = "patchcore"
-METHODS = (*NETWORKS, PATCHCORE)  # what a run's variant can be
-NOTEBOOKS = {PATCHCORE: "07_patchcore.ipynb"}
 PARAMETERS = ("profile", "dataset", "category", "variant", "shots", "seed", "overrides")
 
 
@@ -70,8 +67,7 @@ def prepare_run(
         raise problem(
             "shots above 0 and a seed from 0", f"{shots}, {seed}", "parameters", "correct them"
         )
-    if variant not in METHODS:
-        raise problem(f"a variant out of {list(METHODS)}", repr(variant), "variant", "choose one")
+    find_method(variant)
     settings = load_profile(profile, **(overrides or {}))
     names = list_categories(dataset)
     category = category or names[0]
@@ -79,11 +75,6 @@ def prepare_run(
         where = f"{data_root()}, dataset {dataset}"
         raise problem(f"a category out of {names}", repr(category), where, "choose one of these")
     return Run(RunKey(settings.label, dataset, category, variant, shots, seed), settings)
-
-
-def notebook_of(variant: str) -> str:
-    """The notebook that makes runs of this variant."""
-    return NOTEBOOKS.get(variant, "05_train_category.ipynb")
 
 
 def _shown(value: Any) -> str:
@@ -163,11 +154,11 @@ def open_run(record: Record) -> "tuple[Category, nn.Module, Compute]":
     *Raises* :class:`PoutaError` where the weights are absent, or the data is no longer the same.
     """
     from pouta_lib.method.device import choose_compute
+    from pouta_lib.method.models import build_model
+    from pouta_lib.method.weights import load_weights
 
     run = run_of(record)
-    model = build_model(
-        run.key.variant, run.profile.width, run.profile.norm, run.profile.normalisation
-    )
+    model = build_model(run.key.variant, run.profile)
     compute = choose_compute(precision=record.precision)
     model = load_weights(model, record.path).to(compute.device)
     return open_data(record), model, compute
@@ -180,11 +171,12 @@ def run_of(record: Record) -> Run:
 
 def watch_test(run: Run, category: Category) -> "Callable[[nn.Module], dict[str, float | None]]":
     """What :func:`train` can ask of a half-trained model: its metrics on the test images."""
-    from pouta_lib.method.device import choose_compute
+    from pouta_lib.method.device import compute_of
     from pouta_lib.score.evaluation import score_test
 
-    compute = choose_compute(precision=run.profile.precision)
-    return lambda model: score_test(model, category, run.profile, compute)[2]
+    method = run.key.variant
+    compute = compute_of(method, run.profile)
+    return lambda model: score_test(model, category, run.profile, compute, method)[2]
 
 
 def save_run(
@@ -208,7 +200,7 @@ def save_run(
             "train_paths": [category.train_paths[i] for i in support] if few else None,
         },
         "selection": "last step" if trained.steps else "no training",
-        "backbone": run.profile.backbone if run.key.variant == PATCHCORE else None,
+        "backbone": run.profile.backbone if find_method(run.key.variant).backbone else None,
         "steps": trained.steps,
         "history": trained.history,
         "metrics": evaluation.metrics,

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.losses import total_loss
 from pouta_lib.method.models import build_model
 from pouta_lib.method.models.patchcore import greedy_coreset, patch_features
@@ -68,24 +69,24 @@ def test_patchcore(repository):
     assert torch.equal(first[again], points[chosen])
 
 
-@pytest.mark.parametrize("variant", ["vanilla", "pouta"])
-def test_figure_4_shows_the_shapes_of_a_real_pass(variant):
-    shapes = layer_shapes(variant, 8, 64)
-    model = build_model(variant, 8).eval()
+@pytest.mark.parametrize("method", ["vanilla", "pouta"])
+def test_figure_4_shows_the_shapes_of_a_real_pass(method):
+    shapes = layer_shapes(method, 8, 64)
+    model = build_model(method, load_profile("paper", width=8)).eval()
     with torch.no_grad():
         named = model.trace(torch.rand(1, 3, 64, 64))
     for name, tensor in named.items():
         assert shapes[name] == tuple(tensor.shape[1:]), name
     figure = draw_architecture(8, 64)
     drawn = {text.get_text() for ax in figure.axes for text in ax.texts}
-    for name in ("F_E3", "F_M", "F_D2", "I_r" if variant == "vanilla" else "F_C4"):
+    for name in ("F_E3", "F_M", "F_D2", "I_r" if method == "vanilla" else "F_C4"):
         assert " × ".join(map(str, shapes[name])) in drawn, name
 
 
 def test_discrimination(repository):
     taught = definitions(repository, "04_discrimination")
     torch.manual_seed(1)
-    theirs = build_model("pouta", 8).eval()
+    theirs = build_model("pouta", load_profile("paper", width=8)).eval()
     ours = taught["Finder"](8).eval()
     copy_discriminative(ours, theirs.discriminative, 8)
     image = torch.rand(2, 3, 64, 64)

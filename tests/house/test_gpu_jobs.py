@@ -5,13 +5,17 @@ import os
 import subprocess
 import sys
 
+import gpu_jobs
 import numpy as np
 import pytest
+import torch
+from fakes import record_body
 from trees import mvtec_tree, photo, save
 
 from conftest import REPOSITORY
 from pouta_lib.cli import main
-from pouta_lib.study.records import find_records
+from pouta_lib.study.records import RunKey, find_records, read_record, write_run
+from pouta_lib.study.run import open_run
 
 SCRIPT = REPOSITORY / "tools" / "gpu_jobs.py"
 pytestmark = pytest.mark.skipif(
@@ -54,7 +58,7 @@ def data_folder(tmp_path, monkeypatch):
 
 
 def test_a_list_is_run_within_its_budget(bare, data_folder, tmp_path, capsys):
-    words = ["mvtec/bolt", "mvtec/bolt/base/k2/seed1", "mvtec/nothere"]
+    words = ["mvtec/bolt", "mvtec/bolt/base/k2/seed1", "mvtec/bolt/patchcore", "mvtec/nothere"]
     settings = ["--set", "textures=dtd", "--set", "steps=4", "--set", "few_shot_steps=4"]
     made = subprocess.run(
         [sys.executable, SCRIPT, "plan", "--profile", "smoke", *settings, *words],
@@ -62,32 +66,60 @@ def test_a_list_is_run_within_its_budget(bare, data_folder, tmp_path, capsys):
         text=True,
         check=True,
     )
-    (tmp_path / "list.json").write_text(made.stdout)
-    keep = tmp_path / "out"
+    # the machine's copy of the tree may show another HEAD, but holds the same sources
+    plan = json.loads(made.stdout) | {"commit": "0" * 40, "dirty": False}
+    (tmp_path / "list.json").write_text(json.dumps(plan))
+    keep, results = tmp_path / "out", tmp_path / "unpacked"
     done = bare("run", tmp_path / "list.json", "--budget", "1e6", "--keep", keep, data=data_folder)
     log = json.loads((keep / "log.json").read_text())
     assert done.returncode == 1, "the last job has no data"
-    assert [sorted({"failed", "left_out"} & set(entry)) for entry in log] == [[], [], ["failed"]]
-    assert "a category out of" in log[2]["failed"]
+    assert [{"failed", "left_out"} & set(entry) for entry in log] == [*[set()] * 3, {"failed"}]
+    assert "a category out of" in log[3]["failed"]
+    folders = gpu_jobs.unpack(keep, results)
     label = "smoke~few_shot_steps=4~steps=4~textures=dtd"
-    records = find_records(label, keep)  # checks them
-    assert [(r.run.variant, r.run.shots) for r in records] == [
-        ("base", 2),
-        ("pouta", None),
-    ]
-    for record, entry in zip(records[::-1], log, strict=False):
+    records = {r.run.variant: r for r in find_records(label, results)}  # checks them
+    assert [records[name].path for name in ("pouta", "base", "patchcore")] == folders
+    for entry, record in zip(log, (records[name] for name in ("pouta", "base", "patchcore"))):
         assert record.metrics["image_auroc"] == entry["image_auroc"]
+        assert (record.commit, record.dirty) == ("0" * 40, False)
         with np.load(record.path / "small.npz") as arrays:
             assert arrays["maps"].shape == (record.data.num_test, 56, 56)
-    assert not list(keep.rglob("*.safetensors")), "weights are too large to bring home"
-    words = ["tables", "--profile", "smoke", *settings, "--results", str(keep)]
+    _, model, _ = open_run(records["base"])
+    assert {tensor.dtype for tensor in model.state_dict().values()} >= {torch.float32}
+    words = ["tables", "--profile", "smoke", *settings, "--results", str(results)]
     assert main(words) == 0
     assert "table_1_mvtec.csv" in capsys.readouterr().out
     # nothing is started that cannot end in time, and nothing is made twice
     again = bare("run", tmp_path / "list.json", "--budget", "0", "--keep", keep, data=data_folder)
     assert again.returncode == 1
     log = json.loads((keep / "log.json").read_text())
-    assert [entry.get("left_out") for entry in log[:2]] == ["there already"] * 2
+    assert [entry.get("left_out") for entry in log[:3]] == ["there already"] * 3
+
+
+@pytest.mark.parametrize(("sources", "commit"), [(None, "plan's"), ("other code", "machine's")])
+def test_a_record_gets_the_commit_of_the_same_sources_alone(tmp_path, sources, commit):
+    arrays = {"maps": np.zeros((4, 8, 8), np.float16), "scores": np.zeros(4, np.float32)}
+    body = record_body() | {"commit": "machine's", "dirty": True}
+    key = RunKey("demo", "mini-mvtec", "nut")
+    folder = write_run(key, body, torch.nn.Conv2d(3, 2, 1), arrays, tmp_path / "results")
+    plan = {"commit": "plan's", "dirty": False, "sources": sources or gpu_jobs.sources_digest()}
+    (tmp_path / "kept").mkdir()
+    gpu_jobs._keep_small(folder, tmp_path / "kept", "demo/nut", plan)
+    (unpacked,) = gpu_jobs.unpack(tmp_path / "kept", tmp_path / "unpacked")
+    record = read_record(unpacked)
+    assert (record.commit, record.dirty) == (commit, commit != "plan's")
+
+
+def test_the_digest_is_that_of_names_and_contents(tmp_path, monkeypatch):
+    monkeypatch.setenv("POUTA_HOME", str(tmp_path))
+    (tmp_path / "pouta_lib").mkdir()
+    (tmp_path / "pouta_lib" / "a.py").write_text("x = 1\n")
+    first = gpu_jobs.sources_digest()
+    assert first == gpu_jobs.sources_digest()
+    (tmp_path / "pouta_lib" / "a.py").write_text("x = 2\n")
+    second = gpu_jobs.sources_digest()
+    (tmp_path / "pouta_lib" / "a.py").rename(tmp_path / "pouta_lib" / "b.py")
+    assert len({first, second, gpu_jobs.sources_digest()}) == 3
 
 
 def test_a_job_that_is_too_long_is_left_out(bare, data_folder, tmp_path):
@@ -101,4 +133,4 @@ def test_a_job_that_is_too_long_is_left_out(bare, data_folder, tmp_path):
     assert done.returncode == 0, done.stderr
     (entry,) = json.loads((keep / "log.json").read_text())
     assert "s of training in" in entry["left_out"]
-    assert not list(keep.rglob("record.json"))
+    assert not (keep / "runs.zip").exists()

@@ -29,12 +29,11 @@ NOTEBOOKS = sorted(
 )
 
 
-def execute(source: Path, folder: Path) -> Path:
+def execute(source: Path, folder: Path, **parameters: str) -> Path:
     """The executed copy of a notebook, run by papermill with `folder` as its working directory."""
     target = folder / f"executed-{source.name}"
-    papermill.execute_notebook(
-        source, target, cwd=folder, kernel_name="python3", progress_bar=False, execution_timeout=600
-    )
+    settings = {"kernel_name": "python3", "progress_bar": False, "execution_timeout": 600}
+    papermill.execute_notebook(source, target, parameters, cwd=folder, **settings)
     return target
 
 
@@ -57,6 +56,29 @@ def test_notebook_runs_anywhere(source: Path, own_results: None, tmp_path: Path)
     executed = nbformat.read(execute(source, tmp_path), as_version=4)
     counts = [cell.execution_count for cell in executed.cells if cell.cell_type == "code"]
     assert None not in counts
+
+
+def test_patchcore_is_made_inspected_and_carried_away(own_results: None, tmp_path: Path) -> None:
+    for name, parameters in (
+        ("07_patchcore", {"category": "nut"}),
+        ("06_inspect_run", {"dataset": "mini-mvtec", "category": "nut", "variant": "patchcore"}),
+        ("20_your_own_images", {"method": "patchcore"}),
+    ):
+        execute(REPOSITORY / "notebooks" / f"{name}.ipynb", tmp_path, **parameters)
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "other"),
+    [
+        ("05_train_category", "patchcore", "open 07_patchcore.ipynb"),
+        ("07_patchcore", "pouta", "open 05_train_category.ipynb"),
+    ],
+)
+def test_a_notebook_refuses_what_another_one_makes(
+    name: str, variant: str, other: str, tmp_path: Path
+) -> None:
+    with pytest.raises(PapermillExecutionError, match=other):
+        execute(REPOSITORY / "notebooks" / f"{name}.ipynb", tmp_path, variant=variant)
 
 
 def write(folder: Path, *cells: nbformat.NotebookNode) -> Path:

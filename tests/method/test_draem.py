@@ -23,7 +23,7 @@ from pouta_lib.method.draem_training import (
 )
 from pouta_lib.method.losses import anomaly_loss, focal_loss, total_loss
 from pouta_lib.method.models import build_model
-from pouta_lib.method.training import num_steps, own_settings, train
+from pouta_lib.method.training import fit, num_steps
 from pouta_lib.score.efficiency import count_parameters
 from pouta_lib.study.peers import peers_python
 
@@ -69,7 +69,9 @@ def parameters_by_hand(base_r, base_d):
 
 @pytest.mark.parametrize("width", [8, 16, 64])
 def test_parameters_by_hand(width):
-    assert count_parameters(build_model("draem", width)) == parameters_by_hand(2 * width, width)
+    assert count_parameters(
+        build_model("draem", load_profile("paper", width=width))
+    ) == parameters_by_hand(2 * width, width)
 
 
 def test_size_is_the_published_one():
@@ -77,7 +79,7 @@ def test_size_is_the_published_one():
 
 
 def test_trace_and_map():
-    model = build_model("draem", 8).eval()
+    model = build_model("draem", load_profile("paper", width=8)).eval()
     image = torch.rand(2, 3, 64, 64, generator=generator())
     with torch.no_grad():
         named, anomaly_map = model.trace(image), model(image)
@@ -88,7 +90,7 @@ def test_trace_and_map():
 
 
 def test_every_weight_gets_a_gradient():
-    model = build_model("draem", 8).train()
+    model = build_model("draem", load_profile("paper", width=8)).train()
     image, mask = torch.rand(2, 3, 64, 64), (torch.rand(2, 64, 64) > 0.9).float()
     draem_losses(model.trace(image), image, mask)["total"].backward()
     without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
@@ -97,14 +99,14 @@ def test_every_weight_gets_a_gradient():
 
 
 def test_segmentation_trains_the_reconstruction_too():
-    model = build_model("draem", 8).train()
+    model = build_model("draem", load_profile("paper", width=8)).train()
     focal_loss(model.trace(torch.rand(2, 3, 64, 64))["logits"], torch.ones(2, 64, 64)).backward()
     assert model.reconstructive.encoder[0][0][0].weight.grad.any()
 
 
 @pytest.mark.parametrize("kind", ["group", "instance"])
 def test_normalisation_is_a_setting(kind):
-    model = build_model("draem", 8, normalisation=kind)
+    model = build_model("draem", load_profile("paper", width=8, normalisation=kind))
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in model.modules())
     assert count_parameters(model) == parameters_by_hand(16, 8)
 
@@ -113,7 +115,7 @@ def test_normalisation_is_a_setting(kind):
 
 
 def test_losses_are_reconstruction_and_focal_alone():
-    model = build_model("draem", 8).eval()
+    model = build_model("draem", load_profile("paper", width=8)).eval()
     image, mask = torch.rand(2, 3, 32, 32), (torch.rand(2, 32, 32) > 0.7).float()
     with torch.no_grad():
         named = model.trace(image)
@@ -134,13 +136,13 @@ def test_paper_gives_it_its_own_protocol():
 @pytest.mark.parametrize("name", ["smoke", "demo", "real-cpu"])
 def test_fixed_steps_are_the_same_for_every_method(name):
     profile = load_profile(name)
-    assert own_settings(profile, "draem") == profile
-    assert num_steps(own_settings(profile, "draem"), 200) == profile.steps
+    assert draem_settings(profile) == profile
+    assert num_steps(draem_settings(profile), 200) == profile.steps
 
 
 def test_few_shot_steps_are_the_same_for_every_method():
     paper = load_profile("paper")
-    assert num_steps(own_settings(paper, "draem"), 8, shots=8) == paper.few_shot_steps
+    assert num_steps(draem_settings(paper), 8, shots=8) == paper.few_shot_steps
 
 
 # --- augmenters, against other programs
@@ -332,13 +334,13 @@ def equal(one, other):
 
 def test_training_reduces_its_loss(photos, textures):
     profile = settings(steps=60, lr=0.002)
-    history = train(photos[:4], textures.numpy(), profile, "draem", 0).history
+    history = fit(photos[:4], textures.numpy(), profile, "draem", 0).history
     assert np.mean(history["total"][-10:]) < 0.8 * np.mean(history["total"][:5])
     assert set(history["mss"]) == {0.0}
 
 
 def test_seeds_differ_and_repeat(photos, textures):
-    runs = [train(photos, textures.numpy(), settings(), "draem", s) for s in (0, 0, 1)]
+    runs = [fit(photos, textures.numpy(), settings(), "draem", s) for s in (0, 0, 1)]
     assert equal(runs[0], runs[1])
     assert not equal(runs[0], runs[2])
 
@@ -352,7 +354,7 @@ def test_interrupted_run_ends_with_the_same_weights(photos, textures, tmp_path, 
     profile = settings(precision=precision, steps=13, checkpoint_steps=4)
 
     def run(**more):
-        return train(photos, textures.numpy(), profile, "draem", 0, device="cpu", **more)
+        return fit(photos, textures.numpy(), profile, "draem", 0, device="cpu", **more)
 
     def stop(step, steps, losses):
         raise Stop
@@ -401,7 +403,7 @@ save_file({"I_r": rebuilt, "logits": logits} | counts, sys.argv[2])
 def test_network_equals_anomalibs(tmp_path):
     width = 16
     torch.manual_seed(0)
-    model = build_model("draem", width).train()
+    model = build_model("draem", load_profile("paper", width=width)).train()
     image = torch.rand(2, 3, 64, 64, generator=generator())
     with torch.no_grad():
         model(torch.rand(4, 3, 64, 64, generator=generator(1)))  # statistics of some batch

@@ -5,7 +5,9 @@ import torch
 from torch.nn import functional as F
 
 from pouta_lib.ground.errors import PoutaError
-from pouta_lib.method.models import VARIANTS, build_model
+from pouta_lib.ground.methods import ABLATED
+from pouta_lib.ground.profiles import load_profile
+from pouta_lib.method.models import build_model
 from pouta_lib.method.models.discriminative import AnomalyHead, FeatureContrast, SemanticGuidance
 from pouta_lib.method.models.reconstructive import level_channels
 from pouta_lib.score.efficiency import count_multiply_adds, count_parameters
@@ -16,20 +18,21 @@ TABLE_VI = {  # parameters (M), multiply-adds (G), tolerance
 }
 
 
-@pytest.mark.parametrize("variant", TABLE_VI)
-def test_cost_meets_table_6(variant):
-    parameters, multiply_adds, tolerance = TABLE_VI[variant]
-    model = build_model(variant)
+@pytest.mark.parametrize("method", TABLE_VI)
+def test_cost_meets_table_6(method):
+    parameters, multiply_adds, tolerance = TABLE_VI[method]
+    model = build_model(method, load_profile("paper"))
     assert count_parameters(model) / 1e6 == pytest.approx(parameters, rel=tolerance)
     assert count_multiply_adds(model, 224) / 1e9 == pytest.approx(multiply_adds, rel=tolerance)
 
 
 def test_normalisation_is_an_option_that_leaves_the_cost_where_it_is():
-    plain, normed = build_model("pouta"), build_model("pouta", norm=True)
+    plain = build_model("pouta", load_profile("paper"))
+    normed = build_model("pouta", load_profile("paper", norm=True))
     channels = 64 + 128 + 256 + 512
     added = 2 * (3 * channels + 64 + 128 + 256)  # scale and shift: three in each FCM, one in HSG
     assert count_parameters(normed) - count_parameters(plain) == added
-    assert count_multiply_adds(normed) == count_multiply_adds(build_model("pouta"))
+    assert count_multiply_adds(normed) == count_multiply_adds(plain)
 
 
 @pytest.fixture(scope="module")
@@ -37,45 +40,45 @@ def image():
     return torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
 
 
-def small(variant):
+def small(method):
     torch.manual_seed(0)
-    return build_model(variant, width=8).eval()
+    return build_model(method, load_profile("paper", width=8)).eval()
 
 
-def expected_shapes(variant):
+def expected_shapes(method):
     c, side = level_channels(8), {i: 64 // 2 ** (i - 1) for i in (1, 2, 3, 4)}
     shapes = {"F_M": (2, 64, 4, 4), "I_r": (2, 3, 64, 64), "M_p": (2, 64, 64)}
     shapes["logits"] = (2, 2, 64, 64)
     for i in (1, 2, 3, 4):
         level = (2, c[i], side[i], side[i])
         shapes |= {f"F_E{i}": level, f"F_D{i}": level}
-        if variant != "vanilla":
+        if method != "vanilla":
             shapes[f"F_C{i}"] = level
-        if variant in ("base+hsg", "pouta") and i < 4:
+        if method in ("base+hsg", "pouta") and i < 4:
             shapes[f"F'_C{i}"] = level
             shapes |= {f"W_sp{i}": (2, 1, side[i], side[i]), f"W_cn{i}": (2, c[i], 1, 1)}
-        if variant in ("base+mss", "pouta"):
+        if method in ("base+mss", "pouta"):
             shapes |= {f"M_p{i}": (2, 64, 64), f"logits{i}": (2, 2, 64, 64)}
     return shapes
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_trace_has_every_name_with_its_shape(variant, image):
+@pytest.mark.parametrize("method", ABLATED)
+def test_trace_has_every_name_with_its_shape(method, image):
     with torch.no_grad():
-        named = small(variant).trace(image)
-    assert {name: tuple(t.shape) for name, t in named.items()} == expected_shapes(variant)
+        named = small(method).trace(image)
+    assert {name: tuple(t.shape) for name, t in named.items()} == expected_shapes(method)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_inference_equals_trace(variant, image):
-    model = small(variant)
+@pytest.mark.parametrize("method", ABLATED)
+def test_inference_equals_trace(method, image):
+    model = small(method)
     with torch.no_grad():
         assert torch.equal(model(image), model.trace(image)["M_p"])
 
 
-@pytest.mark.parametrize("variant", ["base", "base+hsg", "base+mss", "pouta"])
-def test_inference_computes_neither_the_image_nor_the_mss_heads(variant, image):
-    model, called = small(variant), []
+@pytest.mark.parametrize("method", ["base", "base+hsg", "base+mss", "pouta"])
+def test_inference_computes_neither_the_image_nor_the_mss_heads(method, image):
+    model, called = small(method), []
     unneeded = [model.reconstructive.to_image, *model.discriminative.mss.values()]
     for module in unneeded:
         module.register_forward_hook(lambda *_: called.append(1))
@@ -86,11 +89,11 @@ def test_inference_computes_neither_the_image_nor_the_mss_heads(variant, image):
     assert len(called) == len(unneeded)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_every_weight_gets_a_gradient(variant, image):
+@pytest.mark.parametrize("method", ABLATED)
+def test_every_weight_gets_a_gradient(method, image):
     from pouta_lib.method.losses import total_loss
 
-    model = small(variant).train()
+    model = small(method).train()
     mask = (torch.rand(2, 64, 64) > 0.9).float()
     total_loss(model.trace(image), image, mask)["total"].backward()
     without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
@@ -165,6 +168,6 @@ def test_head_equals_upsample_concatenate_convolve():
     torch.testing.assert_close(head(levels), whole, rtol=1e-5, atol=1e-5)
 
 
-def test_unknown_variant_lists_the_valid_ones():
+def test_an_unknown_method_lists_the_valid_ones():
     with pytest.raises(PoutaError, match=r"'base\+hgs'.*\n.*\n.*did you mean 'base\+hsg'"):
-        build_model("base+hgs")
+        build_model("base+hgs", load_profile("paper"))

@@ -12,8 +12,12 @@ from pouta_lib.method.device import Compute
 from pouta_lib.method.models import backbones, patchcore
 from pouta_lib.method.models.backbones import build_backbone
 from pouta_lib.method.models.patchcore import greedy_coreset, patch_features
-from pouta_lib.method.training import fit_patchcore
+from pouta_lib.method.training import fit
 from pouta_lib.score.evaluation import predict
+
+
+def remember(images, seed):
+    return fit(images, images, load_profile("smoke"), "patchcore", seed, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +27,7 @@ def images():
 
 @pytest.fixture(scope="module")
 def trained(images):
-    return fit_patchcore(images[:4], load_profile("smoke"), seed=0, device="cpu")
+    return remember(images[:4], seed=0)
 
 
 def test_patch_features_average_3_by_3_and_bring_both_levels_to_one_grid():
@@ -86,8 +90,8 @@ def test_scores_and_distances_by_brute_force(trained, images):
 
 
 def test_memory_is_one_percent_and_repeats(trained, images):
-    again = fit_patchcore(images[:4], load_profile("smoke"), seed=0, device="cpu")
-    other = fit_patchcore(images[:4], load_profile("smoke"), seed=1, device="cpu")
+    again = remember(images[:4], seed=0)
+    other = remember(images[:4], seed=1)
     assert trained.model.memory.shape == (round(0.01 * 4 * 28 * 28), 40 + 112)
     assert torch.equal(trained.model.memory, again.model.memory)
     assert not torch.equal(trained.model.memory, other.model.memory)
@@ -97,7 +101,7 @@ def test_memory_is_one_percent_and_repeats(trained, images):
 def test_a_spot_on_a_plain_part_is_found():
     plain = np.full((3, 3, 64, 64), 120, np.uint8)
     plain += np.random.default_rng(0).integers(0, 6, plain.shape, dtype=np.uint8)
-    fitted = fit_patchcore(plain[:2], load_profile("smoke"), seed=0, device="cpu")
+    fitted = remember(plain[:2], seed=0)
     spoiled = plain[2:].copy()
     spoiled[:, :, 40:52, 12:24] = 255
     (found,) = predict(fitted.model, spoiled, Compute(torch.device("cpu"), "fp32"))

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,16 @@ from safetensors.torch import load_file
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method import training
-from pouta_lib.method.training import batch_indices, learning_rate, num_steps, summarise, train
+from pouta_lib.method.models import build_model
+from pouta_lib.method.training import (
+    PAPER,
+    batch_indices,
+    learning_rate,
+    make_batch,
+    num_steps,
+    summarise,
+    train,
+)
 
 
 @pytest.fixture(scope="module")
@@ -205,3 +215,21 @@ def test_progress_is_told_at_the_end(images, textures):
     step, steps, losses = told[-1]
     assert (step, steps) == (8, 8)
     assert set(losses) == set(training.LOSSES)
+
+
+def test_a_method_may_have_a_recipe_of_its_own(images, textures):
+    """Without anomalies and at rate 0, nothing is to be found and no weight moves."""
+    seen = []
+
+    def plain(good, bank, generator, profile):
+        batch = make_batch(good, bank, generator, profile)
+        seen.append(len(bank))
+        return batch._replace(image=batch.original, mask=torch.zeros_like(batch.mask))
+
+    own = replace(PAPER, batch=plain, rate=lambda profile, step, steps: 0.0)
+    trained = train(images, textures, settings(steps=3), "base", 0, device="cpu", recipe=own)
+    assert seen == [len(textures)] * 3
+    torch.manual_seed(0)
+    fresh = build_model("base", settings(steps=3))
+    for (name, new), old in zip(trained.model.named_parameters(), fresh.parameters(), strict=True):
+        assert torch.equal(new, old), name

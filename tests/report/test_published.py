@@ -8,8 +8,9 @@ import re
 import pytest
 
 from pouta_lib.ground.errors import PoutaError
+from pouta_lib.ground.methods import ABLATED, METHODS
 from pouta_lib.ground.profiles import load_profile, profile_names
-from pouta_lib.method.models import VARIANTS, build_model
+from pouta_lib.method.models import build_model
 from pouta_lib.report import published
 from pouta_lib.report.published import AVERAGE, average_report, read_published
 from pouta_lib.study.records import METRICS
@@ -94,7 +95,7 @@ def test_few_shot_values_by_hand():
 
 
 def test_the_ablation_names_each_variant():
-    assert set(read_published(5)["note"]) == set(VARIANTS)
+    assert set(read_published(5)["note"]) == set(ABLATED)
 
 
 def test_printed_averages_are_the_rounded_means_of_their_rows():
@@ -219,9 +220,10 @@ def test_the_glossary_has_every_name_of_a_trace(repository):
 
     text = (repository / "docs" / "GLOSSARY.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"`([^`]+)`", text))
-    for variant in ("vanilla", "pouta"):
+    for method in ("vanilla", "pouta"):
         with torch.no_grad():
-            names = build_model(variant, width=4).eval().trace(torch.zeros(1, 3, 32, 32))
+            model = build_model(method, load_profile("paper", width=4)).eval()
+            names = model.trace(torch.zeros(1, 3, 32, 32))
         assert set(names) <= listed
     assert set(METRICS) <= listed
-    assert set(VARIANTS) <= listed
+    assert set(METHODS) <= listed

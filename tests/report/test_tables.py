@@ -12,6 +12,7 @@ from fakes import fake_run
 
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.paths import project_root
+from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.models import build_model
 from pouta_lib.report.published import read_published
 from pouta_lib.report.table_files import KINDS, explain_cell, write_cost_table, write_tables
@@ -123,6 +124,14 @@ def test_runs_of_different_protocols_are_never_mixed(results, what, edit):
     assert not benchmark_table(records, "mini-mvtec").empty
 
 
+def test_how_a_run_was_computed_keeps_it_in_no_other_table(results):
+    changed = results / "demo" / "runs" / "mvtec" / "bottle" / "pouta" / "all" / "seed1"
+    before = benchmark_table(find_records("demo", results), "mvtec")
+    change(changed, lambda r: r["profile"].update(compile=True, checkpoint_steps=7))
+    after = benchmark_table(find_records("demo", results), "mvtec")
+    pd.testing.assert_frame_equal(after, before)
+
+
 def test_a_record_made_before_a_setting_existed_had_its_default(results):
     changed = results / "demo" / "runs" / "mvtec" / "bottle" / "pouta" / "all" / "seed1"
     change(changed, lambda r: r["profile"].pop("structural_share"))
@@ -222,10 +231,11 @@ def test_committed_tables_follow_from_committed_records(tmp_path, monkeypatch):
     monkeypatch.setenv("POUTA_RESULTS", str(tmp_path))
     write_tables("demo", kinds=list(KINDS))
     counted = {"multiply_adds_g": count_multiply_adds, "parameters_m": count_parameters}
+    paper = load_profile("paper")
     counts = {
-        name: {metric: count(build_model(variant)) / 10 ** (9 if metric.endswith("g") else 6)
+        name: {metric: count(build_model(method, paper)) / 10 ** (9 if metric.endswith("g") else 6)
                for metric, count in counted.items()}
-        for name, variant in (("POUTA", "pouta"), ("Vanilla", "vanilla"))
+        for name, method in (("POUTA", "pouta"), ("Vanilla", "vanilla"))
     }  # fmt: skip
     write_cost_table("demo", counts)
     again = {p.name: p.read_bytes() for p in (tmp_path / "demo" / "tables").iterdir()}

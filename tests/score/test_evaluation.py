@@ -25,7 +25,7 @@ def test_image_score_against_the_definition():
 
 def test_prediction_does_not_depend_on_the_batch():
     torch.manual_seed(0)
-    model = build_model("pouta", 8).eval()
+    model = build_model("pouta", load_profile("smoke")).eval()
     images = np.random.default_rng(0).integers(0, 256, (5, 3, 32, 32), dtype=np.uint8)
     compute = choose_compute("cpu", "fp32")
     whole = predict(model, images, compute, batch_size=5)
@@ -37,13 +37,13 @@ def test_prediction_does_not_depend_on_the_batch():
 
 def test_evaluation_without_masks_or_images(bolt):
     category = load_category("mvtec", "bolt", 32)
-    model, compute = build_model("base", 8), choose_compute("cpu", "fp32")
     profile = load_profile("smoke", size_px=32)
-    found = evaluate(model, category, profile, compute)
+    model, compute = build_model("base", profile), choose_compute("cpu", "fp32")
+    found = evaluate(model, category, profile, compute, "base")
     assert found.reconstructions.shape == category.test.shape
     assert all(0 <= value <= 1 for value in found.metrics.values())
-    coarse = evaluate(model, replace(category, mask_kind="coarse"), profile, compute)
+    coarse = evaluate(model, replace(category, mask_kind="coarse"), profile, compute, "base")
     assert coarse.metrics["pixel_ap"] is None
     assert coarse.metrics["image_auroc"] == found.metrics["image_auroc"]
     with pytest.raises(PoutaError, match="expected test images to score"):
-        evaluate(model, replace(category, test=category.test[:0]), profile, compute)
+        evaluate(model, replace(category, test=category.test[:0]), profile, compute, "base")

@@ -6,11 +6,12 @@ import torch
 
 from pouta_lib.data import Category
 from pouta_lib.ground.errors import PoutaError
+from pouta_lib.ground.methods import ABLATED
+from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.device import Compute
-from pouta_lib.method.models import VARIANTS, build_model
+from pouta_lib.method.models import build_model
 from pouta_lib.score.explain import (
     FeaturePairs,
-    cam_layers,
     clouds,
     embed_together,
     feature_pairs,
@@ -28,9 +29,9 @@ def images():
     return np.random.default_rng(0).integers(0, 256, (3, 3, 64, 64), dtype=np.uint8)
 
 
-def model_of(variant):
+def model_of(method):
     torch.manual_seed(0)
-    return build_model(variant, 8).eval()
+    return build_model(method, load_profile("paper", width=8)).eval()
 
 
 def test_feature_pairs_belong_to_the_places_of_the_mask(images):
@@ -93,10 +94,10 @@ def test_latent_difference_is_the_norm_of_the_subtraction(images):
     assert found == pytest.approx(inside.numpy(), rel=1e-4, abs=1e-5)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_grad_cam_of_every_variant(images, variant):
-    model = model_of(variant)
-    assert len(cam_layers(model)) == 4
+@pytest.mark.parametrize("method", ABLATED)
+def test_grad_cam_of_every_row_of_table_5(images, method):
+    model = model_of(method)
+    assert len(model.seen_by_scale()) == 4
     cam = grad_cam(model, images[0])
     assert cam.shape == (64, 64)
     assert np.isfinite(cam).all() and cam.min() >= 0 and cam.max() <= 1

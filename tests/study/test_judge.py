@@ -158,6 +158,14 @@ def test_a_record_of_other_settings_or_a_broken_one_is_refused(good_parts, capsy
     assert judgement_of(run) is None
 
 
+@pytest.mark.parametrize("method", ["vanilla", "patchcore"])
+def test_any_method_is_judged(good_parts, method, capsys):
+    words = ["judge", "--profile", "smoke", "--dataset", "mvtec", "--category", "bolt"]
+    words += ["--set", "steps=2", "--set", "max_train=null", "--method", method]
+    assert main(words) == 0
+    assert f"mvtec/bolt/{method}/seed0.json" in capsys.readouterr().out
+
+
 def test_too_few_images_to_hold_any_out(good_parts):
     for k in range(3, 8):
         (good_parts / "mvtec" / "bolt" / "train" / "good" / f"{k}.png").unlink()

@@ -4,7 +4,7 @@ import pytest
 from trees import mvtec_tree
 
 from pouta_lib.ground.errors import PoutaError
-from pouta_lib.method.models import VARIANTS
+from pouta_lib.ground.methods import ABLATED
 from pouta_lib.study.plan import planned_runs, read_plan, study_notebooks
 from pouta_lib.study.records import RunKey
 
@@ -28,11 +28,11 @@ def test_few_shot_runs_stand_beside_the_full_run_of_their_seed():
 
 
 def test_the_ablation_needs_all_five_of_a_seed():
-    plan = [*keys(variants=VARIANTS), *keys(variants=VARIANTS[:4], seeds=(1,))]
+    plan = [*keys(variants=ABLATED), *keys(variants=ABLATED[:4], seeds=(1,))]
     notebooks = study_notebooks(plan)
-    assert set(notebooks["12_ablation"]) == set(keys(variants=VARIANTS))
+    assert set(notebooks["12_ablation"]) == set(keys(variants=ABLATED))
     assert set(notebooks["14_gradcam"]) == set(keys(variants=("pouta", "vanilla")))
-    assert {key.variant for key in notebooks["16_how_sure"]} == set(VARIANTS[:4])
+    assert {key.variant for key in notebooks["16_how_sure"]} == set(ABLATED[:4])
     assert "12_ablation" not in study_notebooks(plan[:-5])
 
 

@@ -1,6 +1,7 @@
 """Run records: written whole or not at all, checked when they are read."""
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -14,11 +15,11 @@ from fakes import fake_run, record_body
 from pouta_lib.cli import _parser
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.profiles import load_profile, parse_overrides
+from pouta_lib.method.weights import load_weights, save_weights
 from pouta_lib.study.records import (
     RunKey,
     find_records,
     load_arrays,
-    load_weights,
     read_record,
     write_run,
 )
@@ -128,7 +129,7 @@ def test_nothing_is_half_written(tmp_path, monkeypatch):
     def full_disk(*_, **__):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("safetensors.torch.save_file", full_disk)
+    monkeypatch.setattr("pouta_lib.method.weights.save", full_disk)
     with pytest.raises(OSError, match="no space"):
         fake_run(tmp_path, "mini-mvtec", "nut", image_auroc=0.2)
     with pytest.raises(OSError, match="no space"):
@@ -184,3 +185,14 @@ def test_missing_weights_and_maps_say_what_to_do(tmp_path):
         load_weights(torch.nn.Conv2d(3, 2, 1), folder)
     with pytest.raises(PoutaError, match="make the run again"):
         load_arrays(folder)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_weights_are_readable_as_the_umask_says(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        path = save_weights(torch.nn.Conv2d(3, 2, 1), tmp_path)
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == mode

@@ -20,7 +20,7 @@ def test_a_run_from_its_parameters(bolt):
         ({"seed": True}, "found True (bool)"),
         ({"shots": 2.0}, "expected shots to be a whole number above 0, or None"),
         ({"shots": 0}, "expected shots above 0"),
-        ({"variant": "Pouta"}, "expected a variant out of ['vanilla', 'base'"),
+        ({"variant": "Pouta"}, "expected a method out of ['pouta', 'vanilla'"),
         ({"category": "nail"}, "expected a category out of ['bolt'], found 'nail'"),
         ({"dataset": "mvtek"}, "expected a dataset out of"),
         ({"profile": "dmeo"}, "expected a profile out of"),

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pouta_lib.ground.methods import Method
+from pouta_lib.ground.profiles import Profile
 from pouta_lib.method.models.blocks import conv_block, down
 from pouta_lib.method.models.pouta import anomaly_probability
 
@@ -129,3 +131,8 @@ def _initialise(module: nn.Module) -> None:
         nn.init.normal_(module.weight, 0.0, 0.02)
     elif isinstance(module, (nn.BatchNorm2d, nn.GroupNorm)):
         nn.init.normal_(module.weight, 1.0, 0.02)
+
+
+def build(method: Method, profile: Profile) -> Draem:
+    """DRAEM at the profile's width."""
+    return Draem(profile.width, profile.normalisation)

@@ -4,13 +4,22 @@
 paper's [17]); the numbers of equations are theirs. Readings: D22.
 """
 
+import math
+import time
 from collections.abc import Iterable
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pouta_lib.ground.methods import Method, find_method
+from pouta_lib.ground.profiles import Profile
+from pouta_lib.method.device import Compute, compute_of
+from pouta_lib.method.inference import in_batches
 from pouta_lib.method.models.backbones import build_backbone
+from pouta_lib.method.training import LOSSES, Trained
 
 CORESET_SHARE = 0.01
 PROJECTED = 128  # dimensions in which the coreset is chosen
@@ -75,6 +84,13 @@ class PatchCore(nn.Module):
         chosen = greedy_coreset(patches, count, torch.Generator().manual_seed(seed))
         self.memory = patches[chosen.to(patches.device)]
 
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """A memory of any size is taken over: how much is remembered is part of what was fitted."""
+        found = state.get(f"{prefix}memory")
+        if found is not None:
+            self.memory = self.memory.new_empty(found.shape)
+        super()._load_from_state_dict(state, prefix, *rest)
+
     @torch.no_grad()
     def embed(self, image: Tensor) -> Tensor:
         """Patch features ``(B, h, w, D)`` of images ``(B, 3, H, W)``."""
@@ -127,3 +143,44 @@ class PatchCore(nn.Module):
         sigma = MAP_SIGMA * side
         kernel = 2 * round(4 * sigma) + 1
         return gaussian_blur(grown, [kernel, kernel], [sigma, sigma]).squeeze(1)
+
+
+def build(method: Method, profile: Profile) -> PatchCore:
+    """A PatchCore on the profile's backbone that remembers nothing yet."""
+    return PatchCore(profile.backbone)
+
+
+def fit(
+    images: np.ndarray,
+    textures: np.ndarray,
+    profile: Profile,
+    method: str,
+    seed: int,
+    *,
+    device: str = "auto",
+    **_: Any,
+) -> Trained:
+    """A PatchCore whose memory holds a coreset of the good images' patches; nothing is trained.
+
+    So there is no checkpoint, no progress and nothing to watch, and the textures go unused.
+
+    *Shape*: images ``(N, 3, S, S)`` uint8. Float32 throughout.
+    *Raises* :class:`PoutaError` where the backbone's pretrained weights cannot be had.
+    """
+    compute = compute_of(method, profile, device)
+    model = build(find_method(method), profile).to(compute.device)
+    started = time.perf_counter()
+    parts = np.array_split(images, math.ceil(len(images) / 16))
+    batches = (torch.from_numpy(part).to(compute.device).float() / 255 for part in parts)
+    model.fit(batches, seed)
+    seconds = time.perf_counter() - started
+    no_history: dict[str, list[float]] = {name: [] for name in ("step", *LOSSES)}
+    return Trained(model.eval(), no_history, 0, seconds, compute, [])
+
+
+def detect(
+    model: PatchCore, images: np.ndarray, profile: Profile, compute: Compute
+) -> tuple[np.ndarray, np.ndarray]:
+    """Anomaly maps and image scores: equation 7 needs the features that the map is made of."""
+    maps, scores = in_batches(model.map_and_score, images, compute)
+    return maps, scores

@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from pouta_lib.ground.methods import Method, Modules
+from pouta_lib.ground.profiles import Profile
 from pouta_lib.method.models.discriminative import DiscriminativeNetwork
 from pouta_lib.method.models.reconstructive import LEVELS, ReconstructiveNetwork
 
@@ -40,6 +42,10 @@ class Pouta(nn.Module):
         named = self.reconstructive(image, reconstruct=False)
         return anomaly_probability(self.discriminative(named, supervise=False)["logits"])
 
+    def seen_by_scale(self) -> list[nn.Module]:
+        """Where each scale's finding is, for Grad-CAM: the contrasts F_C1 to F_C4 (D34)."""
+        return [fcm.contrast for fcm in self.discriminative.fcm.values()]
+
     def trace(self, image: Tensor) -> dict[str, Tensor]:
         """Every named tensor: see docs/GLOSSARY.md. A module that is off leaves its names out."""
         named = self.reconstructive(image)
@@ -49,3 +55,9 @@ class Pouta(nn.Module):
             if f"logits{i}" in named:
                 named[f"M_p{i}"] = anomaly_probability(named[f"logits{i}"])
         return named
+
+
+def build(method: Method, profile: Profile) -> Pouta:
+    """POUTA, or what is left of it with the modules that `method` has (IV-D)."""
+    modules = method.modules or Modules()
+    return Pouta(profile.width, modules.hsg, modules.mss, profile.norm, profile.normalisation)

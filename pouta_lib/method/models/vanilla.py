@@ -5,6 +5,8 @@ import functools
 import torch
 from torch import Tensor, nn
 
+from pouta_lib.ground.methods import Method
+from pouta_lib.ground.profiles import Profile
 from pouta_lib.method.models.blocks import conv_block, down, up
 from pouta_lib.method.models.pouta import anomaly_probability
 from pouta_lib.method.models.reconstructive import ReconstructiveNetwork
@@ -63,9 +65,18 @@ class Vanilla(nn.Module):
         """The anomaly map ``M_p``."""
         return self.trace(image)["M_p"]
 
+    def seen_by_scale(self) -> list[nn.Module]:
+        """Where each scale's finding is, for Grad-CAM: the U-Net's four finest steps (D34)."""
+        return list(self.discriminative.decoder)[-4:]
+
     def trace(self, image: Tensor) -> dict[str, Tensor]:
         """The reconstructive network's named tensors, ``logits`` and ``M_p``."""
         named = self.reconstructive(image)
         named["logits"] = self.discriminative(torch.cat([image, named["I_r"]], dim=1))
         named["M_p"] = anomaly_probability(named["logits"])
         return named
+
+
+def build(method: Method, profile: Profile) -> Vanilla:
+    """Vanilla at the profile's width."""
+    return Vanilla(profile.width, profile.normalisation)

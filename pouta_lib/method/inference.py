@@ -1,0 +1,31 @@
+"""A function of batches of images, over any number of them."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pouta_lib.method.device import Compute
+
+
+@torch.inference_mode()
+def in_batches(
+    function: Callable[[Tensor], tuple[Tensor, ...]],
+    images: np.ndarray,
+    compute: Compute,
+    batch_size: int = 16,
+) -> list[np.ndarray]:
+    """What `function` gives for all images, each of its results put together again.
+
+    *Shape*: images ``(M, 3, H, W)`` uint8; the function is handed ``(B, 3, H, W)`` in [0, 1] and
+    gives tensors ``(B, ...)``, which come back as ``(M, ...)`` float32.
+    """
+    parts = []
+    for start in range(0, len(images), batch_size):
+        batch = torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size]))
+        batch = batch.to(compute.device).float() / 255
+        with compute.autocast():
+            results = function(batch.contiguous(memory_format=torch.channels_last))
+        parts.append([result.float().cpu() for result in results])
+    return [torch.cat(column).numpy() for column in zip(*parts, strict=True)]
