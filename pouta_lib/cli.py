@@ -77,6 +77,14 @@ def _parser() -> argparse.ArgumentParser:
     judge.add_argument("--again", action="store_true", help="even where there is a record")
     judge.set_defaults(command=_judge)
 
+    peers = commands.add_parser("peers", help="measure a method that anomalib keeps")
+    _common(peers)
+    peers.add_argument("--dataset", default="mini-mvtec")
+    peers.add_argument("--category", default="", help="default: the dataset's first")
+    peers.add_argument("--seed", type=int, default=0)
+    peers.add_argument("--method", required=True, help="draem, rd or patchcore")
+    peers.set_defaults(command=_peers)
+
     notebook = commands.add_parser("notebook", help="execute a study notebook over run records")
     _common(notebook)
     notebook.add_argument("source", type=Path)
@@ -193,6 +201,23 @@ def _judge(options: argparse.Namespace) -> None:
         judgement = judge(run, TrainingProgress(name), watch=options.watch)
         print(f"judged: {path}")
     print(summary(judgement))
+
+
+def _peers(options: argparse.Namespace) -> None:
+    from pouta_lib.ground.profiles import parse_overrides
+    from pouta_lib.report.tables import CLS, LOC
+    from pouta_lib.study.peers import PEERS, measure_peer
+
+    folder, metrics = measure_peer(
+        options.method,
+        options.profile,
+        options.dataset,
+        options.category,
+        seed=options.seed,
+        overrides=parse_overrides(options.overrides),
+    )
+    told = [f"{metric} {100 * metrics[metric]:.1f} %" for metric in (CLS, *LOC) if metrics[metric]]
+    print(f"{PEERS[options.method][0]}: {', '.join(told)}\n{folder}")
 
 
 def _notebook(options: argparse.Namespace) -> None:

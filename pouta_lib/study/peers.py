@@ -1,8 +1,28 @@
-"""Methods that anomalib keeps, in an environment of its own: anomalib is no dependency."""
+"""Methods that anomalib keeps, measured on a category by the study's own metrics.
 
+anomalib is no dependency: it runs in an environment of its own, which ``tools/peers_env.py`` makes,
+and hands back maps and scores. What is trained there is anomalib's reading of a method, at its
+rate; the images, the number of steps, DRAEM's width and the metrics are the study's.
+"""
+
+import json
+import subprocess
+import tempfile
 from pathlib import Path
+from typing import Any
 
-from pouta_lib.ground.paths import project_root
+import numpy as np
+from PIL import Image
+
+from pouta_lib.ground.errors import problem
+from pouta_lib.ground.paths import atomic_path, project_root, results_root
+from pouta_lib.study.run import load_run_data, prepare_run
+
+PEERS = {  # name: what its row is called, and whether its weights have to be downloaded
+    "draem": ("DRAEM (anomalib)", False),
+    "rd": ("RD (anomalib, WideResNet50)", True),
+    "patchcore": ("PatchCore (anomalib, WideResNet50)", True),
+}
 
 
 def peers_python() -> Path | None:
@@ -12,3 +32,82 @@ def peers_python() -> Path | None:
         if path.is_file():
             return path
     return None
+
+
+def measure_peer(
+    peer: str,
+    profile: str = "",
+    dataset: str = "mini-mvtec",
+    category: str = "",
+    seed: int = 0,
+    overrides: dict[str, Any] | None = None,
+) -> tuple[Path, dict[str, float | None]]:
+    """Trains `peer` on a category; the folder with its ``metrics.json`` and maps, and the metrics.
+
+    DRAEM's image score is the study's own, the pooled maximum; the others have anomalib's.
+
+    *Raises* :class:`PoutaError` for an unknown name, without the environment, and where anomalib
+    fails, which it does where pretrained weights can neither be found nor downloaded.
+    """
+    from pouta_lib.method.training import num_steps
+    from pouta_lib.score.evaluation import PIXEL_METRICS, image_scores
+    from pouta_lib.score.metrics import image_metrics, pixel_metrics
+
+    if peer not in PEERS:
+        raise problem(f"a method out of {list(PEERS)}", repr(peer), "pouta peers", "choose one")
+    python = peers_python()
+    if python is None:
+        todo = "run: .venv/bin/python tools/peers_env.py (6 GB)"
+        raise problem("an environment with anomalib", "none", "build/peers", todo)
+    run = prepare_run(profile, dataset, category, seed=seed, overrides=overrides)
+    data, support, textures = load_run_data(run)
+    task = {
+        "method": peer,
+        "width": run.profile.width,
+        "steps": num_steps(run.profile, len(support)),
+        "batch_size": run.profile.batch_size,
+        "seed": seed,
+    }
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
+        np.savez(folder / "images.npz", train=data.train[support], test=data.test)
+        (folder / "textures").mkdir()
+        for i, texture in enumerate(textures):
+            Image.fromarray(texture.transpose(1, 2, 0)).save(folder / "textures" / f"{i:05d}.png")
+        _work(python, folder, peer)
+        with np.load(folder / "maps.npz") as arrays:
+            maps, scores, seconds = arrays["maps"], arrays["scores"], float(arrays["seconds"])
+    if peer == "draem":
+        scores = image_scores(maps, run.profile.score_window_px)
+    metrics = image_metrics(data.labels, scores)
+    if data.mask_kind == "exact":
+        metrics |= pixel_metrics(data.masks, maps)
+    else:
+        metrics |= dict.fromkeys(PIXEL_METRICS)
+    key = run.key
+    told = {"method": PEERS[peer][0], "dataset": key.dataset, "category": key.category}
+    told |= {"task": task, "profile": run.profile.to_dict(), "seconds": round(seconds, 2)}
+    told |= {"manifest_hash": data.manifest_hash, "metrics": metrics}
+    place = results_root() / key.profile / "peers" / key.dataset / key.category / peer
+    with atomic_path(place / f"seed{seed}") as temporary:
+        temporary.mkdir(parents=True)
+        text = json.dumps(told, indent=1, allow_nan=False) + "\n"
+        (temporary / "metrics.json").write_text(text, encoding="utf-8")
+        np.savez_compressed(temporary / "maps.npz", maps=maps.astype(np.float16), scores=scores)
+    return place / f"seed{seed}", metrics
+
+
+def _work(python: Path, folder: Path, peer: str) -> None:
+    worker = project_root() / "tools" / "peers_worker.py"
+    log = folder / "log.txt"
+    with log.open("w", encoding="utf-8") as stream:
+        done = subprocess.run(
+            [python, "-W", "ignore", worker, folder], stdout=stream, stderr=subprocess.STDOUT
+        )
+    if done.returncode:
+        last = log.read_text(encoding="utf-8").strip().splitlines()[-1:] or ["no message"]
+        todo = "mend what it says, or make the environment again: tools/peers_env.py"
+        if PEERS[peer][1]:
+            todo = "let it download its pretrained weights once, where there is a network"
+        raise problem(f"maps of {peer}", last[0], f"anomalib in {python.parent.parent}", todo)
