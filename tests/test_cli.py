@@ -63,7 +63,8 @@ def test_a_notebook_gets_its_parameters(tmp_path):
         tmp_path / "a.ipynb",
     )
     words = ["notebook", str(tmp_path / "a.ipynb"), str(tmp_path / "made" / "a.ipynb")]
-    words += ["--profile", "smoke", "--categories", "mini-mvtec/nut", "mini-visa", "--set", "lr=1e-4"]
+    words += ["--profile", "smoke", "--set", "lr=1e-4"]
+    words += ["--categories", "mini-mvtec/nut", "mini-visa"]
     assert cli.main(words) == 0
     cells = nbformat.read(tmp_path / "made" / "a.ipynb", as_version=4).cells
     text = cells[-1].outputs[0]["text"]

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from pouta_lib.ground.errors import problem
+from pouta_lib.ground.labels import folder_name
 from pouta_lib.ground.paths import atomic_path, project_root, results_root
 from pouta_lib.study.run import load_run_data, prepare_run
 
@@ -89,7 +90,7 @@ def measure_peer(
     told = {"method": PEERS[peer][0], "dataset": key.dataset, "category": key.category}
     told |= {"task": task, "profile": run.profile.to_dict(), "seconds": round(seconds, 2)}
     told |= {"manifest_hash": data.manifest_hash, "metrics": metrics}
-    place = results_root() / key.profile / "peers" / key.dataset / key.category / peer
+    place = results_root() / folder_name(key.label) / "peers" / key.dataset / key.category / peer
     with atomic_path(place / f"seed{seed}") as temporary:
         temporary.mkdir(parents=True)
         text = json.dumps(told, indent=1, allow_nan=False) + "\n"

@@ -77,6 +77,7 @@ def test_no_other_module_asks_whether_it_is_patchcore():
         path: path.read_text(encoding="utf-8")
         for folder in ("pouta_lib", "tools")
         for path in (REPOSITORY / folder).rglob("*.py")
+        if path.name != "peers_worker.py"  # knows anomalib's methods, not ours
     }
     for path in (REPOSITORY / "notebooks").rglob("*.ipynb"):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
