@@ -151,11 +151,27 @@ def clouds(model: Traced, category: Category, compute: Compute, most: int = 250)
     return Clouds(encoder, decoder, few.abnormal, shift_numbers(pairs))
 
 
+def latent_prediction(model: Traced, images: np.ndarray, compute: Compute) -> np.ndarray:
+    """Maps of M_p4, predicted from F_E4 and F_D4 alone: ``(M, 3, H, W)`` uint8 to ``(M, H, W)``.
+
+    The head that MSS puts on F_C4, the contrast of exactly these two.
+
+    *Raises* :class:`PoutaError` for a method without MSS, which has no such head.
+    *Source*: figure 2, "the anomaly predicted only by the differences in representation of the
+    aforementioned two layers" (D33).
+    """
+    if not getattr(model.discriminative, "mss", None):
+        todo = "take pouta or base+mss"
+        raise problem("a network with MSS", type(model).__name__, "M_p4", todo)
+    return trace_images(model, images, compute, ("M_p4",))["M_p4"].numpy()
+
+
 def latent_difference(model: Traced, images: np.ndarray, compute: Compute) -> np.ndarray:
     """Maps of ``|F_E4 - F_D4|`` alone, up-sampled: ``(M, 3, H, W)`` uint8 to ``(M, H, W)``.
 
-    *Source*: figure 2, "the anomaly predicted only by the differences in representation of the
-    aforementioned two layers".
+    No detector: the two networks' channels do not correspond.
+
+    *Source*: our addition, beside :func:`latent_prediction` in figure 2 (D33).
     """
     named = trace_images(model, images, compute, ("F_E4", "F_D4"))
     distance = (named["F_E4"] - named["F_D4"]).square().sum(dim=1, keepdim=True).sqrt()

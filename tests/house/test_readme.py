@@ -156,6 +156,22 @@ def test_the_ablation_on_photographs_is_that_of_the_tables(repository):
             assert cell == " / ".join(shown(value) for value in values), (name, category)
 
 
+def test_the_papers_protocol_is_that_of_the_tables(repository):
+    rows = rows_below((repository / "README.md").read_text(encoding="utf-8"), "toothbrush, 224 px")
+    light = "paper~light_share=0.5"
+    studies = ["paper", "paper", light, f"{light}~structural_share=0.5"]
+    (name, *published), *here = rows
+    assert name == "POUTA, published"
+    for study, (name, *cells) in zip(studies, here, strict=True):
+        frame = measured(repository, "table_1_mvtec.csv", f"real/{study}")
+        method = NAMES[name.split(",")[0]]
+        of = frame[(frame["category"] == "toothbrush") & (frame["method"] == method)]
+        of = of.set_index("metric").loc[list(METRICS)]
+        assert cells == [shown(value) for value in of["measured"]], name
+        if method == "pouta":
+            assert published == [shown(value) for value in of["published"]]
+
+
 def test_no_committed_result_has_a_path_of_a_machine(repository):
     for path in sorted((repository / "results").rglob("*.ipynb")):
         assert ".venv" not in path.read_text(encoding="utf-8"), path.name

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from pouta_lib.data import Category
 from pouta_lib.ground.errors import PoutaError
@@ -17,6 +18,7 @@ from pouta_lib.score.explain import (
     feature_pairs,
     grad_cam,
     latent_difference,
+    latent_prediction,
     shift_numbers,
     thin_out,
 )
@@ -81,6 +83,22 @@ def test_embedding_tells_two_far_clouds_apart_and_repeats():
     assert np.array_equal(first, embed_together([one, two])[0])
     with pytest.raises(PoutaError, match="at least 10 points"):
         embed_together([one[:5]])
+
+
+def test_the_latent_prediction_is_the_deepest_heads(images):
+    model = build_model("pouta", load_profile("paper", width=8)).eval()
+    found = latent_prediction(model, images, CPU)
+    x = torch.from_numpy(images).float() / 255
+    with torch.no_grad():
+        deepest = model.reconstructive(x)
+        contrast = model.discriminative.fcm["4"](deepest["F_E4"], deepest["F_D4"])
+        logits = F.interpolate(
+            model.discriminative.mss["4"](contrast), scale_factor=8, mode="bilinear"
+        )
+    np.testing.assert_allclose(found, logits.softmax(1)[:, 1], atol=1e-5)
+    for method in ("vanilla", "base+hsg"):
+        with pytest.raises(PoutaError, match="a network with MSS"):
+            latent_prediction(build_model(method, load_profile("paper", width=8)), images, CPU)
 
 
 def test_latent_difference_is_the_norm_of_the_subtraction(images):
