@@ -17,6 +17,7 @@ from pouta_lib.ground.paths import atomic_path, figures_root, results_root
 from pouta_lib.ground.spread import spread as evenly
 from pouta_lib.method.synthesis import SyntheticBatch
 from pouta_lib.score.explain import Clouds
+from pouta_lib.study.judgements import Judgement
 from pouta_lib.study.records import Record
 
 OUTLINE = "#00e5ff"  # cyan: seen on magma, on gray and by colour-blind readers
@@ -36,7 +37,7 @@ def save_figure(
     name: str,
     label: str,
     caption: str,
-    records: Sequence[Record] = (),
+    records: Sequence[Record | Judgement] = (),
     *,
     line_art: bool = False,
 ) -> None:

@@ -104,7 +104,7 @@ class Judgement(_Part):
     false_alarms: Shares  # whole images
     detections: Shares  # damaged images
     watched: list[Moment] | None
-    path: str = Field("", exclude=True)  # of the file, once there is one
+    path: Path = Field(Path(), exclude=True)  # of the file, once there is one
 
 
 def judgement_path(key: RunKey, results: str | Path | None = None) -> Path:
@@ -137,7 +137,7 @@ def write_judgement(run: "Run", record: dict[str, Any]) -> Judgement:
     path = judgement_path(key)
     with atomic_path(path) as temporary:
         temporary.write_text(judgement.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    return judgement.model_copy(update={"path": str(path)})
+    return judgement.model_copy(update={"path": Path(path)})
 
 
 def read_judgement(path: str | Path) -> Judgement:
@@ -147,7 +147,7 @@ def read_judgement(path: str | Path) -> Judgement:
     """
     try:
         judgement = Judgement.model_validate_json(Path(path).read_bytes())
-        return judgement.model_copy(update={"path": str(path)})
+        return judgement.model_copy(update={"path": Path(path)})
     except OSError as error:
         found, todo = f"none ({error.strerror})", "make it with pouta judge"
         raise problem("a record of a judgement", found, path, todo) from error
