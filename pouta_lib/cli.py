@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
 class _Version(argparse.Action):
     """Prints the version, which is looked up only when it is asked for."""
 
-    def __call__(self, parser: argparse.ArgumentParser, *_) -> None:
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         print(pouta_lib.__version__)
         parser.exit()
 
@@ -216,7 +216,7 @@ def _peers(options: argparse.Namespace) -> None:
         seed=options.seed,
         overrides=parse_overrides(options.overrides),
     )
-    told = [f"{metric} {100 * metrics[metric]:.1f} %" for metric in (CLS, *LOC) if metrics[metric]]
+    told = [f"{metric} {100 * v:.1f} %" for metric in (CLS, *LOC) if (v := metrics[metric])]
     print(f"{PEERS[options.method][0]}: {', '.join(told)}\n{folder}")
 
 
