@@ -8,11 +8,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pouta_lib.ground.errors import PoutaError, problem
 from pouta_lib.ground.paths import atomic_path, figures_root, project_root, results_root
 from pouta_lib.ground.threads import wait_passively
+
+if TYPE_CHECKING:
+    from pouta_lib.ground.profiles import Profile
+    from pouta_lib.study.records import RunKey
 
 LARGE_PICTURE = 100_000  # characters of base64
 
@@ -129,7 +133,8 @@ def run_study(
     print(told, flush=True)
     if missing and not dry_run:
         _announce(settings, missing, cores)
-    command = [sys.executable, "-m", "snakemake", "--snakefile", project_root() / "Snakefile"]
+    command: list[str | Path] = [sys.executable, "-m", "snakemake"]
+    command += ["--snakefile", project_root() / "Snakefile"]
     command += ["--directory", project_root(), "--cores", str(cores), "--rerun-incomplete"]
     command += ["--quiet", "rules", "host", "reason", "--keep-going", "--nolock"]
     command += ["--resources", f"gpu={_parallel_runs(cores)}"] + (["--dry-run"] if dry_run else [])
@@ -171,7 +176,7 @@ def _parallel_runs(cores: int) -> int:
     return 1 if torch.cuda.is_available() or torch.backends.mps.is_available() else cores
 
 
-def _announce(settings, missing, cores: int) -> None:
+def _announce(settings: "Profile", missing: "list[RunKey]", cores: int) -> None:
     """Says beforehand how long it will take, from a probe of a few training steps."""
     from pouta_lib.ground.methods import find_method
     from pouta_lib.method.training import num_steps

@@ -9,7 +9,7 @@ where nothing but the circumstances are others (:mod:`pouta_lib.study.changes`).
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,8 +69,7 @@ def judge(run: Run, progress: Progress | None = None, *, watch: bool = False) ->
     held = np.arange(len(good.train)) % HELD_OUT == HELD_OUT - 1
     if not held.any():
         where = f"{run.key.dataset}/{run.key.category}, training images"
-        found = str(len(good.train))
-        raise problem(f"at least {HELD_OUT} images", found, where, "add good images")
+        raise problem(f"at least {HELD_OUT} images", str(len(good.train)), where, "add good images")
     held_out = hold_out(large.train[held][:MOST])
     partial = partial_judgement(run.key)
     checkpoint = partial / ("watched.pt" if watch else "checkpoint.pt")
@@ -83,7 +82,7 @@ def judge(run: Run, progress: Progress | None = None, *, watch: bool = False) ->
     trained = _fit(run, good.train[~held], checkpoint, progress, look_back if watch else None)
     started = time.perf_counter()
     look = look_of(run, trained.model)
-    found = compare(look, held_out) | alarms(look, held_out)
+    found: dict[str, Any] = compare(look, held_out) | alarms(look, held_out)
     seconds = {"train": trained.seconds, "judge": time.perf_counter() - started}
     record = found | {
         "device": trained.compute.describe(),
@@ -143,7 +142,7 @@ def compare(look: Look, held: HeldOut, *, each: bool = True) -> dict[str, dict[s
     if each:
         chosen |= {draw.__name__: damages == k for k, draw in enumerate(DAMAGES)}
 
-    def metrics(take: list[tuple[np.ndarray, ...]], of: np.ndarray) -> Metrics:
+    def metrics(take: Sequence[tuple[np.ndarray, ...]], of: np.ndarray) -> Metrics:
         truth, maps, scores = (np.concatenate([a[of] for a in arrays]) for arrays in zip(*take))
         found = image_metrics(np.tile(labels[of], len(take)), scores)
         found |= pixel_metrics(truth[:, ::GRID, ::GRID], maps)
@@ -206,7 +205,7 @@ def _fit(
 ) -> Trained:
     p, key = run.profile, run.key
     textures = load_textures(p.textures, p.size_px, max_images=p.max_textures)
-    options = {"checkpoint": checkpoint, "progress": progress, "watch": watch}
+    options: dict[str, Any] = {"checkpoint": checkpoint, "progress": progress, "watch": watch}
     return fit(images, textures, p, key.variant, key.seed, **options)
 
 

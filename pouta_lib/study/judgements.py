@@ -130,7 +130,8 @@ def write_judgement(run: "Run", record: dict[str, Any]) -> Judgement:
     key = run.key
     head, dirty = commit()
     words = {name: getattr(key, name) for name in Judged.model_fields}
-    whole = {"run": words, "label": key.label, "profile": run.profile.to_dict()}
+    whole: dict[str, Any] = {"run": words, "label": key.label}
+    whole |= {"profile": run.profile.to_dict()}
     whole |= {"commit": head, "dirty": dirty, "versions": versions()}
     whole |= {"threads": torch.get_num_threads(), "strengths": list(STRENGTHS)} | record
     judgement = Judgement.model_validate(whole)

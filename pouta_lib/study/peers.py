@@ -82,12 +82,13 @@ def measure_peer(
     if peer == "draem":
         scores = image_scores(maps, run.profile.score_window_px)
     metrics = image_metrics(data.labels, scores)
-    if data.mask_kind == "exact":
+    if data.masks is not None and data.mask_kind == "exact":
         metrics |= pixel_metrics(data.masks, maps)
     else:
         metrics |= dict.fromkeys(PIXEL_METRICS)
     key = run.key
-    told = {"method": PEERS[peer][0], "dataset": key.dataset, "category": key.category}
+    told: dict[str, Any] = {"method": PEERS[peer][0]}
+    told |= {"dataset": key.dataset, "category": key.category}
     told |= {"task": task, "profile": run.profile.to_dict(), "seconds": round(seconds, 2)}
     told |= {"manifest_hash": data.manifest_hash, "metrics": metrics}
     place = results_root() / folder_name(key.label) / "peers" / key.dataset / key.category / peer

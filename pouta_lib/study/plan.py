@@ -73,9 +73,9 @@ def study_notebooks(keys: Sequence[RunKey]) -> dict[str, list[RunKey]]:
     A plan without few-shot runs, say, has no notebook 11.
     """
     full = [key for key in keys if key.shots is None]
-    there = {(k.dataset, k.category, k.seed): set() for k in full}
+    there: dict[tuple[str, str, int], set[str]] = {}
     for key in full:
-        there[key.dataset, key.category, key.seed].add(key.variant)
+        there.setdefault((key.dataset, key.category, key.seed), set()).add(key.variant)
 
     def beside(key: RunKey) -> set[str]:
         return there.get((key.dataset, key.category, key.seed), set())

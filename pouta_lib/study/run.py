@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,7 +33,7 @@ class Run:
     profile: Profile
 
     @property
-    def checkpoint(self):
+    def checkpoint(self) -> Path:
         """Where training keeps its resumable state."""
         return partial_folder(self.key) / "checkpoint.pt"
 
@@ -185,7 +186,7 @@ def save_run(
     support: np.ndarray,
     trained: "Trained",
     evaluation: "Evaluation",
-):
+) -> Path:
     """Writes the run's folder and removes its checkpoint; the folder's path."""
     few = run.key.shots is not None
     record = {
