@@ -4,6 +4,7 @@ import contextlib
 import os
 import platform
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -19,7 +20,7 @@ class Compute:
     device: torch.device
     precision: str  # "fp32", "tf32" or "bf16"
 
-    def autocast(self) -> contextlib.AbstractContextManager:
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """bf16 autocast where it was chosen, else nothing."""
         if self.precision != "bf16":
             return contextlib.nullcontext()

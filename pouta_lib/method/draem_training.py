@@ -134,7 +134,9 @@ def augment_texture(texture: Tensor, generator: Generator) -> Tensor:
     return texture
 
 
-def _each(image: Tensor, generator: Generator, low: float, high: float, channels: int = 1):
+def _each(
+    image: Tensor, generator: Generator, low: float, high: float, channels: int = 1
+) -> Tensor:
     """Uniform draws, one an image or one a channel: ``(B, channels, 1, 1)``."""
     return uniform(generator, (len(image), channels, 1, 1), low, high)
 

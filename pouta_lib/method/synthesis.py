@@ -6,7 +6,7 @@ Everything works on a batch at once, on the CPU and on a GPU alike, and draws fr
 
 import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -140,7 +140,7 @@ def vary_light(image: Tensor, generator: Generator, share: float, strength: floa
     *Source*: our choice (D38): what a lamp, a shutter and a white balance do, and no defect does.
     """
     batch, _, height, width = image.shape
-    place = {"device": image.device, "dtype": image.dtype}
+    place: dict[str, Any] = {"device": image.device, "dtype": image.dtype}
     kept = uniform(generator, (batch, 1, 1, 1)) >= share
     draws = uniform(generator, (batch, 5, 1, 1), -1, 1) * strength
     gain, contrast, offset, gamma, slope = draws.unsqueeze(2).unbind(1)  # (B, 1, 1, 1) each

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -54,6 +54,7 @@ def num_steps(profile: Profile, num_images: int, shots: int | None = None) -> in
         return profile.few_shot_steps
     if profile.steps is not None:
         return profile.steps
+    assert profile.epochs is not None  # a profile has either steps or epochs
     return math.ceil(profile.epochs * num_images / profile.batch_size)
 
 
@@ -91,6 +92,12 @@ class Recipe:
     losses: Callable[[dict[str, Tensor], SyntheticBatch], dict[str, Tensor]]  # by LOSSES
     needed: frozenset[str]  # the tensors of the model's trace that `losses` looks at
     rate: Callable[[Profile, int, int], float]  # of step, steps
+
+
+class _Traced(Protocol):
+    """A network that is trained in steps."""
+
+    def trace(self, image: Tensor) -> dict[str, Tensor]: ...
 
 
 def make_batch(
@@ -245,7 +252,7 @@ class _State:
 def _begin(method: str, profile: Profile, seed: int, steps: int, compute: Compute) -> _State:
     """Fresh weights, drawn from the seed alone, and an optimiser that has seen nothing."""
     torch.manual_seed(seed)
-    model = build_model(method, profile).to(compute.device, memory_format=torch.channels_last)
+    model = build_model(method, profile).to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's overloads lack memory_format
     fused = compute.device.type in ("cpu", "cuda")
     optimizer = torch.optim.Adam(model.parameters(), lr=profile.lr, fused=fused)
     losses = torch.zeros(steps, len(LOSSES), device=compute.device)
@@ -290,9 +297,10 @@ def _loss_inputs(
     model: nn.Module, needed: frozenset[str], compiled: bool
 ) -> Callable[[Tensor], dict[str, Tensor]]:
     """The part of the model's trace that the losses look at; the rest need not be kept."""
+    network = cast(_Traced, model)
 
     def trace(image: Tensor) -> dict[str, Tensor]:
-        return {name: tensor for name, tensor in model.trace(image).items() if name in needed}
+        return {name: tensor for name, tensor in network.trace(image).items() if name in needed}
 
     return torch.compile(trace) if compiled else trace
 
@@ -309,7 +317,7 @@ def summarise(losses: Tensor, points: int = HISTORY_POINTS) -> dict[str, list[fl
 
 
 def _digest(array: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()[:16]
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()[:16]
 
 
 def _check_finite(losses: Tensor, done: int, profile: Profile) -> None:

@@ -189,8 +189,7 @@ def write_run(
         text = json.dumps(whole, indent=1, allow_nan=False)
         (temporary / "record.json").write_text(text + "\n", encoding="utf-8")
         save_weights(model, temporary)
-        # NumPy's signature lets mypy take an array for allow_pickle, which no run has
-        np.savez_compressed(temporary / "maps.npz", **arrays)  # type: ignore[arg-type]  # see above
+        np.savez_compressed(temporary / "maps.npz", **arrays)  # type: ignore[arg-type]  # none is called allow_pickle
     return folder
 
 

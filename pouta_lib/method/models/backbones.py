@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ class _Lite0Levels(nn.Module):
 
     LAST_OF_LEVEL = (4, 10)
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: Any) -> None:  # an EfficientNet, whose package has no types
         super().__init__()
         self.stem = nn.Sequential(network._conv_stem, network._bn0, network._swish)
         self.blocks = nn.ModuleList(network._blocks[: self.LAST_OF_LEVEL[-1] + 1])
@@ -106,7 +107,10 @@ def build_backbone(name: str) -> nn.Module:
 
 
 class _Normalised(nn.Module):
-    def __init__(self, levels: nn.Module, mean, std) -> None:
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, levels: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
         self.levels = levels
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)

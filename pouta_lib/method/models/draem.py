@@ -5,6 +5,7 @@ embedding for surface anomaly detection", ICCV 2021 (the paper's [5]). Readings:
 """
 
 import functools
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,8 @@ from pouta_lib.ground.methods import Method
 from pouta_lib.ground.profiles import Profile
 from pouta_lib.method.models.blocks import conv_block, down
 from pouta_lib.method.models.pouta import anomaly_probability
+
+Block = Callable[[int, int], nn.Module]  # of channels in and out
 
 
 def raise_corners(x: Tensor) -> Tensor:
@@ -58,7 +61,7 @@ class ReconstructiveSubnetwork(nn.Module):
 class _Rise(nn.Module):
     """One decoder step of the discriminative network: up, set beside the skip, two blocks."""
 
-    def __init__(self, below: int, skip: int, out: int, block) -> None:
+    def __init__(self, below: int, skip: int, out: int, block: Block) -> None:
         super().__init__()
         self.rise = block(below, out)
         self.join = nn.Sequential(block(out + skip, out), block(out, out))

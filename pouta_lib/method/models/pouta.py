@@ -44,7 +44,7 @@ class Pouta(nn.Module):
 
     def seen_by_scale(self) -> list[nn.Module]:
         """Where each scale's finding is, for Grad-CAM: the contrasts F_C1 to F_C4 (D34)."""
-        return [fcm.contrast for fcm in self.discriminative.fcm.values()]
+        return [fcm.get_submodule("contrast") for fcm in self.discriminative.fcm.values()]
 
     def trace(self, image: Tensor) -> dict[str, Tensor]:
         """Every named tensor: see docs/GLOSSARY.md. A module that is off leaves its names out."""

@@ -44,6 +44,7 @@ class ReconstructiveNetwork(nn.Module):
             {str(i): block(outgoing[i], outgoing[i]) for i in reversed(LEVELS)}
         )
         self.to_image = nn.Conv2d(c[1], 3, 1)
+        assert self.to_image.bias is not None
         nn.init.constant_(self.to_image.bias, 0.5)  # the first I_r is mid-gray, not black (D26)
 
     def forward(self, image: Tensor, reconstruct: bool = True) -> dict[str, Tensor]:
