@@ -5,18 +5,22 @@ Names, shapes and counts are asked of the modules, titles of the notebooks: neit
 
 import json
 import textwrap
+from collections.abc import Callable
+from typing import Any, cast
 
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-from torch import nn
+from torch import Tensor, nn
 
 from pouta_lib.ground.paths import project_root
 from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.models import build_model
+from pouta_lib.method.models.pouta import Pouta
 from pouta_lib.method.models.reconstructive import LEVELS
+from pouta_lib.method.models.vanilla import Vanilla
 from pouta_lib.score.efficiency import count_parameters
 
 Shapes = dict[str, tuple[int, ...]]
@@ -40,10 +44,10 @@ def layer_shapes(method: str, width: int = 64, size_px: int = 224) -> Shapes:
     model = _network(method, width).to("meta").eval()
     found: Shapes = {}
 
-    def note(name: str):
+    def note(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
         return lambda module, inputs, output: found.update({name: tuple(output.shape[1:])})
 
-    if method == "vanilla":
+    if isinstance(model, Vanilla):
         for i, stage in enumerate(model.discriminative.encoder, start=1):
             stage.register_forward_hook(note(f"U_E{i}"))
         for i, stage in zip((5, 4, 3, 2, 1), model.discriminative.decoder, strict=True):
@@ -53,9 +57,9 @@ def layer_shapes(method: str, width: int = 64, size_px: int = 224) -> Shapes:
     return found | {name: tuple(tensor.shape[1:]) for name, tensor in named.items()}
 
 
-def _network(method: str, width: int) -> nn.Module:
+def _network(method: str, width: int) -> Pouta | Vanilla:
     """The paper's own network, at another width."""
-    return build_model(method, load_profile("paper", width=width))
+    return cast(Pouta | Vanilla, build_model(method, load_profile("paper", width=width)))
 
 
 def draw_architecture(width: int = 64, size_px: int = 224) -> Figure:
@@ -79,14 +83,21 @@ def draw_architecture(width: int = 64, size_px: int = 224) -> Figure:
 def _millions(method: str, width: int) -> tuple[float, float]:
     """Parameters of the reconstructive and of the discriminative network, in millions."""
     model = _network(method, width)
-    parts = (model.reconstructive, model.discriminative)
-    return tuple(count_parameters(part) / 1e6 for part in parts)
+    first, second = model.reconstructive, model.discriminative
+    return count_parameters(first) / 1e6, count_parameters(second) / 1e6
 
 
 def _box(
-    ax: Axes, x: float, y: float, name: str, shape: tuple[int, ...], kind: str, *, dashed=False
+    ax: Axes,
+    x: float,
+    y: float,
+    name: str,
+    shape: tuple[int, ...],
+    kind: str,
+    *,
+    dashed: bool = False,
 ) -> None:
-    style = {"facecolor": COLOURS[kind], "edgecolor": "0.25", "linewidth": 0.9}
+    style: dict[str, Any] = {"facecolor": COLOURS[kind], "edgecolor": "0.25", "linewidth": 0.9}
     corner = x - WIDTH / 2, y - HEIGHT / 2
     look = "round,pad=0,rounding_size=0.08"
     patch = FancyBboxPatch(corner, WIDTH, HEIGHT, boxstyle=look, **style)
@@ -97,8 +108,16 @@ def _box(
     ax.text(x, y - 0.15, text, ha="center", va="center", fontsize=6.8, color="0.25")
 
 
-def _arrow(ax: Axes, start, end, *, bend: float = 0.0, dashed: bool = False) -> None:
-    style = {"arrowstyle": "-|>", "mutation_scale": 8, "linewidth": 0.9, "color": "0.3"}
+def _arrow(
+    ax: Axes,
+    start: tuple[float, float],
+    end: tuple[float, float],
+    *,
+    bend: float = 0.0,
+    dashed: bool = False,
+) -> None:
+    style: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 8}
+    style |= {"linewidth": 0.9, "color": "0.3"}
     curve = f"arc3,rad={bend}"
     arrow = FancyArrowPatch(start, end, connectionstyle=curve, shrinkA=0, shrinkB=0, **style)
     arrow.set_linestyle("--" if dashed else "-")
@@ -184,7 +203,7 @@ def _draw_pouta(ax: Axes, shapes: Shapes, millions: tuple[float, float]) -> None
         _arrow(ax, *side, dashed=True)
         _arrow(ax, (last + WIDTH / 2, row[i] + 0.12), (joined - 0.2, row[i] + 0.12))
     bottom, top = row[4] - HEIGHT / 2, row[1] + HEIGHT / 2
-    bar = {"facecolor": COLOURS["mapping"], "edgecolor": "0.25", "linewidth": 0.9}
+    bar: dict[str, Any] = {"facecolor": COLOURS["mapping"], "edgecolor": "0.25", "linewidth": 0.9}
     look = "round,pad=0,rounding_size=0.08"
     ax.add_patch(FancyBboxPatch((joined - 0.2, bottom), 0.4, top - bottom, boxstyle=look, **bar))
     told = f"concatenated, {channels} channels"

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from PIL import Image
 
 from pouta_lib.data import Category
@@ -54,7 +55,7 @@ def save_figure(
         no_dates = {"Software": None} if suffix == ".png" else {"CreationDate": None}
         path = folder / (name + suffix)
         with atomic_path(path) as temporary:
-            style = {"dpi": DPI, "bbox_inches": "tight", "metadata": no_dates}
+            style: dict[str, Any] = {"dpi": DPI, "bbox_inches": "tight", "metadata": no_dates}
             figure.savefig(temporary, format=suffix[1:], **style)
             if not line_art:
                 with Image.open(temporary) as picture:
@@ -75,7 +76,7 @@ def show_image(ax: Axes, image: np.ndarray, mask: np.ndarray | None = None) -> N
 
 def show_map(
     ax: Axes, anomaly_map: np.ndarray, mask: np.ndarray | None = None, *, linear: bool = False
-):
+) -> AxesImage:
     """A map ``(H, W)`` on the fixed scale from 0 to 1, with a mask's outline.
 
     Brightness goes with the cube root, so that a probability of 0.01 can be told from zero:
@@ -89,7 +90,9 @@ def show_map(
     return shown
 
 
-def show_cam(ax: Axes, cam: np.ndarray, image: np.ndarray, mask: np.ndarray | None = None):
+def show_cam(
+    ax: Axes, cam: np.ndarray, image: np.ndarray, mask: np.ndarray | None = None
+) -> AxesImage:
     """A Grad-CAM ``(H, W)`` in [0, 1] over the image in gray, with a mask's outline."""
     ax.imshow(np.asarray(image).mean(axis=0), cmap="gray", vmin=0, vmax=255)
     shown = ax.imshow(cam, cmap=CAM_COLOURS, alpha=0.65, vmin=0, vmax=1)
@@ -266,8 +269,9 @@ def plot_clouds(ax: Axes, clouds: Clouds, title: str = "") -> None:
     for name, (marker, colour) in CLOUDS.items():
         points = clouds.encoder if name.startswith("encoder") else clouds.decoder
         points = points[clouds.abnormal if name.endswith("abnormal") else ~clouds.abnormal]
-        style = {"marker": marker, "color": colour, "linewidths": 0, "label": name}
-        ax.scatter(*points.T, s=11 if marker == "o" else 14, alpha=0.8, **style)
+        style: dict[str, Any] = {"marker": marker, "color": colour, "linewidths": 0, "label": name}
+        x, y = points.T
+        ax.scatter(x, y, s=11 if marker == "o" else 14, alpha=0.8, **style)
     ax.set(xticks=[], yticks=[])
     ax.set_title(title, fontsize=9)
 

@@ -49,7 +49,7 @@ def average_report() -> pd.DataFrame:
             printed = part[part["category"] == AVERAGE]["value"].squeeze()
             if single.isna().any() or pd.isna(printed):
                 continue
-            mean = sum(Decimal(str(value)) for value in single) / len(single)
+            mean = sum((Decimal(str(value)) for value in single), Decimal()) / len(single)
             rounded = float(mean.quantize(TENTH, ROUND_HALF_UP))
             rows.append([table, method, metric, printed, float(mean), rounded, rounded == printed])
     columns = ["table", "method", "metric", "printed", "mean", "rounded", "agrees"]

@@ -2,8 +2,9 @@
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -86,7 +87,7 @@ def _provenance(frame: pd.DataFrame) -> str:
     return json.dumps(cells, indent=1) + "\n"
 
 
-def rows_of(frame: pd.DataFrame):
+def rows_of(frame: pd.DataFrame) -> Iterator[Any]:
     """The rows as named tuples, with None where there is no number of shots."""
     for row in frame.itertuples():
         yield row._replace(shots=None if pd.isna(row.shots) else int(row.shots))
@@ -183,7 +184,7 @@ def _commit(record: Record) -> str:
 
 
 def _wide(part: pd.DataFrame, real: bool) -> str:
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
     for r in part.itertuples():
         name = METRIC_NAMES[r.metric]
         row = rows.setdefault(r.category, {"seeds": r.n})

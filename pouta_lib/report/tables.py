@@ -14,10 +14,12 @@ from pouta_lib.ground.errors import problem
 from pouta_lib.ground.methods import ABLATED, COMPARED, METHODS
 from pouta_lib.method.models.backbones import BACKBONES
 from pouta_lib.report.published import AVERAGE, PROTOCOL, read_published
-from pouta_lib.study.records import Record
+from pouta_lib.study.records import Metric, Record
 
-CLS, LOC = "image_auroc", ("pixel_auroc", "pixel_ap")
-TABLES = {  # number: the paper's dataset, its stand-in, the metrics
+CLS: Metric = "image_auroc"
+LOC: tuple[Metric, ...] = ("pixel_auroc", "pixel_ap")
+# number: the paper's dataset, its stand-in, the metrics
+TABLES: dict[int, tuple[str, str, tuple[Metric, ...]]] = {
     1: ("mvtec", "mini-mvtec", (CLS, *LOC)),
     2: ("visa", "mini-visa", (CLS,)),
     3: ("dagm", "mini-dagm", (CLS,)),
@@ -26,6 +28,7 @@ FEW_SHOT, ABLATION = 4, 5
 # Settings that say how a run is computed, and nothing of what: a resumed run and a compiled one
 # stand beside the others in a table.
 WITHOUT_MEANING = ("checkpoint_steps", "compile")
+Cell = tuple[float | None, float | None, int, list[Record]]  # mean, deviation, number of seeds
 COLUMNS = ["table", "dataset", "category", "method", "shots", "metric", "unit", "published"]
 COLUMNS += ["measured", "std", "n", "difference", "protocol", "published_protocol"]
 
@@ -98,7 +101,7 @@ def ablation_table(records: Sequence[Record], dataset: str) -> pd.DataFrame:
     return _long_form(runs, ABLATION, dataset, (CLS, *LOC))
 
 
-def run_frame(records: Sequence[Record], metrics: Sequence[str] = (CLS, *LOC)) -> pd.DataFrame:
+def run_frame(records: Sequence[Record], metrics: Sequence[Metric] = (CLS, *LOC)) -> pd.DataFrame:
     """One row a run and metric, before any averaging: what strip plots and spreads are made of.
 
     Columns: dataset, category, method (its id), title, shots, seed, metric, percent.
@@ -106,10 +109,10 @@ def run_frame(records: Sequence[Record], metrics: Sequence[str] = (CLS, *LOC)) -
     rows = [
         asdict(record.run)
         | {"title": METHODS[record.run.variant].title, "metric": metric}
-        | {"percent": 100 * record.metrics[metric]}
+        | {"percent": 100 * value}
         for record in records
         for metric in metrics
-        if record.metrics[metric] is not None
+        if (value := record.metrics[metric]) is not None
     ]
     return pd.DataFrame(rows).rename(columns={"variant": "method"})
 
@@ -119,12 +122,12 @@ def _of(records: Sequence[Record], dataset: str) -> list[Record]:
 
 
 def _long_form(
-    runs: list[Record], number: int | None, dataset: str, metrics: Sequence[str]
+    runs: list[Record], number: int | None, dataset: str, metrics: Sequence[Metric]
 ) -> pd.DataFrame:
     _require_one_protocol(runs)
     home = TABLES[number][0] if number in TABLES else TABLES[1][0]  # IV and V are on MVTec AD
     published = _published_values(number) if number and dataset == home else {}
-    known = published_categories(number_of(dataset)) if number_of(dataset) else []
+    known = published_categories(own) if (own := number_of(dataset)) else []
     order = list(ABLATED if number == ABLATION else METHODS)
     methods = {(r.run.variant, r.run.shots) for r in runs}
     rows = []
@@ -173,7 +176,7 @@ def _published_shots(note: str) -> int | None:
 def _in_order(names: set[str], known: list[str]) -> list[str]:
     """The known names first, as they are listed; then the others, Class2 before Class10."""
 
-    def place(name: str):
+    def place(name: str) -> tuple[int, list[tuple[int, str]]]:
         digits = [(int(w), "") if w.isdigit() else (-1, w) for w in re.split(r"(\d+)", name)]
         return known.index(name) if name in known else len(known), digits
 
@@ -202,26 +205,27 @@ def _settings_that_count(record: Record) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in WITHOUT_MEANING}
 
 
-def _cell(records: list[Record], metric: str):
+def _cell(records: list[Record], metric: Metric) -> Cell:
     values = pd.Series([r.metrics[metric] for r in records], dtype=float).dropna() * 100
     if values.empty:
         return None, None, 0, records
     return values.mean(), values.std() if len(values) > 1 else None, len(values), records
 
 
-def _average(by_category: list[list[Record]], metric: str):
+def _average(by_category: list[list[Record]], metric: Metric) -> Cell:
     """The mean over categories; its spread where each category has the same seeds."""
     records = [r for part in by_category for r in part]
     cells = [_cell(part, metric) for part in by_category]
-    if any(cell[0] is None for cell in cells):
+    means = [cell[0] for cell in cells if cell[0] is not None]
+    if len(means) < len(cells):
         return None, None, 0, records
-    mean, fewest = sum(cell[0] for cell in cells) / len(cells), min(cell[2] for cell in cells)
+    mean, fewest = sum(means) / len(means), min(cell[2] for cell in cells)
     measured = [[r for r in part if r.metrics[metric] is not None] for part in by_category]
     seeds = [sorted(r.run.seed for r in part) for part in measured]
     if fewest < 2 or any(s != seeds[0] for s in seeds):
         return mean, None, fewest, records
     flat = [r for part in measured for r in part]
-    by_seed = pd.Series([r.metrics[metric] * 100 for r in flat], dtype=float)
+    by_seed = pd.Series([r.metrics[metric] for r in flat], dtype=float) * 100
     by_seed = by_seed.groupby([r.run.seed for r in flat]).mean()
     return mean, by_seed.std(), fewest, records
 
