@@ -49,6 +49,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
+    _add_runs(commands)
+    _add_results(commands)
+    _add_detector(commands)
+    _add_data(commands)
+    return parser
+
+
+def _add_runs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """What trains: a study, a run, a judgement, a peer."""
     study = commands.add_parser("study", help="make every run, table and figure of a profile")
     _common(study)
     study.add_argument(
@@ -85,6 +94,9 @@ def _parser() -> argparse.ArgumentParser:
     peers.add_argument("--method", required=True, help="draem, rd or patchcore")
     peers.set_defaults(command=_peers)
 
+
+def _add_results(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """What reads records: study notebooks, tables, where a cell comes from."""
     notebook = commands.add_parser("notebook", help="execute a study notebook over run records")
     _common(notebook)
     notebook.add_argument("source", type=Path)
@@ -102,12 +114,18 @@ def _parser() -> argparse.ArgumentParser:
     why.add_argument("--column", required=True, help='for example "pouta pixel_ap"')
     why.set_defaults(command=_why)
 
+
+def _add_detector(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """What uses a saved detector."""
     predict = commands.add_parser("predict", help="score a folder of images with a saved detector")
     predict.add_argument("detector", type=Path, help="the folder that notebook 20 saved")
     predict.add_argument("images", type=Path, help="a folder of images")
     predict.add_argument("--output", type=Path, required=True, help="for scores.csv and overlays")
     predict.set_defaults(command=_predict)
 
+
+def _add_data(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Datasets."""
     data = commands.add_parser("data", help="get or check a dataset")
     actions = data.add_subparsers(required=True, metavar="ACTION")
     get = actions.add_parser("get", help="download, verify and unpack a dataset")
@@ -124,7 +142,6 @@ def _parser() -> argparse.ArgumentParser:
     mini = actions.add_parser("mini", help="draw the embedded datasets")
     mini.add_argument("--data-root")
     mini.set_defaults(command=_data_mini)
-    return parser
 
 
 def _common(parser: argparse.ArgumentParser) -> None:

@@ -284,10 +284,10 @@ def _stepper(
         state.optimizer.zero_grad(set_to_none=True)
         with compute.autocast():
             named = trace(batch.image.contiguous(memory_format=torch.channels_last))
-        parts = recipe.losses(named, batch)
-        parts["total"].backward()
+        losses = recipe.losses(named, batch)
+        losses["total"].backward()
         state.optimizer.step()
-        state.losses[step] = torch.stack([parts[name].detach() for name in LOSSES])
+        state.losses[step] = torch.stack([losses[name].detach() for name in LOSSES])
         state.done += 1
 
     return one_step

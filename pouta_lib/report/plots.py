@@ -178,14 +178,14 @@ def example(category: Category, index: int, **stages: np.ndarray) -> dict[str, A
 
 
 def plot_detections(
-    rows: Sequence[dict[str, Any]],
-    columns: Sequence[str] = ("input", "truth", "rebuilt", "map"),
+    examples: Sequence[dict[str, Any]],
+    stages: Sequence[str] = ("input", "truth", "rebuilt", "map"),
     *,
     linear: Sequence[str] = (),
 ) -> Figure:
     """Detections side by side: one column of pictures an example, one row a stage.
 
-    Each of `rows` is one example with ``title``, ``image``, ``mask``, and for the other stages
+    Each of `examples` has ``title``, ``image``, ``mask``, and for the other stages
     ``rebuilt`` (an image) or, under any other name, an anomaly map; the name is the row's title.
     All maps share the scale of :func:`show_map`, those named in `linear` its linear one.
     """
@@ -196,28 +196,28 @@ def plot_detections(
         "map": "anomaly map $M_p$",
     }
     figure, axes = plt.subplots(
-        len(columns),
-        len(rows),
-        figsize=(1.45 * len(rows) + 1.3, 1.55 * len(columns)),
+        len(stages),
+        len(examples),
+        figsize=(1.45 * len(examples) + 1.3, 1.55 * len(stages)),
         constrained_layout=True,
         squeeze=False,
     )
     shown = None
-    for j, row in enumerate(rows):
-        for i, stage in enumerate(columns):
-            ax, mask = axes[i, j], row["mask"]
+    for j, example in enumerate(examples):
+        for i, stage in enumerate(stages):
+            ax, mask = axes[i, j], example["mask"]
             if stage in ("input", "rebuilt"):
-                show_image(ax, row["image" if stage == "input" else "rebuilt"])
+                show_image(ax, example["image" if stage == "input" else "rebuilt"])
             elif stage == "truth":
-                show_image(ax, row["image"], mask)
+                show_image(ax, example["image"], mask)
             else:
-                shown = show_map(ax, row[stage], mask, linear=stage in linear)
-        axes[0, j].set_title(row["title"], fontsize=8)
-    _row_titles(axes, [titles.get(stage, stage) for stage in columns])
+                shown = show_map(ax, example[stage], mask, linear=stage in linear)
+        axes[0, j].set_title(example["title"], fontsize=8)
+    _row_titles(axes, [titles.get(stage, stage) for stage in stages])
     if shown is not None:
         bar = figure.colorbar(shown, ax=axes[-1, -1], fraction=0.05, pad=0.03)
         bar.set_label("last row's scale", fontsize=8)
-        if columns[-1] not in linear:
+        if stages[-1] not in linear:
             bar.set_ticks([0, 0.01, 0.1, 0.3, 1], labels=["0", "0.01", "0.1", "0.3", "1"])
         bar.ax.tick_params(labelsize=7)
     return figure
