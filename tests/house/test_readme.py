@@ -7,8 +7,10 @@ import pytest
 
 from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.models import build_model
+from pouta_lib.report.judged import judged_frame
 from pouta_lib.report.published import read_published
 from pouta_lib.score.efficiency import count_multiply_adds, count_parameters
+from pouta_lib.study.judgements import find_judgements
 
 
 def prose(repository):
@@ -170,6 +172,21 @@ def test_the_papers_protocol_is_that_of_the_tables(repository):
         assert cells == [shown(value) for value in of["measured"]], name
         if method == "pouta":
             assert published == [shown(value) for value in of["published"]]
+
+
+def test_false_alarms_are_those_of_the_judgements(repository):
+    judgements = find_judgements("real-cpu", repository / "results" / "real")
+    frame = judged_frame([j for j in judgements if j.steps == 1200])
+    found = frame.set_index(["category", "setting"])["false alarms"]
+    text = " ".join((repository / "README.md").read_text(encoding="utf-8").split())
+    pair = [
+        [found[category, f"light_share={share}"] for share in (0.0, 0.5)]
+        for category in ("transistor", "toothbrush")
+    ]
+    assert (
+        "{:.1f} % false alarms on transistor without it and {:.1f} % with".format(*pair[0]) in text
+    )
+    assert "on toothbrush {:.1f} and {:.1f} %".format(*pair[1]) in text
 
 
 def test_no_committed_result_has_a_path_of_a_machine(repository):
