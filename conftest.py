@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,12 @@ def bolt(tmp_path, monkeypatch):
     monkeypatch.setenv("POUTA_RESULTS", str(tmp_path / "results"))
     mvtec_tree(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def same_environment() -> Iterator[None]:
+    """Nothing that a test sets, or the command line for it, reaches the notebooks after it."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)

@@ -140,5 +140,6 @@ def test_a_change_makes_the_right_things_anew(finished, changed, runs, notebooks
     assert done.returncode == 0, done.stdout + done.stderr
     told = done.stdout + done.stderr
     assert len(re.findall(r"^rule train:", told, re.MULTILINE)) == runs
-    outputs = re.findall(r"^    output: .*notebooks/(\d\d)_\w+\.ipynb", told, re.MULTILINE)
+    # notebook 17 waits for judgements, which the study that looks finished has not
+    outputs = re.findall(r"^    output: .*notebooks/(?!17)(\d\d)_\w+\.ipynb", told, re.MULTILINE)
     assert sorted(outputs) == notebooks

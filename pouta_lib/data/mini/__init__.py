@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pouta_lib.data.mini.plan import MINI_KINDS, SCENES
 from pouta_lib.data.mini.write import DATASETS, VERSION, write_mini
-from pouta_lib.ground.paths import atomic_path, data_root
+from pouta_lib.ground.paths import data_root
 
 __all__ = ["MINI_KINDS", "SCENES", "ensure_mini", "generate_mini"]
 
@@ -61,9 +61,13 @@ def _move_in(source: Path, target: Path) -> None:
     mark = _mark(source)
     if _mark(target) == mark:
         return
+    aside = source.with_name(f"{source.name}-old")  # goes with the temporary folder
     try:
-        with atomic_path(target) as temporary:
-            source.rename(temporary)
+        if target.exists():
+            target.rename(aside)
+            if _mark(aside) == mark:  # another process was just there: keep what it made
+                source = aside
+        source.rename(target)
     except OSError:  # another process is at the same place, and as far
         if _mark(target) != mark:
             raise
