@@ -1,6 +1,6 @@
 """Judgements as tables: which settings were tried, and what became of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -30,6 +30,14 @@ def setting_names(judgements: Sequence[Judgement]) -> list[str]:
     ]
 
 
+def _named(judgements: Sequence[Judgement]) -> Iterator[tuple[Judgement, dict[str, Any]]]:
+    """Each judgement, and what its rows begin with: setting, category, variant, seed."""
+    for judgement, setting in zip(judgements, setting_names(judgements), strict=True):
+        run = judgement.run
+        words = {"category": run.category, "variant": run.variant, "seed": run.seed}
+        yield judgement, {"setting": setting} | words
+
+
 def judged_frame(judgements: Sequence[Judgement]) -> pd.DataFrame:
     """One row for each judgement, in percent, over all damages.
 
@@ -38,8 +46,8 @@ def judged_frame(judgements: Sequence[Judgement]) -> pd.DataFrame:
     over all changes and strengths.
     """
     rows = []
-    for judgement, setting in zip(judgements, setting_names(judgements), strict=True):
-        run, alarms = judgement.run, judgement.false_alarms.changed
+    for judgement, words in _named(judgements):
+        alarms = judgement.false_alarms.changed
         shares = [share for of_change in alarms.values() for share in of_change]
         numbers = {
             "found": judgement.unchanged["all"].image_auroc,
@@ -48,38 +56,33 @@ def judged_frame(judgements: Sequence[Judgement]) -> pd.DataFrame:
             "pixel AP": judgement.unchanged["all"].pixel_ap,
             "false alarms": sum(shares) / len(shares),
         }
-        words = {"setting": setting, "category": run.category, "variant": run.variant}
         percent = {name: None if v is None else 100 * v for name, v in numbers.items()}
-        rows.append(words | {"seed": run.seed} | percent)
+        rows.append(words | percent)
     return pd.DataFrame(rows)
 
 
 def strength_frame(judgements: Sequence[Judgement]) -> pd.DataFrame:
     """False alarms and detections, in percent, by change and strength; strength 0 is no change."""
     rows = []
-    for judgement, setting in zip(judgements, setting_names(judgements), strict=True):
-        run = judgement.run
-        words = {"setting": setting, "category": run.category, "variant": run.variant}
+    for judgement, words in _named(judgements):
         for what in ("false alarms", "detections"):
             shares = getattr(judgement, what.replace(" ", "_"))
             for change, of_change in shares.changed.items():
                 strengths, found = [0.0, *judgement.strengths], [shares.unchanged, *of_change]
                 for strength, share in zip(strengths, found, strict=True):
                     point = {"change": change, "strength": strength, "percent": 100 * share}
-                    rows.append(words | {"seed": run.seed, "shown": what} | point)
+                    rows.append(words | {"shown": what} | point)
     return pd.DataFrame(rows)
 
 
 def course_frame(judgements: Sequence[Judgement]) -> pd.DataFrame:
     """What was watched along the trainings, in percent; empty where nothing was."""
     rows = []
-    for judgement, setting in zip(judgements, setting_names(judgements), strict=True):
-        run = judgement.run
-        words = {"setting": setting, "category": run.category, "variant": run.variant}
+    for judgement, words in _named(judgements):
         for moment in judgement.watched or []:
             both = moment.image_auroc_both
             percent = {"image AUROC, both, %": None if both is None else 100 * both}
-            rows.append(words | {"seed": run.seed, "step": moment.step} | percent)
+            rows.append(words | {"step": moment.step} | percent)
     return pd.DataFrame(rows)
 
 

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,8 +19,6 @@ from pouta_lib.ground.paths import atomic_path, figures_root, results_root
 from pouta_lib.ground.spread import spread as evenly
 from pouta_lib.method.synthesis import SyntheticBatch
 from pouta_lib.score.explain import Clouds
-from pouta_lib.study.judgements import Judgement
-from pouta_lib.study.records import Record
 
 OUTLINE = "#00e5ff"  # cyan: seen on magma, on gray and by colour-blind readers
 MAP_COLOURS, CAM_COLOURS = "magma", "viridis"
@@ -33,12 +32,20 @@ LOSS_NAMES = {
 }
 
 
+class Kept(Protocol):
+    """What a figure can be drawn from: a record of a run, or of a judgement."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is kept."""
+
+
 def save_figure(
     figure: Figure,
     name: str,
     label: str,
     caption: str,
-    records: Sequence[Record | Judgement] = (),
+    records: Sequence[Kept] = (),
     *,
     line_art: bool = False,
 ) -> None:

@@ -160,31 +160,35 @@ def alarms(look: Look, held: HeldOut) -> dict[str, Any]:
     The threshold passes 95 % of the whole images as they are. Above it, a whole image is a false
     alarm and a damaged one a detection; each image has one damage here, another one in turn.
     """
-    _, scores = look(held.whole)
-    threshold = float(np.quantile(scores, PASSED))
+
+    def scores(images: np.ndarray) -> np.ndarray:
+        return look(images)[1]
+
+    unchanged = scores(held.whole)
+    threshold = float(np.quantile(unchanged, PASSED))
     # of each image the damage whose turn it is, or the next one that can be seen
     wait = (held.damage_of - held.image_of) % len(DAMAGES)
     order = np.lexsort((wait, held.image_of))
     _, first = np.unique(held.image_of[order], return_index=True)
     damaged = held.damaged[order[first]]
 
-    def share(images: np.ndarray) -> float:
-        return float(np.mean(look(images)[1] > threshold))
+    def share(found: np.ndarray) -> float:
+        return float(np.mean(found > threshold))
 
-    def shares(images: np.ndarray) -> dict[str, Any]:
+    def shares(images: np.ndarray, unchanged: np.ndarray) -> dict[str, Any]:
         changed = {
             change.__name__: [
-                share(change_harmlessly(images, np.full(len(images), kind), strength))
+                share(scores(change_harmlessly(images, np.full(len(images), kind), strength)))
                 for strength in STRENGTHS
             ]
             for kind, change in enumerate(HARMLESS)
         }
-        return {"unchanged": share(images), "changed": changed}
+        return {"unchanged": share(unchanged), "changed": changed}
 
     return {
         "threshold": threshold,
-        "false_alarms": shares(held.whole),
-        "detections": shares(damaged),
+        "false_alarms": shares(held.whole, unchanged),
+        "detections": shares(damaged, scores(damaged)),
     }
 
 
