@@ -118,9 +118,9 @@ def _add_results(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def _add_detector(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """What uses a saved detector."""
     predict = commands.add_parser("predict", help="score a folder of images with a saved detector")
-    predict.add_argument("detector", type=Path, help="the folder that notebook 20 saved")
-    predict.add_argument("images", type=Path, help="a folder of images")
-    predict.add_argument("--output", type=Path, required=True, help="for scores.csv and overlays")
+    predict.add_argument("detector", type=_path, help="the folder that notebook 20 saved")
+    predict.add_argument("images", type=_path, help="a folder of images")
+    predict.add_argument("--output", type=_path, required=True, help="for scores.csv and overlays")
     predict.set_defaults(command=_predict)
 
 
@@ -164,6 +164,10 @@ def _one_category(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--category", default="", help="default: the dataset's first")
     parser.add_argument("--variant", "--method", default="pouta", help="the method's id")
     parser.add_argument("--seed", type=int, default=0)
+
+
+def _path(word: str) -> Path:
+    return Path(word).expanduser()  # the shell leaves the ~ of --output=~/x alone
 
 
 def _study(options: argparse.Namespace) -> int:
@@ -263,7 +267,9 @@ def _why(options: argparse.Namespace) -> None:
 
 def _predict(options: argparse.Namespace) -> int:
     from pouta_lib.detector import load_detector, predict_folder
+    from pouta_lib.ground.outputs import refuse_overlap
 
+    refuse_overlap(options.output, {"the detector": options.detector})
     detector = load_detector(options.detector)
     table, unreadable = predict_folder(detector, options.images, options.output)
     refused = (table["verdict"] == "defective").sum()

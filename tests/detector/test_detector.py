@@ -1,6 +1,11 @@
 """A detector is saved, carried away and asked, also about images that cannot be read."""
 
+import copy
+import csv
+import dataclasses
 import json
+import math
+import os
 
 import numpy as np
 import pandas as pd
@@ -22,6 +27,7 @@ from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.models import build_model
 from pouta_lib.method.training import fit
+from pouta_lib.method.weights import save_weights
 from pouta_lib.score.evaluation import detect
 
 
@@ -140,8 +146,125 @@ def test_what_is_no_folder_of_images_is_refused(folder, photos, tmp_path):
     with pytest.raises(PoutaError, match="an empty file"):
         predict_folder(detector, tmp_path / "empty", tmp_path / "answer")
     assert not (tmp_path / "answer").exists()
+
+
+@pytest.mark.parametrize("where", ["photos", "photos/answer", ".", "again"])
+def test_photographs_are_never_deleted(folder, photos, tmp_path, where, capsys):
+    """Whatever the output is called by, and whatever lies there: a scores.csv too."""
+    (tmp_path / "again").symlink_to(photos, target_is_directory=True)
+    (photos / "scores.csv").write_text("the user's own")
+    before = {path.name: path.read_bytes() for path in photos.iterdir()}
+    words = ["predict", str(folder), str(photos), "--output", str(tmp_path / where)]
+    assert main(words) != 0
+    assert "expected an output apart from the" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in photos.iterdir()} == before
+
+
+def test_only_an_earlier_answer_is_replaced(folder, photos, tmp_path):
+    """Beside it other files stay; what somebody wrote into it is theirs."""
+    detector = load_detector(folder)
+    (tmp_path / "real").mkdir()
+    (tmp_path / "answer").symlink_to(tmp_path / "real")
+    output = tmp_path / "answer"
+    predict_folder(detector, photos, output)
+    assert output.is_symlink() and (tmp_path / "real" / "scores.csv").is_file()
+    (output / "notes.txt").write_text("mine")
+    (photos / "a.png").unlink()
+    predict_folder(detector, photos, output)
+    assert (output / "notes.txt").read_text() == "mine"
+    assert not (output / "a.png.png").exists() and (output / "c.png.png").is_file()
+    with (output / "scores.csv").open("a") as scores:
+        scores.write("checked by hand\n")
+    with pytest.raises(PoutaError, match="'scores.csv'"):
+        predict_folder(detector, photos, output)
+    assert "checked by hand" in (output / "scores.csv").read_text()
+
+
+def test_other_folders_are_not_written_to(folder, photos, tmp_path, capsys):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "scores.csv").write_text("file,score\n")
+    words = ["predict", str(folder), str(photos), "--output"]
+    for output in (tmp_path / "theirs", folder, folder / "in", photos / "a.png"):
+        before = sorted(tmp_path.rglob("*"))
+        assert main([*words, str(output)]) != 0
+        assert "name another folder" in capsys.readouterr().err
+        assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_home_folder_is_understood(folder, photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(["predict", str(folder), "~/photos", "--output=~/answer"]) == 0
+    assert (tmp_path / "answer" / "scores.csv").is_file()
+
+
+def test_an_earlier_detector_makes_way_only_when_asked(folder, model, tmp_path):
+    rest = "pouta", load_profile("smoke"), 0.5, "again", (0.0, 1.0)
+    with pytest.raises(PoutaError, match=r"an earlier detector\n.*\n.*ask to replace"):
+        save_detector(folder, model, *rest)
+    assert load_detector(folder).threshold == 0.25
+    save_detector(folder, model, *rest, replace=True)
+    assert load_detector(folder).threshold == 0.5
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "detector.json").write_text("{}")
     with pytest.raises(PoutaError, match="other files"):
-        predict_folder(detector, photos, photos)
+        save_detector(tmp_path / "mine", model, *rest, replace=True)
+
+
+def blinded(model, how):
+    blind = copy.deepcopy(model)
+    weights = [tensor for tensor in blind.parameters() if tensor.ndim]
+    with torch.no_grad():
+        if how == "nan":
+            weights[-1].view(-1)[0] = torch.nan
+        else:
+            for tensor in weights:
+                tensor.zero_()
+    return blind
+
+
+@pytest.mark.parametrize(
+    ("how", "threshold", "words"),
+    [
+        ("nan", 0.25, "finite weights"),
+        ("zeros", 0.25, "tells pictures apart"),
+        ("", 0.0, "a threshold above 0"),
+        ("", 1.0, "a threshold above 0 and below 1"),
+        ("", math.nan, "a threshold above 0"),
+    ],
+)
+def test_a_blind_detector_is_neither_made_nor_used(folder, model, tmp_path, how, threshold, words):
+    blind = blinded(model, how) if how else model
+    rest = "pouta", load_profile("smoke"), threshold, "", (0.0, 1.0)
+    with pytest.raises(PoutaError, match=words):
+        save_detector(tmp_path / "blind", blind, *rest)
+    assert not (tmp_path / "blind").exists()
+    note = json.loads((folder / "detector.json").read_text("utf-8")) | {"threshold": threshold}
+    (folder / "detector.json").write_text(json.dumps(note), encoding="utf-8")
+    save_weights(blind, folder)
+    with pytest.raises(PoutaError, match=words if how else "threshold"):
+        load_detector(folder)
+
+
+def test_a_tie_does_not_contradict_itself(folder, photos, tmp_path):
+    """The threshold is the very score of an image: equal is not above, in the file as well."""
+    detector = load_detector(folder)
+    _, images, _ = read_photos(photos, 64)
+    (_, scores) = detector.look_at(images)
+    tied = dataclasses.replace(detector, threshold=float(scores[1]))
+    predict_folder(tied, photos, tmp_path / "answer")
+    with (tmp_path / "answer" / "scores.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert rows[1]["score"] == rows[1]["threshold"] and rows[1]["verdict"] == "good"
+    for row in rows:
+        above = float(row["score"]) > float(row["threshold"])
+        assert row["verdict"] == ("defective" if above else "good")
+
+
+def test_files_have_the_rights_of_the_umask(folder):
+    mask = os.umask(0)
+    os.umask(mask)
+    for path in folder.iterdir():
+        assert path.stat().st_mode & 0o777 == 0o666 & ~mask, path.name
 
 
 def test_what_is_no_detector_is_refused(folder, tmp_path):

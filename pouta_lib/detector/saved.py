@@ -1,42 +1,40 @@
-"""A trained detector as a folder that can be carried away, and what it says of other images."""
+"""A trained detector as a folder that can be carried away."""
 
 import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-import pandas as pd
-from PIL import Image
 from torch import nn
 
-from pouta_lib.data.images import SUFFIXES, decode, image_files, resize_image, to_rgb
-from pouta_lib.ground.errors import PoutaError, problem
+from pouta_lib.ground.errors import problem
 from pouta_lib.ground.methods import find_method
-from pouta_lib.ground.paths import atomic_path
+from pouta_lib.ground.outputs import own_files, replaceable
 from pouta_lib.ground.profiles import Profile, todays_profile
-from pouta_lib.ground.validation import STRICT, checked
+from pouta_lib.ground.validation import STRICT, above, checked
 from pouta_lib.method.device import Compute, compute_of
 from pouta_lib.method.models import build_model
 from pouta_lib.method.weights import load_weights, save_weights
 from pouta_lib.score.evaluation import detect
 
 FORMAT_VERSION = 1
-OVERLAY_SHARE = 0.6  # of the map's colour where it is brightest
+NOTE = "detector.json"
+KIND = "detector"  # in the folder's manifest
 Scale = tuple[float, float]  # the map's values that are shown as nothing, and as the brightest
 
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorNote:
-    """What stands in ``detector.json``."""
+    """What stands in :data:`NOTE`."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     format_version: Literal[1]
     variant: str
     profile: Profile
-    threshold: float
+    threshold: Annotated[float, above(0)]
     how: str
     scale: Scale = (0.0, 1.0)  # what detectors had that were saved without
 
@@ -56,6 +54,29 @@ class Detector:
     def look_at(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Anomaly maps and image scores: ``(M, 3, S, S)`` uint8 gives ``(M, S, S)``, ``(M,)``."""
         return detect(self.model, images, self.profile, self.compute, self.method)
+
+    def check(self, where: object) -> None:
+        """*Raises* :class:`PoutaError` for a detector that would pass everything as good.
+
+        That is: a threshold that no score can exceed, weights that are not finite, or maps of two
+        test pictures, gray and noise, that are not finite, or one and the same value everywhere.
+        """
+        todo = "fit it again; with a lower lr or precision=fp32 where its weights are not finite"
+        highest = 1.0 if find_method(self.method).bounded else math.inf
+        if not 0 < self.threshold < highest:
+            wanted = f"a threshold above 0 and below {highest}"
+            raise problem(wanted, str(self.threshold), where, todo)
+        for name, tensor in self.model.state_dict().items():
+            if not tensor.numel() or not tensor.isfinite().all():
+                raise problem("finite weights", f"none, or others, in {name}", where, todo)
+        size = self.profile.size_px
+        noise = np.random.default_rng(0).integers(0, 256, (3, size, size), np.uint8)
+        maps, scores = self.look_at(np.stack([np.full_like(noise, 128), noise]))
+        if not (np.isfinite(maps).all() and np.isfinite(scores).all()):
+            raise problem("finite scores", "others", where, todo)
+        if np.ptp(maps) == 0:
+            found = f"{maps.flat[0]:.4g} everywhere, for gray as for noise"
+            raise problem("a detector that tells pictures apart", found, where, todo)
 
 
 def choose_threshold(good_scores: np.ndarray, false_alarm_rate: float) -> float:
@@ -104,9 +125,20 @@ def save_detector(
     threshold: float,
     how: str,
     scale: Scale,
+    *,
+    replace: bool = False,
 ) -> Path:
-    """Writes ``model.safetensors`` and ``detector.json``, whole or not at all; the folder."""
-    folder = Path(folder)
+    """Writes ``model.safetensors`` and ``detector.json``, whole or not at all; the folder.
+
+    An earlier detector makes way only with `replace`, and nothing else ever does.
+
+    *Raises* :class:`PoutaError` for a folder that holds something, and for a blind detector (see
+    :meth:`Detector.check`).
+    """
+    folder = replaceable(folder, KIND, replace=replace)
+    compute = compute_of(method, profile)
+    model = model.to(compute.device)
+    Detector(model, method, profile, float(threshold), how, scale, compute).check(folder)
     note = {
         "format_version": FORMAT_VERSION,
         "variant": method,
@@ -115,20 +147,21 @@ def save_detector(
         "how": how,
         "scale": [float(bound) for bound in scale],
     }
-    with atomic_path(folder) as temporary:
-        temporary.mkdir(parents=True)
+    with own_files(folder, KIND, NOTE) as temporary:
         save_weights(model, temporary)
         text = json.dumps(note, indent=1, allow_nan=False) + "\n"
-        (temporary / "detector.json").write_text(text, encoding="utf-8")
+        (temporary / NOTE).write_text(text, encoding="utf-8")
     return folder
 
 
 def load_detector(folder: str | Path) -> Detector:
     """The detector that :func:`save_detector` wrote.
 
-    *Raises* :class:`PoutaError` for a folder that is none, and for weights that do not fit.
+    *Raises* :class:`PoutaError` for a folder that is none, for weights that do not fit, and for a
+    blind detector (see :meth:`Detector.check`).
     """
-    path = Path(folder) / "detector.json"
+    folder = Path(folder).expanduser()
+    path = folder / NOTE
     todo = "name the folder that notebook 20 saved"
     try:
         note = json.loads(path.read_text(encoding="utf-8"))
@@ -148,88 +181,7 @@ def load_detector(folder: str | Path) -> Detector:
         raise problem("weights that fit the settings", found, folder, todo) from error
     compute = compute_of(note.variant, profile)
     model = model.to(compute.device)
-    return Detector(model, note.variant, profile, note.threshold, note.how, note.scale, compute)
-
-
-def read_photos(
-    folder: str | Path, size_px: int
-) -> tuple[list[Path], np.ndarray, list[PoutaError]]:
-    """The image files of a folder, decoded and resized, and what could not be read.
-
-    *Shape*: ``(N, 3, size_px, size_px)`` uint8, in the order of the returned files.
-    *Raises* :class:`PoutaError` for a folder that is not there or has no image file in it.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise problem("a folder of images", "no such folder", folder, "check the path")
-    files, images, unreadable = [], [], []
-    for path in image_files(folder):
-        try:
-            images.append(resize_image(to_rgb(decode(path.read_bytes(), path), path), size_px))
-            files.append(path)
-        except PoutaError as error:
-            unreadable.append(error)
-    if not files and not unreadable:
-        wanted = f"image files ({', '.join(SUFFIXES)})"
-        raise problem(wanted, "none", folder, "put images directly into this folder")
-    shape = (0, 3, size_px, size_px)
-    return files, np.stack(images) if images else np.empty(shape, np.uint8), unreadable
-
-
-def overlay(
-    photo: Image.Image,
-    anomaly_map: np.ndarray,
-    scale: Scale = (0.0, 1.0),
-    *,
-    linear: bool = False,
-) -> Image.Image:
-    """The map over the photograph, at the photograph's size: brighter colour, more suspicious.
-
-    *Shape*: anomaly_map ``(H, W)``, from nothing to the brightest between the bounds of `scale`.
-    Brightness goes with the cube root, as in the study's figures; `linear` is for what is no
-    probability.
-    """
-    import matplotlib
-
-    from pouta_lib.report.plots import MAP_COLOURS, MAP_GAMMA
-
-    large = Image.fromarray(np.asarray(anomaly_map, np.float32)).resize(photo.size)
-    low, high = scale
-    strength = np.clip((np.asarray(large) - low) / (high - low), 0, 1)
-    strength = strength if linear else strength**MAP_GAMMA
-    colour = 255 * matplotlib.colormaps[MAP_COLOURS](strength)[..., :3]
-    share = OVERLAY_SHARE * strength[..., None]
-    return Image.fromarray((np.asarray(photo) * (1 - share) + colour * share).astype(np.uint8))
-
-
-def predict_folder(
-    detector: Detector, images: str | Path, output: str | Path
-) -> tuple[pd.DataFrame, list[PoutaError]]:
-    """Scores every image of a folder: ``scores.csv`` and an overlay of each image in `output`.
-
-    `output` is written whole or not at all, and replaced when it holds an earlier answer. Images
-    that cannot be read are left out and returned as errors.
-
-    *Raises* :class:`PoutaError` where nothing can be read, and for an `output` that holds other
-    things.
-    """
-    output = Path(output)
-    if output.exists() and not (output / "scores.csv").is_file():
-        found = "other files" if output.is_dir() else "a file"
-        raise problem("a new folder, or an earlier answer", found, output, "name another folder")
-    files, pictures, unreadable = read_photos(images, detector.profile.size_px)
-    if not files:
-        raise unreadable[0]
-    maps, scores = detector.look_at(pictures)
-    linear = not find_method(detector.method).bounded
-    table = pd.DataFrame({"file": [path.name for path in files], "score": scores})
-    table["threshold"] = detector.threshold
-    table["verdict"] = np.where(scores > detector.threshold, "defective", "good")
-    with atomic_path(output) as temporary:
-        temporary.mkdir(parents=True)
-        for path, found in zip(files, maps, strict=True):
-            photo = to_rgb(decode(path.read_bytes(), path), path)
-            shown = overlay(photo, found, detector.scale, linear=linear)
-            shown.save(temporary / f"{path.name}.png")
-        table.to_csv(temporary / "scores.csv", index=False, lineterminator="\n")
-    return table, unreadable
+    chosen = note.threshold, note.how, note.scale
+    detector = Detector(model, note.variant, profile, *chosen, compute)
+    detector.check(folder)
+    return detector

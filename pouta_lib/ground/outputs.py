@@ -1,0 +1,133 @@
+"""Folders to write results to, in which nothing is ever lost but what this program wrote itself.
+
+Beside its files, a folder has a manifest (:data:`MANIFEST`): which they are, by name and digest.
+Only files that stand there, unchanged since, are replaced. All else stays.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+from pouta_lib.ground.errors import problem
+from pouta_lib.ground.paths import atomic_path
+
+MANIFEST = "pouta_files.json"
+ANOTHER = "name another folder"
+
+
+@contextlib.contextmanager
+def own_files(folder: str | Path, kind: str, last: str) -> Iterator[Path]:
+    """A temporary folder to write files to; at the end they stand in `folder`.
+
+    An earlier result of the same `kind` makes way for them. When the block raises, `folder` stays
+    as it was. The file called `last`, without which a result is none, leaves first and comes last.
+    A link to a folder is followed and stays.
+
+    *Raises* :class:`PoutaError`, before anything is written, as :func:`replaceable` does.
+    """
+    folder = replaceable(folder, kind)
+    new = not folder.exists()
+    temporary = folder / f".{uuid4().hex[:8]}.tmp"
+    try:
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise problem("a folder that can be written to", str(error), folder, ANOTHER) from error
+    try:
+        yield temporary
+        _move_in(temporary, folder, kind, last)
+    finally:
+        shutil.rmtree(temporary)
+        if new and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def replaceable(
+    folder: str | Path, kind: str, names: Iterable[str] = (), *, replace: bool = True
+) -> Path:
+    """`folder`, its links followed, when a result of `kind` may be written to it.
+
+    It is new or empty (hidden files do not count), or holds an earlier result of that kind. Other
+    files may lie beside that, unless they bear one of the `names` that are to be written.
+
+    *Raises* :class:`PoutaError` for all else; with ``replace=False`` for an earlier result too.
+    """
+    folder = Path(folder).expanduser().resolve()
+    wanted = f"a new folder, or an earlier {kind}"
+    if folder.exists() and not folder.is_dir():
+        raise problem(wanted, "a file", folder, ANOTHER)
+    if not folder.exists() or all(path.name.startswith(".") for path in folder.iterdir()):
+        return folder
+    files = _written(folder, kind)
+    if files is None:
+        raise problem(wanted, "other files", folder, ANOTHER)
+    if not replace:
+        raise problem("a new folder", f"an earlier {kind}", folder, f"{ANOTHER}, or ask to replace")
+    changed = sorted(
+        name for name, digest in files.items() if digest_of(folder / name) not in (None, digest)
+    )
+    if changed:
+        found = f"{len(changed)} of its files changed since, first {changed[0]!r}"
+        raise problem(f"an earlier {kind} as it was written", found, folder, ANOTHER)
+    for name in names:
+        if name not in files and os.path.lexists(folder / name):
+            raise problem(f"no other file called {name!r}", "one", folder, ANOTHER)
+    return folder
+
+
+def refuse_overlap(output: str | Path, inputs: dict[str, str | Path]) -> None:
+    """*Raises* :class:`PoutaError` where `output` is, lies in, or holds one of the named inputs.
+
+    Links are followed, and a folder is the same under every spelling of its name.
+    """
+    own = Path(output).expanduser().resolve()
+    for words, path in inputs.items():
+        other = Path(path).expanduser().resolve()
+        for found, inner, outer in (
+            (f"{words} itself, or a folder in it", own, other),
+            (f"a folder that holds {words}", other, own),
+        ):
+            if any(_same(one, outer) for one in (inner, *inner.parents)):
+                raise problem(f"an output apart from {words}", found, own, ANOTHER)
+
+
+def digest_of(path: Path) -> str | None:
+    """The SHA-256 of a file; None where there is none."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one == other or (one.exists() and other.exists() and one.samefile(other))
+
+
+def _written(folder: Path, kind: str) -> dict[str, str] | None:
+    """What the manifest says was written, name and digest; None where there is no such result."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if manifest["kind"] != kind:
+            return None
+        files = dict(manifest["files"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    inside = all(isinstance(name, str) and Path(name).name == name for name in files)
+    return files if inside else None
+
+
+def _move_in(temporary: Path, folder: Path, kind: str, last: str) -> None:
+    new = {path.name: digest_of(path) for path in temporary.iterdir()}
+    replaceable(folder, kind, new)  # again: something may have come meanwhile
+    old = _written(folder, kind) or {}
+    for name in sorted(old, key=lambda name: name != last):
+        (folder / name).unlink(missing_ok=True)
+    with atomic_path(folder / MANIFEST) as path:
+        text = json.dumps({"kind": kind, "files": new}, indent=1) + "\n"
+        path.write_text(text, encoding="utf-8")
+    for name in sorted(new, key=lambda name: name == last):
+        (temporary / name).replace(folder / name)

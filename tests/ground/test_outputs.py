@@ -1,0 +1,104 @@
+"""Output folders: only what was written by this program, and is as it was written, makes way."""
+
+import json
+
+import pytest
+
+from pouta_lib.ground.errors import PoutaError
+from pouta_lib.ground.outputs import MANIFEST, own_files, refuse_overlap, replaceable
+
+
+def write(folder, **files):
+    with own_files(folder, "answer", "last.txt") as temporary:
+        for name, text in ({"last": "whole"} | files).items():
+            (temporary / f"{name}.txt").write_text(text)
+
+
+def texts(folder):
+    return {path.stem: path.read_text() for path in folder.glob("*.txt")}
+
+
+def test_a_result_replaces_its_like_and_leaves_the_rest(tmp_path):
+    write(tmp_path / "a" / "b", one="1", two="2")
+    folder = tmp_path / "a" / "b"
+    (folder / "theirs.txt").write_text("3")
+    write(folder, one="4")
+    assert texts(folder) == {"one": "4", "theirs": "3", "last": "whole"}
+    assert {path.name for path in folder.iterdir()} == {
+        "one.txt", "theirs.txt", "last.txt", MANIFEST
+    }  # fmt: skip
+
+
+def test_what_fails_leaves_all_as_it_was(tmp_path):
+    write(tmp_path / "old", one="1")
+    for name in ("old", "new"):
+        with pytest.raises(TypeError):
+            write(tmp_path / name, one="2", two=2)
+    assert texts(tmp_path / "old") == {"one": "1", "last": "whole"}
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_an_interrupted_change_can_be_made_again(tmp_path):
+    """Files that the manifest names and that are not there were never anybody else's."""
+    write(tmp_path, one="1")
+    (tmp_path / "last.txt").unlink()
+    write(tmp_path, one="2")
+    assert texts(tmp_path) == {"one": "2", "last": "whole"}
+
+
+def test_other_peoples_files_are_in_nobodys_way(tmp_path):
+    write(tmp_path / "a", one="1")
+    (tmp_path / "a" / "two.txt").write_text("theirs")
+    with pytest.raises(PoutaError, match="no other file called 'two.txt'"):
+        write(tmp_path / "a", two="2")
+    (tmp_path / "a" / "one.txt").write_text("edited")
+    with pytest.raises(PoutaError, match=r"1 of its files changed since, first 'one.txt'"):
+        write(tmp_path / "a")
+    assert texts(tmp_path / "a") == {"one": "edited", "two": "theirs", "last": "whole"}
+
+
+@pytest.mark.parametrize("manifest", ["", "{}", "[]", '{"kind": "answer", "files": 3}'])
+def test_a_strange_manifest_allows_nothing(tmp_path, manifest):
+    (tmp_path / MANIFEST).write_text(manifest)
+    (tmp_path / "photo.txt").write_text("theirs")
+    with pytest.raises(PoutaError, match="other files"):
+        write(tmp_path)
+    assert texts(tmp_path) == {"photo": "theirs"}
+
+
+def test_a_manifest_reaches_no_further_than_its_folder(tmp_path):
+    (tmp_path / "photo.txt").write_text("theirs")
+    write(tmp_path / "a")
+    kept = json.loads((tmp_path / "a" / MANIFEST).read_text())
+    kept["files"]["../photo.txt"] = "0" * 64
+    (tmp_path / "a" / MANIFEST).write_text(json.dumps(kept))
+    with pytest.raises(PoutaError, match="other files"):
+        write(tmp_path / "a")
+    assert texts(tmp_path) == {"photo": "theirs"}
+
+
+def test_where_results_may_go(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / ".DS_Store").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    assert replaceable(tmp_path / "link", "answer") == (tmp_path / "empty").resolve()
+    (tmp_path / "file").touch()
+    with pytest.raises(PoutaError, match="found a file"):
+        replaceable(tmp_path / "file", "answer")
+    with pytest.raises(PoutaError, match="a folder that can be written to"):
+        write(tmp_path / "file" / "in")
+    write(tmp_path / "a")
+    with pytest.raises(PoutaError, match="a new folder, or an earlier detector, found other files"):
+        replaceable(tmp_path / "a", "detector")
+    with pytest.raises(PoutaError, match="a new folder, found an earlier answer"):
+        replaceable(tmp_path / "a", "answer", replace=False)
+
+
+def test_overlaps_by_any_name(tmp_path):
+    (tmp_path / "photos" / "in").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "photos" / "in")
+    (tmp_path / "photos2").mkdir()
+    refuse_overlap(tmp_path / "photos2", {"the images": tmp_path / "photos"})
+    for name in ("photos", "photos/new", "photos2/../photos", "link", "link/new", "."):
+        with pytest.raises(PoutaError, match="apart from the images"):
+            refuse_overlap(tmp_path / name, {"the images": tmp_path / "photos"})
