@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pouta_lib
 from pouta_lib.ground.errors import PoutaError
+from pouta_lib.ground.locks import only_one, stoppable
 from pouta_lib.ground.threads import wait_passively
 
 
@@ -22,7 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
         if value:
             os.environ[variable] = str(Path(value).expanduser().resolve())
     try:
-        status = options.command(options) or 0
+        with stoppable():
+            status = options.command(options) or 0
         sys.stdout.flush()  # a closed pipe is noticed here, not at the interpreter's end
         return status
     except PoutaError as error:
@@ -211,16 +213,18 @@ def _judge(options: argparse.Namespace) -> None:
         overrides=parse_overrides(options.overrides),
     )
     path = judgement_path(run.key)
-    if (judgement := None if options.again else judgement_of(run)) is not None:
-        print(f"judged already: {path} (--again makes it anew)")
-    else:
-        from pouta_lib.ground.progress import TrainingProgress
-        from pouta_lib.study.judge import judge
+    lock = path.with_name(f".{path.name}.lock")
+    with only_one(lock, f"judgement {run.key.name}", wait=True):
+        if (judgement := None if options.again else judgement_of(run)) is not None:
+            print(f"judged already: {path} (--again makes it anew)")
+        else:
+            from pouta_lib.ground.progress import TrainingProgress
+            from pouta_lib.study.judge import judge
 
-        key = run.key
-        name = f"{key.label} {key.dataset}/{key.category} {key.variant} seed {key.seed}"
-        judgement = judge(run, TrainingProgress(name), watch=options.watch)
-        print(f"judged: {path}")
+            key = run.key
+            name = f"{key.label} {key.dataset}/{key.category} {key.variant} seed {key.seed}"
+            judgement = judge(run, TrainingProgress(name), watch=options.watch)
+            print(f"judged: {path}")
     print(summary(judgement))
 
 

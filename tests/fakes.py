@@ -7,11 +7,11 @@ from pouta_lib.ground.profiles import load_profile
 from pouta_lib.study.records import METRICS, RunKey, write_run
 
 
-def record_body(**metrics):
+def record_body(profile="demo", **metrics):
     """What save_run hands to write_run; `metrics` are fractions, the others are 0.5."""
     points = {name: [1.0, 0.5] for name in ("total", "reconstruction", "anomaly", "mss")}
     return {
-        "profile": load_profile("demo").to_dict(),
+        "profile": load_profile(profile).to_dict(),
         "device": "cpu",
         "precision": "fp32",
         "data": {
@@ -31,8 +31,10 @@ def record_body(**metrics):
     }
 
 
-def fake_run(results, dataset, category, variant="pouta", seed=0, shots=None, **metrics):
+def fake_run(
+    results, dataset, category, variant="pouta", seed=0, shots=None, label="demo", **metrics
+):
     """Writes one run folder below `results`; its path."""
-    key = RunKey("demo", dataset, category, variant, shots, seed)
+    key = RunKey(label, dataset, category, variant, shots, seed)
     arrays = {"maps": np.zeros((4, 8, 8), np.float16)}
-    return write_run(key, record_body(**metrics), torch.nn.Conv2d(3, 2, 1), arrays, results)
+    return write_run(key, record_body(label, **metrics), torch.nn.Conv2d(3, 2, 1), arrays, results)

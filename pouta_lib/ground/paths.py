@@ -1,9 +1,11 @@
 """Where things live, resolved the same from a notebook, a batch job and a test."""
 
 import os
+import platform
+import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -46,7 +48,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.tmp")
+    temporary = temporary_beside(path)
     try:
         yield temporary
         if path.is_dir():
@@ -61,3 +63,38 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(temporary)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name beside `path` for what is not finished, from which :func:`sweep` knows its process."""
+    return path.with_name(f".{path.name}.{_node()}-{os.getpid()}-{uuid4().hex[:8]}.tmp")
+
+
+def sweep(folder: Path, *, deep: bool = True) -> None:
+    """Removes what killed processes of this machine left half-written in `folder`, or below it.
+
+    What was whole before, and had been moved aside to make room, is put back.
+    """
+    import psutil
+
+    for place, folders, files in os.walk(folder):
+        for name in [*folders, *files]:
+            left = LEFT.fullmatch(name)
+            if left is None or left["node"] != _node() or psutil.pid_exists(int(left["pid"])):
+                continue
+            path, whole = Path(place, name), Path(place, left["name"])
+            with suppress(OSError):  # another process sweeps as well
+                if left["kind"] == "old" and not whole.exists():
+                    path.rename(whole)
+                elif path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+        folders[:] = folders if deep else []
+
+
+LEFT = re.compile(r"\.(?P<name>.+)\.(?P<node>\w+)-(?P<pid>\d+)-[0-9a-f]{8}\.(?P<kind>tmp|old)")
+
+
+def _node() -> str:
+    return re.sub(r"\W", "", platform.node())[:20] or "here"

@@ -4,21 +4,33 @@ import base64
 import io
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pouta_lib.ground.errors import PoutaError, problem
-from pouta_lib.ground.paths import atomic_path, figures_root, project_root, results_root
+from pouta_lib.ground.locks import Lock, only_one
+from pouta_lib.ground.paths import (
+    figures_root,
+    project_root,
+    results_root,
+    sweep,
+    temporary_beside,
+)
 from pouta_lib.ground.threads import wait_passively
 
 if TYPE_CHECKING:
     from pouta_lib.ground.profiles import Profile
     from pouta_lib.study.records import RunKey
+    from pouta_lib.study.run import Run
 
 LARGE_PICTURE = 100_000  # characters of base64
+PATIENCE = 20.0  # seconds from SIGTERM to SIGKILL
 
 
 def execute_notebook(source: Path, target: Path, parameters: dict[str, Any]) -> None:
@@ -29,36 +41,49 @@ def execute_notebook(source: Path, target: Path, parameters: dict[str, Any]) -> 
     *Raises* :class:`PoutaError` with the failing cell's error.
     """
     import papermill
+    from nbclient.exceptions import DeadKernelError
 
     failed = target.with_suffix(".failed.ipynb")
+    folder = temporary_beside(target)
+    partial = folder / target.name
     try:
-        with atomic_path(target) as temporary:
-            partial = temporary.with_suffix(".ipynb")
-            try:
-                papermill.execute_notebook(
-                    source,
-                    partial,
-                    parameters,
-                    cwd=source.parent,
-                    kernel_name="python3",
-                    progress_bar=False,
-                    stderr_file=sys.stderr,
-                    # warnings of the kernel's own, about its sockets; a cell's still appear
-                    extra_arguments=["--log-level=40"],
-                    # the executed copy is complete by then: a farewell would take two seconds
-                    shutdown_kernel="immediate",
-                )
-                _tidy(partial)
-                partial.rename(temporary)
-            finally:
-                if partial.exists():
-                    partial.replace(failed)
+        folder.mkdir(parents=True)
+        papermill.execute_notebook(
+            _no_template(source),
+            _no_template(partial),
+            parameters,
+            cwd=source.parent,
+            kernel_name="python3",
+            progress_bar=False,
+            stderr_file=sys.stderr,
+            # warnings of the kernel's own, about its sockets; a cell's still appear
+            extra_arguments=["--log-level=40"],
+            # the executed copy is complete by then: a farewell would take two seconds
+            shutdown_kernel="immediate",
+        )
+        _tidy(partial)
+        partial.replace(target)
+        failed.unlink(missing_ok=True)
     except papermill.PapermillExecutionError as error:
+        partial.replace(failed)
         raise PoutaError(
             f"{source.name} failed in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
             f"  where: {failed}\n  to do: open this copy; the failing cell is marked"
         ) from error
-    failed.unlink(missing_ok=True)
+    except DeadKernelError as error:
+        raise problem(
+            f"the kernel of {source.name} to live until the end",
+            "it was stopped, or ended by the system, which does so where memory runs out",
+            target,
+            "give the command again: it goes on from the checkpoint",
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _no_template(path: Path) -> str:
+    """A path as papermill takes it, which fills in what stands in braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _tidy(path: Path) -> None:
@@ -91,23 +116,45 @@ def _as_jpeg(png: str) -> str:
 
 
 def execute_run(**parameters: Any) -> Path:
-    """One run by its method's notebook; its folder, with the executed copy in it."""
+    """One run by its method's notebook; its folder, with the executed copy in it.
+
+    Where another process makes the same run, this one waits, and takes what that has made if it
+    is what it would have made itself.
+    """
     from pouta_lib.ground.methods import find_method
-    from pouta_lib.study.records import partial_folder, read_record, remove_partial
+    from pouta_lib.study.records import lock_path, partial_folder, read_record, remove_partial
     from pouta_lib.study.run import prepare_run
 
-    key = prepare_run(**parameters).key
+    run = prepare_run(**parameters)
+    key = run.key
     os.environ.setdefault("POUTA_PROGRESS", "lines")
-    copy = partial_folder(key) / "train.ipynb"
-    notebook = f"{find_method(key.variant).notebook}.ipynb"
-    execute_notebook(project_root() / "notebooks" / notebook, copy, parameters)
-    copy.replace(key.folder() / "train.ipynb")
-    remove_partial(key)
+    source = project_root() / "notebooks" / f"{find_method(key.variant).notebook}.ipynb"
+    with only_one(lock_path(key), f"run {key.name}", wait=True) as lock:
+        if lock.waited_since is None or not _made_since(lock.waited_since, run, source):
+            sweep(key.folder().parent)
+            copy = partial_folder(key) / "train.ipynb"
+            execute_notebook(source, copy, parameters)
+            copy.replace(key.folder() / "train.ipynb")
+            remove_partial(key)
     record = read_record(key.folder())
     metrics = {name: record.metrics[name] for name in ("image_auroc", "pixel_auroc", "pixel_ap")}
     told = [f"{name} {100 * value:.1f} %" for name, value in metrics.items() if value is not None]
     print(f"{key.dataset}/{key.category} {key.variant}: {', '.join(told)}", flush=True)
     return key.folder()
+
+
+def _made_since(began: float, run: "Run", notebook: Path) -> bool:
+    """Whether a run has been made by a process that began then, with today's settings and code."""
+    from pouta_lib.study.records import is_whole, read_record
+    from pouta_lib.study.sources import sources_of
+
+    sources = [notebook, *sources_of(notebook, project_root())]
+    return (
+        is_whole(run.key)
+        and (run.key.folder() / "train.ipynb").stat().st_mtime >= began
+        and max(path.stat().st_mtime for path in sources) < began
+        and read_record(run.key.folder()).profile == run.profile
+    )
 
 
 def run_study(
@@ -122,22 +169,21 @@ def run_study(
     from pouta_lib.ground.labels import folder_name, setting_words
     from pouta_lib.ground.profiles import load_profile, parse_overrides
     from pouta_lib.study.plan import planned_runs, study_notebooks
+    from pouta_lib.study.records import is_whole
 
     settings = load_profile(profile, **parse_overrides(overrides))
     keys = planned_runs(settings.name, categories, **parse_overrides(overrides))
     if not keys:
         raise problem("at least one run", "none", f"configs/{settings.name}.yaml", "add a group")
     study = results_root() / folder_name(settings.label)
-    missing = [key for key in keys if not (key.folder() / "train.ipynb").is_file()]
+    missing = [key for key in keys if not is_whole(key)]
     told = f"study {settings.label}: {len(keys)} runs, {len(missing)} to make, {cores} cores"
     print(told, flush=True)
-    if missing and not dry_run:
-        _announce(settings, missing, cores)
     command: list[str | Path] = [sys.executable, "-m", "snakemake"]
     command += ["--snakefile", project_root() / "Snakefile"]
     command += ["--directory", project_root(), "--cores", str(cores), "--rerun-incomplete"]
     command += ["--quiet", "rules", "host", "reason", "--keep-going", "--nolock"]
-    command += ["--resources", f"gpu={_parallel_runs(cores)}"] + (["--dry-run"] if dry_run else [])
+    command += ["--resources", f"gpu={_parallel_runs(cores)}"]
     command += ["--config", f"profile={settings.name}", f"categories={json.dumps(categories)}"]
     command += [f"overrides={json.dumps(setting_words(settings.overrides))}"]
     # the first notebook's tables, I to III, are what a reader waits for: its runs come first
@@ -146,13 +192,52 @@ def run_study(
     environment = os.environ | {"OMP_NUM_THREADS": "1", "POUTA_PROGRESS": "lines"}
     wait_passively(environment)
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    if dry_run:
+        return subprocess.run([*command, "--dry-run"], env=environment, check=False).returncode
     started = time.monotonic()
-    status = subprocess.run(command, env=environment, check=False).returncode
-    if status == 0 and not dry_run:
+    with only_one(study / ".study.lock", f"study {settings.label}") as lock:
+        sweep(study)
+        sweep(figures_root() / study.name)
+        if missing:
+            _announce(settings, missing, cores)
+        status = _follow(command, environment, lock)
+    if status == 0:
         minutes = (time.monotonic() - started) / 60
         print(f"study {settings.label}: done in {minutes:.1f} minutes")
         _summarise(study, figures_root() / study.name)
     return status
+
+
+def _follow(command: list[str | Path], environment: dict[str, str], lock: Lock) -> int:
+    """Runs Snakemake to its end. What stops this process stops all that Snakemake has started.
+
+    Where this process is killed, and Snakemake is not, the lock stays with Snakemake.
+    """
+    own_group: dict[str, Any] = {}
+    if os.name == "posix":
+        own_group = {"start_new_session": True, "pass_fds": [lock.file]}
+    process = subprocess.Popen(command, env=environment, **own_group)
+    lock.note(f" (its Snakemake: process {process.pid})")
+    try:
+        return process.wait()
+    finally:
+        _end(process)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Ends a process and its group, kindly first."""
+    if os.name != "posix":
+        process.terminate()
+        return
+    with suppress(ProcessLookupError):  # when none of them is left
+        os.killpg(process.pid, signal.SIGTERM)
+        patience = time.monotonic() + PATIENCE
+        while time.monotonic() < patience:
+            process.poll()
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _summarise(results: Path, figures: Path) -> None:

@@ -36,6 +36,7 @@ Metric = Literal[
 METRICS: tuple[str, ...] = get_args(Metric)
 HISTORY = ("step", "total", "reconstruction", "anomaly", "mss")
 TODO = "make the run again (delete its folder first)"
+RUN_FILES = ("record.json", "model.safetensors", "maps.npz", "train.ipynb")
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas")
 
 
@@ -53,6 +54,12 @@ class RunKey:
     @property
     def shots_name(self) -> str:
         return "all" if self.shots is None else f"k{self.shots}"
+
+    @property
+    def name(self) -> str:
+        """A run's name in messages: ``demo/mini-mvtec/nut/pouta/all/seed0``."""
+        words = [self.label, self.dataset, self.category, self.variant, self.shots_name]
+        return "/".join([*words, f"seed{self.seed}"])
 
     def folder(self, results: str | Path | None = None) -> Path:
         """``results/<label>/runs/<dataset>/<category>/<variant>/<shots>/seed<k>``."""
@@ -197,6 +204,17 @@ def partial_folder(key: RunKey, results: str | Path | None = None) -> Path:
     """Where an unfinished run keeps its checkpoint: beside the run's folder."""
     folder = key.folder(results)
     return folder.with_name(folder.name + ".partial")
+
+
+def lock_path(key: RunKey, results: str | Path | None = None) -> Path:
+    """The lock of those who make this run: beside the run's folder."""
+    folder = key.folder(results)
+    return folder.with_name(f".{folder.name}.lock")
+
+
+def is_whole(key: RunKey) -> bool:
+    """Whether all files of a run are there."""
+    return all((key.folder() / name).is_file() for name in RUN_FILES)
 
 
 def remove_partial(key: RunKey, results: str | Path | None = None) -> None:

@@ -1,10 +1,19 @@
 """Where things live, and files that are never half written."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from pouta_lib.ground.paths import atomic_path, data_root, figures_root, project_root, results_root
+from pouta_lib.ground.paths import (
+    atomic_path,
+    data_root,
+    figures_root,
+    project_root,
+    results_root,
+    sweep,
+)
 
 
 @pytest.mark.parametrize(
@@ -70,3 +79,31 @@ def test_a_folder_replaces_a_folder(tmp_path):
             (temporary / name).touch()
     assert [p.name for p in path.iterdir()] == ["two"]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_left_is_swept_and_no_more(tmp_path):
+    code = """
+import os, sys
+from pathlib import Path
+from pouta_lib.ground.paths import atomic_path
+with atomic_path(Path(sys.argv[1])) as temporary:
+    temporary.mkdir()
+    (temporary / "half").touch()
+    print(temporary.name, flush=True)
+    os.kill(os.getpid(), 9)
+"""
+    target = tmp_path / "deep" / "a.folder"
+    command = [sys.executable, "-c", code, str(target)]
+    left = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    old = target.with_name(left.replace("a.folder", "b", 1).removesuffix("tmp") + "old")
+    old.mkdir()
+    others = ".c.elsewhere-1-00000000.tmp"
+    (target.parent / others).mkdir()
+    with atomic_path(target) as live:
+        live.mkdir()
+        sweep(tmp_path, deep=False)
+        assert (target.parent / left).exists()
+        sweep(tmp_path)
+        assert live.exists()
+    there = sorted(path.name for path in target.parent.iterdir())
+    assert there == sorted([others, "a.folder", "b"])  # b was whole, and moved aside

@@ -1,17 +1,25 @@
 """`pouta study` makes runs, tables and figures through Snakemake, and makes none of them twice."""
 
 import os
+import platform
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
+from fakes import fake_run
 
 from conftest import REPOSITORY
 from pouta_lib.data import list_categories
-from pouta_lib.study.batch import execute_notebook
-from pouta_lib.study.records import read_record
+from pouta_lib.ground.errors import PoutaError
+from pouta_lib.ground.locks import only_one
+from pouta_lib.study import batch
+from pouta_lib.study.batch import execute_notebook, execute_run
+from pouta_lib.study.records import RunKey, lock_path, read_record
 
 
 def study(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -67,6 +75,80 @@ def test_an_unknown_category_stops_the_study(tmp_path: Path) -> None:
     assert not [name for name in made(tmp_path) if name.endswith("record.json")]
 
 
+def test_a_second_study_at_the_same_place_is_refused(folder: Path, category: str) -> None:
+    before = made(folder)
+    with only_one(folder / "results" / "smoke" / ".study.lock", "the first"):
+        done = study(folder, "--categories", category)
+    assert done.returncode == 1
+    assert "study smoke to be made once at a time" in done.stderr
+    assert f"process {os.getpid()} on {platform.node()}" in done.stderr
+    assert made(folder) == before
+
+
+@pytest.fixture
+def counted(tmp_path: Path, category: str, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Runs are made by a stand-in that counts, below tmp_path."""
+    calls: list[int] = []
+
+    def stand_in(source: Path, target: Path, parameters: dict[str, object]) -> None:
+        calls.append(1)
+        fake_run(tmp_path, *category.split("/"), label="smoke")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch()
+
+    monkeypatch.setattr(batch, "execute_notebook", stand_in)
+    monkeypatch.setenv("POUTA_RESULTS", str(tmp_path))
+    return calls
+
+
+def test_of_two_equal_runs_one_makes_it_and_the_other_takes_it(
+    tmp_path: Path, category: str, counted: list[int]
+) -> None:
+    """The other one waits, and leaves alone what the first has made."""
+    key = RunKey("smoke", *category.split("/"))
+    words = {"profile": "smoke", "dataset": key.dataset, "category": key.category}
+    with ThreadPoolExecutor() as pool:
+        with only_one(lock_path(key), "the first"):
+            second = pool.submit(execute_run, **words)
+            time.sleep(1)
+            assert not second.done()
+            execute = batch.execute_notebook
+            execute(Path(), key.folder().with_name("copy") / "train.ipynb", {})
+            (key.folder().with_name("copy") / "train.ipynb").replace(key.folder() / "train.ipynb")
+        assert second.result() == key.folder()
+    assert len(counted) == 1
+    execute_run(**words)  # asked for again, it is made again
+    assert len(counted) == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="process groups of POSIX")
+def test_what_stops_a_study_stops_all_that_it_has_started(tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from pouta_lib.ground.locks import only_one, stoppable
+from pouta_lib.study.batch import _follow
+inner = '''
+import subprocess
+child = subprocess.Popen(["sleep", "60"])
+print(child.pid, flush=True)
+child.wait()
+'''
+with stoppable(), only_one(Path(sys.argv[1]), "x") as lock:
+    _follow([sys.executable, "-c", inner], None, lock)
+"""
+    lock = tmp_path / ".lock"
+    command = [sys.executable, "-c", code, str(lock)]
+    started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    grandchild = int(started.stdout.readline())
+    note = lock.read_text()
+    assert f"process {started.pid} on {platform.node()} (its Snakemake: process " in note
+    started.terminate()
+    assert "KeyboardInterrupt" in started.communicate(timeout=30)[1]
+    assert not psutil.pid_exists(grandchild)
+    assert not lock.exists()
+
+
 def test_executed_notebooks_are_small_and_name_no_folder_of_this_machine(folder: Path) -> None:
     copies = list((folder / "results").rglob("*.ipynb"))
     assert len(copies) == 2
@@ -82,6 +164,17 @@ def test_an_executed_notebook_has_no_path_of_this_machine(tmp_path):
     code = "import sys\nprint(sys.prefix + '/lib/x.py:3: careful', file=sys.stderr)\nprint('plain')"
     source.cells = [nbformat.v4.new_code_cell(code)]
     nbformat.write(source, tmp_path / "warns.ipynb")
-    execute_notebook(tmp_path / "warns.ipynb", tmp_path / "done.ipynb", {})
-    outputs = nbformat.read(tmp_path / "done.ipynb", as_version=4).cells[-1].outputs
+    target = tmp_path / "in {braces}" / "done.ipynb"
+    execute_notebook(tmp_path / "warns.ipynb", target, {})
+    assert list(target.parent.iterdir()) == [target]
+    outputs = nbformat.read(target, as_version=4).cells[-1].outputs
     assert "".join(sorted(output.text for output in outputs)) == "lib/x.py:3: careful\nplain\n"
+
+
+def test_a_kernel_that_dies_leaves_a_message_and_nothing_else(tmp_path):
+    source = nbformat.v4.new_notebook()
+    source.cells = [nbformat.v4.new_code_cell("import os\nos.kill(os.getpid(), 9)")]
+    nbformat.write(source, tmp_path / "dies.ipynb")
+    with pytest.raises(PoutaError, match="the kernel of dies.ipynb to live until the end"):
+        execute_notebook(tmp_path / "dies.ipynb", tmp_path / "made" / "done.ipynb", {})
+    assert list((tmp_path / "made").iterdir()) == []
