@@ -12,9 +12,9 @@ from pouta_lib.data.manifest import read_listing
 from pouta_lib.ground.paths import atomic_path, data_root
 
 WORTH_BYTES = 32_000_000  # of files; below this, decoding again costs about a second
-NAMES = ("train", "test", "masks")
+NAMES = ("train", "test", "masks", "bits")
 HASH_FILE = "manifest_hash"
-VERSION = 1  # of the decoding: raise it when the same files give other arrays
+VERSION = 2  # of the decoding: raise it when the same files give other arrays
 
 Read = tuple[dict[str, np.ndarray], str]
 
@@ -59,4 +59,4 @@ def _key(listing: Listing, size_px: int) -> str | None:
         return None
     lines = [f"{VERSION} {size_px} {len(listing.train)}"]
     lines += [f"{p} {s.st_size} {s.st_mtime_ns}" for p, s in zip(paths, stats, strict=True)]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pouta_lib.data.files import PassedOver
+
 GOOD = "good"
 
 
@@ -26,6 +28,8 @@ class Listing:
     mask_kind: str = "exact"  # "exact", "coarse" (shown, never scored) or "none"
     extra_files: list[Path] = field(default_factory=list)  # lists that were read as well
     num_left_out: int = 0  # defective images of the training split, never trained on
+    passed_over: PassedOver = field(default_factory=PassedOver)
+    notes: list[str] = field(default_factory=list)  # what was read otherwise than it is called
 
 
 @dataclass(frozen=True)
@@ -48,3 +52,4 @@ class Category:
     train_paths: list[str]  # relative to the dataset's folder
     test_paths: list[str]
     manifest_hash: str  # SHA-256 over the names and contents of the files, and the size
+    bits: int = 16  # of images of more than 8: see images.bits_of

@@ -8,6 +8,8 @@ from types import ModuleType
 import pandas as pd
 
 from pouta_lib.data.category import GOOD, Item, Listing
+from pouta_lib.data.files import PassedOver, Reason, folders_in, pictures_below
+from pouta_lib.data.images import num_bits
 from pouta_lib.data.loading import check_listing, list_categories
 from pouta_lib.data.manifest import read_items
 from pouta_lib.data.registry import DATASETS, Counts, DatasetInfo, locate
@@ -28,11 +30,13 @@ class Report:
     counts: pd.DataFrame  # a row a category: what is there, and how many images were published
     expected: int | None  # images, as published; defective ones in DAGM's Train included
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what was read otherwise than one may think
 
     def __str__(self) -> str:
         total = int(self.counts["images"].sum())
         known = f" of {self.expected} published" if self.expected else ""
         lines = [self.counts.to_string(index=False), f"{self.dataset}: {total} images{known}"]
+        lines += [f"note: {text}" for text in self.notes]
         return "\n".join([*lines, *([f"problem: {p}" for p in self.problems] or ["no problems"])])
 
 
@@ -49,7 +53,10 @@ def check_dataset(dataset: str, root: str | Path | None = None) -> Report:
     published = info.published if info else {}
     folder, reader = locate(dataset, root)
     problems = [f"no category {name}" for name in published if name not in names]
-    rows = []
+    beside = [path for path in folders_in(folder) if path.name not in names]
+    pictures = ((Reason.BESIDE, found) for path in beside for found in pictures_below(path))
+    problems += PassedOver.of(pictures).lines()
+    rows, notes = [], []
     for name in names:
         try:
             listing = reader.listing(folder, name)
@@ -60,7 +67,13 @@ def check_dataset(dataset: str, root: str | Path | None = None) -> Report:
         counts = count_images(listing)
         problems += [f"{name}: {text}" for text in _differences(counts, published.get(name, {}))]
         items = [*listing.train, *listing.test]
-        problems += [f"{name}: {text}" for text in _damage(items, folder)]
+        problems += [f"{name}: {text}" for text in listing.passed_over.lines()]
+        damage, bits = _read(items, folder)
+        problems += [f"{name}: {text}" for text in damage]
+        told = [*listing.notes, *listing.passed_over.lines(lost=False)]
+        if bits < 16:
+            told.append(f"images of {bits} bits in files of 16: {(1 << bits) - 1} is read as white")
+        notes += [f"{name}: {text}" for text in told]
         expected = sum(published.get(name, {}).get(key, 0) for key in COLUMNS)
         rows.append([name, *(counts[key] for key in COLUMNS), expected or None])
     table = pd.DataFrame(rows, columns=["category", *COLUMNS, "published"])
@@ -69,7 +82,7 @@ def check_dataset(dataset: str, root: str | Path | None = None) -> Report:
         table = table.drop(columns="left out")
     if table["published"].isna().all():
         table = table.drop(columns="published")
-    return Report(dataset, table, info.num_images if info else None, problems)
+    return Report(dataset, table, info.num_images if info else None, problems, notes)
 
 
 def count_images(listing: Listing) -> Counts:
@@ -109,9 +122,15 @@ def _differences(counts: Counts, published: Counts) -> list[str]:
     ]
 
 
-def _damage(items: list[Item], folder: Path) -> list[str]:
-    results = read_items(items, folder, SMALL_PX)
-    return [str(result) for result in results if isinstance(result, PoutaError)]
+def _read(items: list[Item], folder: Path) -> tuple[list[str], int]:
+    """What is wrong with each file, and how many bits images of more than 8 have."""
+    damage, peak = [], 0
+    for result in read_items(items, folder, SMALL_PX):
+        if isinstance(result, PoutaError):
+            damage.append(str(result))
+        else:
+            peak = max(peak, result.peak)
+    return damage, num_bits(peak)
 
 
 def _check_dtd(root: str | Path | None) -> Report:
@@ -121,7 +140,7 @@ def _check_dtd(root: str | Path | None) -> Report:
     problems = [f"not {DTD_IMAGES_A_CLASS} images: {', '.join(other)}"] if other else []
     if len(counts) != DTD_CLASSES:
         problems.append(f"{len(counts)} classes, {DTD_CLASSES} published")
-    problems += _damage([Item(path) for path in paths], data_root(root) / "dtd")
+    problems += _read([Item(path) for path in paths], data_root(root) / "dtd")[0]
     table = pd.DataFrame({"category": list(counts), "images": list(counts.values())})
     table["published"] = DTD_IMAGES_A_CLASS
     return Report("dtd", table, DTD_CLASSES * DTD_IMAGES_A_CLASS, problems)

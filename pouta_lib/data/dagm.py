@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from pouta_lib.data.category import GOOD, Item, Listing
-from pouta_lib.data.images import image_files
+from pouta_lib.data.files import child, image_files
 from pouta_lib.ground.errors import problem
 
 AGAIN = "unpack the dataset again"
@@ -21,7 +21,7 @@ def categories(folder: Path) -> list[str]:
         path.name
         for path in folder.iterdir()
         if re.fullmatch(r"Class\d+", path.name)
-        and (_child(path, "Train").is_dir() or _child(path, "Test").is_dir())
+        and (child(path, "Train").is_dir() or child(path, "Test").is_dir())
     ]
     return sorted(found, key=lambda name: int(name[5:]))
 
@@ -33,10 +33,10 @@ def listing(folder: Path, category: str) -> Listing:
     """
     parts, lists = {}, []
     for split in ("Train", "Test"):
-        base = _child(folder / category, split)
+        base = child(folder / category, split)
         if not base.is_dir():
             raise problem(f"a folder {split}", "none", base, AGAIN)
-        labels = _child(_child(base, "Label"), "Labels.txt")
+        labels = child(child(base, "Label"), "Labels.txt")
         parts[split] = _items(base, labels)
         lists.append(labels)
     train = [item for item in parts["Train"] if item.defect == GOOD]
@@ -47,13 +47,6 @@ def listing(folder: Path, category: str) -> Listing:
         extra_files=lists,
         num_left_out=len(parts["Train"]) - len(train),
     )
-
-
-def _child(folder: Path, name: str) -> Path:
-    """`name` in `folder`, in whatever case it is there."""
-    if (folder / name).exists() or not folder.is_dir():
-        return folder / name
-    return next((p for p in folder.iterdir() if p.name.lower() == name.lower()), folder / name)
 
 
 def _items(base: Path, list_file: Path) -> list[Item]:

@@ -5,21 +5,33 @@
 ``<name>/ground_truth/<defect>``. A folder that holds nothing but images is read as good ones.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from pouta_lib.data.category import GOOD, Item, Listing
-from pouta_lib.data.images import image_files
-from pouta_lib.data.mvtec import find_mask, missing_mask
+from pouta_lib.data.files import (
+    Look,
+    Reason,
+    beside,
+    child,
+    folders_in,
+    good_folders,
+    image_files,
+    masks_in,
+)
+from pouta_lib.data.mvtec import missing_mask, read_good, read_kinds, renamed
 from pouta_lib.ground.errors import problem
 
 
 def categories(folder: Path) -> list[str]:
-    """The folders below `folder` that hold good images in one of the forms above."""
-    return sorted(
-        path.name
-        for path in folder.iterdir()
-        if path.is_dir() and not path.name.startswith(".") and _good_folder(path) is not None
-    )
+    """The folders below `folder` that hold good images in one of the forms above.
+
+    *Raises* :class:`PoutaError` where `folder` is itself such a one.
+    """
+    if good := [path for path in good_folders(folder) if image_files(path)]:
+        todo = "name the folder above as the data root: this one is a category of it"
+        raise problem("folders of parts", f"a folder {good[0].name} of images", folder, todo)
+    return [path.name for path in folders_in(folder) if _good_folders(path) or image_files(path)]
 
 
 def listing(folder: Path, category: str) -> Listing:
@@ -28,49 +40,43 @@ def listing(folder: Path, category: str) -> Listing:
     *Raises* :class:`PoutaError` for images in test/ that lie in no folder of their own kind.
     """
     base = folder / category
-    train = image_files(_good_folder(base) or base)
-    test: list[Item] = []
-    missing = []
-    for kind in _kinds(base / "test"):
-        files = image_files(base / "test" / kind)
-        stems = {path.stem for path in files}
-        for image in files:
-            if kind == GOOD:
-                test.append(Item(image))
-            elif not (image.stem.endswith("_mask") and image.stem.removesuffix("_mask") in stems):
-                mask = _mask(base, kind, image)
-                test.append(Item(image, kind, mask))
-                missing += [image] if mask is None else []
-    masked = any(item.mask for item in test) or (base / "ground_truth").is_dir()
+    goods = _good_folders(base)
+    test_folder, truth = child(base, "test"), child(base, "ground_truth")
+    parents = {path.parent for path in goods} - {base}
+    passed = beside(base, [*goods, *parents, test_folder, truth])
+    if goods:
+        train, more = read_good(goods)
+        passed += sum((beside(path, goods) for path in parents), more)
+    else:
+        train = [Item(path) for path in passed.files.pop(Reason.LOOSE, [])]
+    test, missing = [], []
+    for kind, look in _kinds(test_folder):
+        passed += look.passed_over
+        masks = masks_in(truth / look.folder.name)
+        for image in look.files:
+            mask = masks.get(image.stem, look.masks.get(image)) if kind != GOOD else None
+            test.append(Item(image, kind, mask))
+            missing += [image] if kind != GOOD and mask is None else []
+    masked = any(item.mask for item in test) or truth.is_dir()
     if masked and missing:
-        raise missing_mask(base / "ground_truth" / missing[0].parent.name, missing[0])
-    return Listing([Item(path) for path in train], test, mask_kind="exact" if masked else "none")
+        raise missing_mask(truth / missing[0].parent.name, missing[0])
+    return Listing(
+        train,
+        test,
+        mask_kind="exact" if masked else "none",
+        passed_over=passed,
+        notes=renamed([*goods, *folders_in(test_folder)]),
+    )
 
 
-def _good_folder(base: Path) -> Path | None:
-    for path in (base / GOOD, base / "train" / GOOD):
-        if path.is_dir():
-            return path
-    return base if image_files(base) else None
+def _good_folders(base: Path) -> list[Path]:
+    return good_folders(base) or good_folders(child(base, "train"))
 
 
-def _kinds(test_folder: Path) -> list[str]:
-    if not test_folder.is_dir():
-        return []
-    loose = image_files(test_folder)
+def _kinds(test_folder: Path) -> Iterator[tuple[str, Look]]:
+    loose = image_files(test_folder) if test_folder.is_dir() else []
     if loose:
         todo = "move each image to test/good or to test/<name of its defect>"
         found = f"{len(loose)} images, first {loose[0].name}"
         raise problem("folders of images only", found, test_folder, todo)
-    return sorted(
-        p.name for p in test_folder.iterdir() if p.is_dir() and not p.name.startswith(".")
-    )
-
-
-def _mask(base: Path, kind: str, image: Path) -> Path | None:
-    """From ground_truth/, else ``<stem>_mask`` beside the image (which is not its own mask)."""
-    found = find_mask(base / "ground_truth" / kind, image)
-    if found is None:
-        beside = find_mask(image.parent, image)
-        found = beside if beside is not None and beside.stem != image.stem else None
-    return found
+    yield from read_kinds(test_folder)

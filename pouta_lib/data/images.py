@@ -1,62 +1,259 @@
 """Decoding and resizing: whatever a camera wrote becomes RGB uint8."""
 
 import io
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, UnidentifiedImageError
 
-from pouta_lib.ground.errors import problem
+from pouta_lib.data.files import HEIC, readable_suffixes
+from pouta_lib.ground.errors import PoutaError, problem
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP")  # what Pillow calls the suffixes
+ORIENTATION = 0x0112  # EXIF's tag
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras' converters have
+MOST_PIXELS = 2 * (1 << 30) // 12  # 179 million: what Pillow opens at all, 0.7 GB decoded
+LARGE_PIXELS = 16_000_000  # from here on decoded at reduced size, where less is asked for
+AGAIN = "copy it again or remove it"
+
+_one_large_at_a_time = Lock()
 
 
-def image_files(folder: Path) -> list[Path]:
-    """The image files of `folder`, sorted by name; other files and hidden ones are passed over.
+@dataclass(frozen=True)
+class Picture:
+    """What one file holds, upright."""
 
-    Thumbs.db, .DS_Store and the ``._*`` files of macOS are among the latter.
-    """
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
+    image: Image.Image  # in the mode that it was stored in
+    size: tuple[int, int]  # in pixels, also where it was decoded at reduced size
+    orientation: int = 1  # EXIF's; 1 where the file says nothing that can be read
+    lossy: bool = False  # stored so that a value may come back as another
+    peak: int = 0  # the highest value of more than 8 bits; 0 where there are no more
+    low: Image.Image | None = None  # the lower bytes of 16-bit colour, whose `image` has the upper
 
 
-def decode(content: bytes, path: Path) -> Image.Image:
-    """The upright image in `content`, in whatever mode it was stored.
+def content_of(path: Path) -> bytes:
+    """The bytes of a file. *Raises* :class:`PoutaError` where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        todo = "check the file and its permissions"
+        raise problem("a readable file", error.strerror or str(error), path, todo) from error
 
-    *Raises* :class:`PoutaError` for an empty, truncated or unreadable file, naming `path`.
+
+def decode(content: bytes, path: Path, near_px: int | None = None) -> Picture:
+    """The upright picture in `content`; of a file with several the first counts.
+
+    Where `near_px` says about which size is wanted, a picture of more than 16 megapixels is
+    decoded at a reduced size, four times that at the least (a JPEG without ever being larger).
+    EXIF data that cannot be read turns nothing and stops nothing.
+
+    *Raises* :class:`PoutaError`, naming `path`, for an empty, truncated or unreadable file and
+    for one that claims more than 179 million pixels, before memory is taken for them.
     """
     if not content:
-        raise problem("an image", "an empty file (0 bytes)", path, "copy it again or remove it")
+        raise problem("an image", "an empty file (0 bytes)", path, AGAIN)
     try:
-        image = Image.open(io.BytesIO(content))
-        image.load()
-        return ImageOps.exif_transpose(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return _decode(content, path, near_px)
+    except PoutaError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise _too_large(path) from error
+    except MemoryError as error:
+        todo = "make it smaller, or free memory"
+        raise problem("an image that fits into memory", "too little of it", path, todo) from error
+    except UnidentifiedImageError as error:
+        kind = "HEIF or AVIF" if content[4:8] == b"ftyp" else "no known"
+        found = f"a file that cannot be decoded ({kind} format)"
+        raise problem("an image", found, path, "convert it to PNG or JPEG, or remove it") from error
+    except Exception as error:  # of damaged bytes Pillow's readers raise errors of many kinds
         found = f"a file that cannot be decoded ({error})"
-        raise problem("an image", found, path, "copy it again or remove it") from error
+        raise problem("an image", found, path, AGAIN) from error
 
 
-def to_rgb(image: Image.Image, path: Path) -> Image.Image:
-    """`image` as 8-bit RGB.
+def _decode(content: bytes, path: Path, near_px: int | None) -> Picture:
+    image: Image.Image = Image.open(io.BytesIO(content), formats=_formats())
+    if image.width * image.height > MOST_PIXELS:
+        raise _too_large(path)
+    raw, lossy = _raw_mode(image), _is_lossy(image, content)
+    orientation = _orientation(image)
+    turn = TURNS.get(orientation) if image.format != "TIFF" else None  # load() turns these
+    size = image.size if turn is None or orientation < 5 else image.size[::-1]
+    if near_px is None or image.width * image.height <= LARGE_PIXELS:
+        image.load()
+    else:
+        with _one_large_at_a_time:
+            image = _reduced(image, 4 * near_px)
+    low, peak = None, 0
+    if image.mode.startswith("I"):
+        peak = int(np.asarray(image).max())
+    elif raw.startswith("RGB") and ";16" in raw:
+        peak = int(np.asarray(image)[..., :3].max()) * 256 + 255
+        low = _low_bytes(content) if peak < 1 << DEPTHS[-2] else None
+    if peak:
+        peak = max(peak, _stated_peak(raw, content))
+    if turn is not None:
+        image = image.transpose(turn)
+        low = low.transpose(turn) if low is not None else None
+    return Picture(image, size, orientation, lossy, peak, low)
 
-    Gray becomes three equal channels. 16-bit gray is divided by 257, so that 65,535 is 255 and
-    nothing is clipped. An alpha channel is dropped; palettes are looked up. Of a file with
-    several pictures the first counts.
 
-    *Raises* :class:`PoutaError` for values that have no agreed range, such as floats.
+@cache
+def _formats() -> tuple[str, ...]:
+    """What Pillow may take a file for: no format that runs a program or fetches another file."""
+    if HEIC[0] not in readable_suffixes():
+        return FORMATS
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    return (*FORMATS, "HEIF")
+
+
+def _too_large(path: Path) -> PoutaError:
+    wanted = f"an image of at most {MOST_PIXELS // 10**6} megapixels"
+    return problem(wanted, "one that claims more", path, "make it smaller, or cut it into parts")
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's orientation, 1 where there is none that can be read.
+
+    All else is forgotten: Pillow would fail on what is malformed when it turns the image.
     """
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            found = f"values from {values.min()} to {values.max()}"
-            raise problem("an 8- or 16-bit image", found, path, "convert it to 8 or 16 bits")
-        image = Image.fromarray(np.round(values / 257).astype(np.uint8))
+    try:
+        exif = image.getexif()
+        found = exif.get(ORIENTATION)
+        for tag in set(exif) - {ORIENTATION}:
+            del exif[tag]
+    except Exception:  # of malformed EXIF data come errors of many kinds
+        return 1
+    return int(found) if found in TURNS else 1
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """How the file stores its values, in Pillow's words, such as ``"RGB;16B"``."""
+    tiles = getattr(image, "tile", None)
+    if not tiles:
+        return ""
+    raw = tiles[0].args
+    return str(raw[0] if isinstance(raw, tuple) and raw else raw)
+
+
+def _is_lossy(image: Image.Image, content: bytes) -> bool:
+    if image.format == "WEBP":
+        return b"VP8L" not in content[:4096]
+    compression = image.info.get("compression", "")  # a TIFF's
+    return image.format in ("JPEG", "MPO", "HEIF") or compression in ("jpeg", "tiff_jpeg", "webp")
+
+
+def _reduced(image: Image.Image, side_px: int) -> Image.Image:
+    """The image, loaded, with a shorter side of `side_px` at the least."""
+    image.draft(None, (side_px, side_px))  # a JPEG is decoded at the reduced size
+    image.load()
+    factor = min(image.size) // side_px
+    return image.reduce(factor) if factor > 1 and image.mode in ("L", "RGB", "CMYK") else image
+
+
+def _low_bytes(content: bytes) -> Image.Image:
+    """The lower bytes of 16-bit colour: read in the other byte order, they are the upper ones."""
+    image = Image.open(io.BytesIO(content), formats=_formats())
+    other = "B" if sys.byteorder == "little" else "L"
+    swapped = {"L": "B", "B": "L", "N": other}
+    _orientation(image)
+    for k, tile in enumerate(image.tile):
+        args = tile.args if isinstance(tile.args, tuple) else (tile.args,)
+        raw = str(args[0])
+        args = (raw[:-1] + swapped[raw[-1]], *args[1:])
+        image.tile[k] = tile._replace(args=args if len(args) > 1 else args[0])
+    image.load()
+    return image
+
+
+def _stated_peak(raw: str, content: bytes) -> int:
+    """The highest value that the file says it may have; 0 where it says nothing."""
+    if raw == "I;12":
+        return 4095
+    found = content[:256].find(b"sBIT")  # a PNG's significant bits, before its palette
+    bits = content[found + 4] if found > 0 else 0
+    return (1 << bits) - 1 if bits < 16 else 0
+
+
+def to_rgb(picture: Picture, path: Path, bits: int = 16) -> Image.Image:
+    """A picture as 8-bit RGB.
+
+    Gray becomes three equal channels. Of values of more than 8 bits ``2**bits - 1`` becomes 255
+    and nothing is clipped; `bits` is that of all the images that belong together (see
+    :func:`bits_of`). An alpha channel is dropped; palettes are looked up.
+
+    *Raises* :class:`PoutaError` for values that have no agreed range, such as floats, and for
+    values above the range.
+    """
+    image = picture.image
     if image.mode == "F":
         raise problem("an 8- or 16-bit image", "a float image", path, "convert it to 8 or 16 bits")
-    return image.convert("RGB")
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+    elif picture.low is not None and bits < 16:
+        values = np.asarray(image)[..., :3] * np.uint16(256) + np.asarray(picture.low)[..., :3]
+    else:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    low, high, most = int(values.min()), int(values.max()), (1 << bits) - 1
+    if low < 0 or high > 65535:
+        found = f"values from {low} to {high}"
+        raise problem("an 8- or 16-bit image", found, path, "convert it to 8 or 16 bits")
+    if high > most:
+        wanted = f"values up to {most}, as in the images that were read before"
+        raise problem(wanted, f"values up to {high}", path, "save all images with the same depth")
+    scaled = np.empty(values.shape, np.uint8)
+    for top in range(0, len(values), 256):  # a few lines at a time, for floats need eight bytes
+        scaled[top : top + 256] = np.round(values[top : top + 256] * 255.0 / most)
+    return Image.fromarray(scaled).convert("RGB")
+
+
+def bits_of(paths: Iterable[Path]) -> int:
+    """How many bits the images have that belong together, where some have more than 8; else 16.
+
+    The smallest of 8, 10, 12, 14 and 16 that holds the highest value in any of them. Files that
+    cannot be read count for nothing.
+
+    *Source*: our choice. Cameras write 10, 12 or 14 bits into files of 16, and seldom say so. A
+    depth of each image's own would make dark ones bright.
+    """
+    peak = 0
+    for path in paths:
+        with suppress(PoutaError, OSError, ValueError, SyntaxError):
+            content = content_of(path)
+            with Image.open(io.BytesIO(content), formats=_formats()) as image:
+                deep = image.mode.startswith("I") or ";16" in _raw_mode(image)
+            peak = max(peak, decode(content, path).peak if deep else 0)
+    return num_bits(peak)
+
+
+def num_bits(peak: int) -> int:
+    """Of 8, 10, 12, 14 and 16 the first that holds `peak`; 16 where it is 0, of 8-bit images.
+
+    >>> [num_bits(peak) for peak in (0, 255, 1023, 1024, 4095, 60_000)]
+    [16, 8, 10, 12, 12, 16]
+    """
+    return next((bits for bits in DEPTHS if 0 < peak < 1 << bits), 16)
+
+
+def read_photo(path: Path, near_px: int | None = None, bits: int = 16) -> Image.Image:
+    """The upright RGB image of a file; see :func:`decode` and :func:`to_rgb` for what is raised."""
+    return to_rgb(decode(content_of(path), path, near_px), path, bits)
 
 
 def resize_image(image: Image.Image, size_px: int) -> np.ndarray:
@@ -66,34 +263,3 @@ def resize_image(image: Image.Image, size_px: int) -> np.ndarray:
     """
     resized = image.resize((size_px, size_px), Image.Resampling.BILINEAR)
     return np.moveaxis(np.asarray(resized), -1, 0)
-
-
-def resize_mask(
-    mask: Image.Image, path: Path, image_size: tuple[int, int], size_px: int
-) -> np.ndarray:
-    """A mask, nearest neighbour, True where it is above 0: ``(size_px, size_px)`` bool.
-
-    VisA's masks hold small class numbers: hence above 0 and no division (D20). A defect that the
-    resize would lose keeps the pixel its centre falls on.
-
-    *Raises* :class:`PoutaError` when the mask has another size than its image, or marks nothing.
-    """
-    if mask.size != image_size:
-        found = f"{mask.size[0]} x {mask.size[1]}"
-        wanted = f"a mask of its image's size, {image_size[0]} x {image_size[1]}"
-        raise problem(wanted, found, path, "export the mask again at the image's own size")
-    values = np.asarray(mask.convert("L") if mask.mode in ("P", "PA", "LA") else mask)
-    if values.ndim == 3:
-        values = values[..., :3].max(axis=-1)
-    marked = values > 0
-    if not marked.any():
-        todo = "mark the defect, or move the image to the good ones"
-        raise problem("a mask that marks the defect", "nothing above 0", path, todo)
-    whole = Image.fromarray(marked.astype(np.uint8) * 255)
-    small = np.asarray(whole.resize((size_px, size_px), Image.Resampling.NEAREST)) > 0
-    if not small.any():
-        small = small.copy()
-        rows, columns = np.nonzero(marked)
-        height, width = marked.shape
-        small[int(rows.mean() * size_px / height), int(columns.mean() * size_px / width)] = True
-    return small

@@ -1,15 +1,18 @@
 """From a dataset's folder to a :class:`Category`."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
 from pouta_lib.data.cache import read_through_cache
 from pouta_lib.data.category import GOOD, Category, Item, Listing
+from pouta_lib.data.files import child, folders_in, good_folders
 from pouta_lib.data.manifest import read_listing
 from pouta_lib.data.registry import kind_of, locate
-from pouta_lib.ground.errors import did_you_mean, problem
+from pouta_lib.ground.errors import did_you_mean, problem, shown
 from pouta_lib.ground.spread import spread
 
 
@@ -18,9 +21,19 @@ def list_categories(dataset: str, root: str | Path | None = None) -> list[str]:
     folder, reader = locate(dataset, root)
     names = reader.categories(folder)
     if not names:
-        todo = "see docs/DATASETS.md for the layout; unpack the dataset again"
-        raise problem(f"categories of {dataset}", "none", folder, todo)
+        raise problem(f"categories of {dataset}", "none", folder, _another_layout(folder, reader))
     return names
+
+
+def _another_layout(folder: Path, reader: ModuleType) -> str:
+    """What to do about a folder without categories: where some lie may be one folder off."""
+    if good_folders(child(folder, "train")):
+        return f"{shown(folder.name)} is a category itself: name a folder above it"
+    for path in folders_in(folder):
+        if names := reader.categories(path):
+            move = f"move what is in {shown(path.name)} one folder up"
+            return f"{move}: the categories, first {shown(names[0])}, lie in there"
+    return "see docs/DATASETS.md for the layout; unpack the dataset again"
 
 
 def load_category(
@@ -48,6 +61,8 @@ def load_category(
         raise problem(f"a category out of {names}", repr(category), folder, hint)
     listing = reader.listing(folder, category)
     check_listing(listing, folder / category)
+    for line in [*listing.notes, *listing.passed_over.lines()]:
+        print(f"note: {shown(category)}: {line}", file=sys.stderr)
     train = _spread(listing.train, max_train)
     test = _spread_over_defects(listing.test, max_test)
     shortened = Listing(train, test, listing.mask_kind, listing.extra_files)
@@ -65,9 +80,10 @@ def load_category(
         mask_kind=listing.mask_kind,
         labels=np.array([item.defect != GOOD for item in test], bool),
         defects=[item.defect for item in test],
-        train_paths=[item.image.relative_to(folder).as_posix() for item in train],
-        test_paths=[item.image.relative_to(folder).as_posix() for item in test],
+        train_paths=[shown(item.image.relative_to(folder).as_posix()) for item in train],
+        test_paths=[shown(item.image.relative_to(folder).as_posix()) for item in test],
         manifest_hash=manifest_hash,
+        bits=int(arrays["bits"]),
     )
 
 
@@ -75,7 +91,8 @@ def check_listing(listing: Listing, where: Path) -> None:
     """*Raises* :class:`PoutaError` when nothing can be trained on, or a test set is one-sided."""
     if not listing.train:
         todo = "add good images, or unpack the dataset again"
-        raise problem("good training images", "none", where, todo)
+        found = "; ".join(["none", *listing.passed_over.lines()])
+        raise problem("good training images", found, where, todo)
     defective = sum(item.defect != GOOD for item in listing.test)
     if listing.test and defective in (0, len(listing.test)):
         found = "good ones only" if defective == 0 else "defective ones only"

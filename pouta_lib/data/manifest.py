@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from pouta_lib.data.category import Item, Listing
-from pouta_lib.data.images import decode, resize_image, resize_mask, to_rgb
-from pouta_lib.ground.errors import PoutaError, problem
+from pouta_lib.data.images import content_of, decode, num_bits, resize_image, to_rgb
+from pouta_lib.data.masks import read_mask
+from pouta_lib.ground.errors import PoutaError, shown
 from pouta_lib.ground.progress import tqdm
 
 
@@ -22,11 +23,17 @@ class Decoded:
 
     image: np.ndarray  # (3, S, S) uint8
     mask: np.ndarray | None  # (S, S) bool
-    lines: list[str]  # its part of the manifest: a name and a content's SHA-256 each
+    lines: list[bytes]  # its part of the manifest: a name and a content's SHA-256 each
+    peak: int = 0  # the image's highest value, where it has more than 8 bits
 
 
-def read_listing(listing: Listing, folder: Path, size_px: int) -> tuple[dict[str, np.ndarray], str]:
+def read_listing(
+    listing: Listing, folder: Path, size_px: int, bits: int = 16
+) -> tuple[dict[str, np.ndarray], str]:
     """The arrays ``train``, ``test`` and ``masks`` of a listing, and the hash of all that was read.
+
+    Where images have more than 8 bits, the highest value in any of them says how many; the array
+    ``bits`` has the number, and 16 where there are none.
 
     The hash covers the size in pixels, and of each file, in a fixed order, its path below
     `folder` and the SHA-256 of its content: it says which data a run saw, wherever they lay.
@@ -35,31 +42,38 @@ def read_listing(listing: Listing, folder: Path, size_px: int) -> tuple[dict[str
     """
     digest = hashlib.sha256(f"size {size_px}\n".encode())
     for path in listing.extra_files:
-        digest.update(_line(path, folder, _content(path)).encode())
+        digest.update(_line(path, folder, content_of(path)))
     count = len(listing.train)
     images = np.empty((count + len(listing.test), 3, size_px, size_px), np.uint8)
     masks = np.zeros((len(listing.test), size_px, size_px), bool)
-    for k, item in enumerate(read_items([*listing.train, *listing.test], folder, size_px)):
+    peak = 0
+    for k, item in enumerate(read_items([*listing.train, *listing.test], folder, size_px, bits)):
         if isinstance(item, PoutaError):
             raise item
         images[k] = item.image
         if item.mask is not None:
             masks[k - count] = item.mask
-        digest.update("".join(item.lines).encode())
-    return {"train": images[:count], "test": images[count:], "masks": masks}, digest.hexdigest()
+        digest.update(b"".join(item.lines))
+        peak = max(peak, item.peak)
+    if num_bits(peak) < bits:
+        return read_listing(listing, folder, size_px, num_bits(peak))
+    arrays = {"train": images[:count], "test": images[count:], "masks": masks}
+    return arrays | {"bits": np.array(bits)}, digest.hexdigest()
 
 
-def read_items(items: list[Item], folder: Path, size_px: int) -> Iterator[Decoded | PoutaError]:
+def read_items(
+    items: list[Item], folder: Path, size_px: int, bits: int = 16
+) -> Iterator[Decoded | PoutaError]:
     """Each item in order, or the error that it made, with a bar when it takes longer.
 
     Decoders let go of Python's lock, so threads serve; they see one file each at a time.
     """
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        results = pool.map(_attempt, items, repeat(folder), repeat(size_px))
+        results = pool.map(_attempt, items, repeat(folder), repeat(size_px), repeat(bits))
         yield from tqdm(
             results,
             total=len(items),
-            desc=f"reading {folder.name}",
+            desc=f"reading {shown(folder.name)}",
             unit="image",
             delay=3,
             leave=False,
@@ -67,34 +81,27 @@ def read_items(items: list[Item], folder: Path, size_px: int) -> Iterator[Decode
         )
 
 
-def _attempt(item: Item, folder: Path, size_px: int) -> Decoded | PoutaError:
+def _attempt(item: Item, folder: Path, size_px: int, bits: int) -> Decoded | PoutaError:
     try:
-        return read_item(item, folder, size_px)
+        return read_item(item, folder, size_px, bits)
     except PoutaError as error:
         return error
 
 
-def read_item(item: Item, folder: Path, size_px: int) -> Decoded:
+def read_item(item: Item, folder: Path, size_px: int, bits: int = 16) -> Decoded:
     """One image with its mask. *Raises* :class:`PoutaError` when either is damaged."""
-    content = _content(item.image)
+    content = content_of(item.image)
     lines = [_line(item.image, folder, content)]
-    image = to_rgb(decode(content, item.image), item.image)
+    picture = decode(content, item.image, size_px)
+    image = resize_image(to_rgb(picture, item.image, bits), size_px)
     mask = None
     if item.mask is not None:
-        content = _content(item.mask)
+        content = content_of(item.mask)
         lines.append(_line(item.mask, folder, content))
-        mask = resize_mask(decode(content, item.mask), item.mask, image.size, size_px)
-    return Decoded(resize_image(image, size_px), mask, lines)
+        mask = read_mask(decode(content, item.mask), item.mask, picture, size_px)
+    return Decoded(image, mask, lines, picture.peak)
 
 
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        todo = "check the file and its permissions"
-        raise problem("a readable file", error.strerror or str(error), path, todo) from error
-
-
-def _line(path: Path, folder: Path, content: bytes) -> str:
+def _line(path: Path, folder: Path, content: bytes) -> bytes:
     name = path.relative_to(folder).as_posix()
-    return f"{name} {hashlib.sha256(content).hexdigest()}\n"
+    return f"{name} {hashlib.sha256(content).hexdigest()}\n".encode("utf-8", "surrogatepass")

@@ -3,53 +3,82 @@
 VisA converted by its owners' script has the same layout, with masks named like their images.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from pouta_lib.data.category import GOOD, Item, Listing
-from pouta_lib.data.images import SUFFIXES, image_files
-from pouta_lib.ground.errors import PoutaError, problem
+from pouta_lib.data.files import (
+    Look,
+    PassedOver,
+    beside,
+    child,
+    folders_in,
+    good_folders,
+    look_into,
+    masks_in,
+    means_good,
+)
+from pouta_lib.ground.errors import PoutaError, problem, shown
 
 
 def categories(folder: Path) -> list[str]:
     """The folders below `folder` that have a train/good folder."""
-    return sorted(path.parent.parent.name for path in folder.glob("*/train/good"))
+    return [path.name for path in folders_in(folder) if good_folders(child(path, "train"))]
 
 
 def listing(folder: Path, category: str) -> Listing:
     """The files of one category. *Raises* :class:`PoutaError` for missing folders and masks."""
     base = folder / category
     layout = "the MVTec layout has train/good, test/<defect> and ground_truth/<defect>"
-    for name in ("train/good", "test", "ground_truth"):
-        if not (base / name).is_dir():
+    parts = train_folder, test_folder, truth = [
+        child(base, name) for name in ("train", "test", "ground_truth")
+    ]
+    for path in (train_folder / GOOD, test_folder, truth):
+        if not path.is_dir() and not (path.name == GOOD and good_folders(train_folder)):
+            name = path.relative_to(base).as_posix()
             raise problem(f"a folder {name}", "none", base, f"{layout}; unpack the dataset again")
+    goods = good_folders(train_folder)
+    train, passed = read_good(goods)
+    passed += beside(base, parts) + beside(train_folder, goods)
+    passed += beside(test_folder, folders_in(test_folder))
     test = []
-    for defect in sorted(path.name for path in (base / "test").iterdir() if path.is_dir()):
-        for image in image_files(base / "test" / defect):
-            if defect == GOOD:
-                test.append(Item(image))
-                continue
-            truth = base / "ground_truth" / defect
-            mask = find_mask(truth, image)
-            if mask is None:
-                raise missing_mask(truth, image)
-            test.append(Item(image, defect, mask))
-    return Listing([Item(path) for path in image_files(base / "train" / "good")], test)
+    for kind, look in read_kinds(test_folder):
+        passed += look.passed_over
+        masks = masks_in(truth / look.folder.name) if kind != GOOD else {}
+        for image in look.files:
+            if kind != GOOD and image.stem not in masks:
+                raise missing_mask(truth / look.folder.name, image)
+            test.append(Item(image, kind, masks.get(image.stem)))
+    notes = renamed([*goods, *folders_in(test_folder)])
+    return Listing(train, test, passed_over=passed, notes=notes)
 
 
-def find_mask(folder: Path, image: Path) -> Path | None:
-    """The mask of `image` in `folder`: ``<stem>_mask.png``, else ``<stem>.png``, if there is one.
+def read_good(folders: list[Path]) -> tuple[list[Item], PassedOver]:
+    """The good images of the folders, and what is passed over in them."""
+    looks = [look_into(folder) for folder in folders]
+    passed = sum((look.passed_over for look in looks), PassedOver())
+    return [Item(path) for look in looks for path in look.files], passed
 
-    Other image formats serve as well.
-    """
-    for stem in (f"{image.stem}_mask", image.stem):
-        for suffix in SUFFIXES:
-            for path in (folder / f"{stem}{suffix}", folder / f"{stem}{suffix.upper()}"):
-                if path.is_file():
-                    return path
-    return None
+
+def read_kinds(test_folder: Path) -> Iterator[tuple[str, Look]]:
+    """Each folder of test images: ``good``, or the name of its defect, and what lies in it."""
+    for folder in folders_in(test_folder):
+        yield GOOD if means_good(folder.name) else folder.name, look_into(folder)
+
+
+def renamed(folders: list[Path]) -> list[str]:
+    """A word on each folder that is read as another than it is called."""
+    return [
+        f"{path.parent.name}/{shown(path.name)} is read as {path.parent.name}/{GOOD}"
+        for path in folders
+        if means_good(path.name) and path.name != GOOD
+    ]
 
 
 def missing_mask(folder: Path, image: Path) -> PoutaError:
     """What to tell the user when `image` has no mask in `folder`."""
     wanted = f"a mask {image.stem}_mask.png for the defective image {image.name}"
+    if (folder / image.stem).is_dir():  # MVTec LOCO AD
+        todo = f"merge the masks in each such folder into one, {image.stem}_mask.png beside it"
+        return problem(wanted, "a folder of masks", folder / image.stem, todo)
     return problem(wanted, "none", folder, "add the mask, or remove the image")

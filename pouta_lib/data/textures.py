@@ -8,7 +8,8 @@ from scipy.spatial import cKDTree
 
 from pouta_lib.data.cache import read_through_cache
 from pouta_lib.data.category import Item, Listing
-from pouta_lib.data.images import decode, image_files, resize_image, to_rgb
+from pouta_lib.data.files import image_files
+from pouta_lib.data.images import read_photo, resize_image
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.paths import data_root
 from pouta_lib.ground.spread import spread
@@ -82,7 +83,7 @@ def _photographs(size_px: int, seed: int) -> list[np.ndarray]:
     crops = []
     for k, name in enumerate(PHOTOGRAPHS):
         rng = np.random.default_rng([seed, 10, k])
-        image = to_rgb(decode((folder / name).read_bytes(), folder / name), folder / name)
+        image = read_photo(folder / name)
         shorter = min(image.size)
         for _ in range(CROPS):
             side = int(shorter * rng.uniform(0.2, 0.8))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pouta_lib.data import mvtec
 from pouta_lib.data.category import GOOD, Item, Listing
+from pouta_lib.data.files import folders_in
 from pouta_lib.ground.errors import problem
 
 SPLIT = Path("split_csv") / "1cls.csv"
@@ -19,7 +20,7 @@ RESTORE = "restore the official split_csv from the archive"
 
 def categories(folder: Path) -> list[str]:
     """The categories of either layout."""
-    raw = [path.parent.name for path in folder.glob("*/Data")]
+    raw = [path.name for path in folders_in(folder) if (path / "Data").is_dir()]
     return sorted({*raw, *mvtec.categories(folder)})
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from pouta_lib.data.images import SUFFIXES, decode, image_files, resize_image, to_rgb
+from pouta_lib.data.files import SUFFIXES, image_files
+from pouta_lib.data.images import decode, resize_image, to_rgb
 from pouta_lib.detector.saved import Detector, Scale
 from pouta_lib.ground.errors import PoutaError, problem
 from pouta_lib.ground.methods import find_method

@@ -1,6 +1,7 @@
 """The one error type that a user of this library can cause and mend."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -20,7 +21,30 @@ def problem(expected: str, found: str, where: object, todo: str) -> PoutaError:
       where: good/000.png
       to do: copy it again
     """
-    return PoutaError(f"expected {expected}, found {found}\n  where: {where}\n  to do: {todo}")
+    told = f"expected {_short(expected)}, found {_short(found)}"
+    return PoutaError(f"{told}\n  where: {shown(where)}\n  to do: {_short(todo)}")
+
+
+def shown(name: object) -> str:
+    """A path or a name as it can be printed anywhere, on one line and not endless.
+
+    >>> shown("stra\\udcdfe\\n.png")
+    'stra\\\\xdfe\\\\n.png'
+    """
+    signs = _short(str(name))
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in signs)
+
+
+def _short(text: str, most: int = 2000) -> str:
+    """`text` in UTF-8, without its middle where it is longer than anyone reads.
+
+    >>> _short("a" * 50 + "b" * 50, 20)
+    'aaaaaaaaaa ... bbbbbbbbbb'
+    """
+    if len(text) > most:
+        text = f"{text[: most // 2]} ... {text[-(most // 2) :]}"
+    plain = text.encode("utf-8", "backslashreplace").decode()
+    return re.sub(r"\\udc([89a-f].)", r"\\x\1", plain)  # a byte of a name that is not UTF-8
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "choose one of these") -> str:

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 from trees import photo
 
-from pouta_lib.data.images import decode, resize_image, resize_mask, to_rgb
+from pouta_lib.data.images import Picture, decode, resize_image, to_rgb
+from pouta_lib.data.masks import read_mask
 from pouta_lib.ground.errors import PoutaError
 
 
@@ -16,6 +17,16 @@ def written(image, fmt="PNG", **options):
     out = io.BytesIO()
     image.save(out, fmt, **options)
     return out.getvalue()
+
+
+def picture(image):
+    return Picture(image, image.size)
+
+
+def marked(mask, size_px, photo=None):
+    """What the mask marks, an image or a file's content, of a photograph of its own size."""
+    mask = picture(mask) if isinstance(mask, Image.Image) else decode(mask, "m.png")
+    return read_mask(mask, "m.png", photo or picture(mask.image), size_px)
 
 
 def rgb(content):
@@ -40,7 +51,7 @@ def test_the_resize_is_torchvisions(width, height, size):
 def test_masks_are_resized_to_the_nearest_pixel():
     array = np.zeros((60, 60), np.uint8)
     array[10:20, 30:50] = 2
-    found = resize_mask(Image.fromarray(array), "m.png", (60, 60), 30)
+    found = marked(Image.fromarray(array), 30)
     assert (found == (array[1::2, 1::2] > 0)).all()
 
 
@@ -49,14 +60,13 @@ def test_masks_of_every_mode(mode):
     array = np.zeros((20, 20), np.uint8)
     array[5:10, 4:12] = 255
     mask = Image.fromarray(array).convert(mode)
-    assert (resize_mask(mask, "m.png", (20, 20), 20) == (array > 0)).all()
+    assert (marked(mask, 20) == (array > 0)).all()
 
 
 def test_a_mask_of_sixteen_bits():
     array = np.zeros((20, 20), np.uint16)
     array[5:10, 4:12] = 1
-    mask = decode(written(Image.fromarray(array)), "m.png")
-    assert resize_mask(mask, "m.png", (20, 20), 20).sum() == 40
+    assert marked(written(Image.fromarray(array)), 20).sum() == 40
 
 
 def test_black_and_white_becomes_0_and_255():
@@ -78,13 +88,13 @@ def test_sixteen_bit_gray_in_each_format_and_byte_order(fmt):
     expected = np.round(values / 257)
     assert (rgb(written(Image.fromarray(values), fmt))[..., 0] == expected).all()
     swapped = Image.frombytes("I;16B", (3, 2), values.astype(">u2").tobytes())
-    assert (np.asarray(to_rgb(swapped, "a.tif"))[..., 0] == expected).all()
+    assert (np.asarray(to_rgb(picture(swapped), "a.tif"))[..., 0] == expected).all()
 
 
 def test_values_without_an_agreed_range_are_refused():
     negative = Image.fromarray(np.full((4, 4), -1, np.int32))
     with pytest.raises(PoutaError, match="found values from -1 to -1"):
-        to_rgb(negative, "a.tif")
+        to_rgb(picture(negative), "a.tif")
 
 
 def test_a_jpeg_of_four_inks_is_converted():

@@ -1,0 +1,248 @@
+"""What lies in a folder: photographs, the masks beside them, and what is passed over, and why."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from pouta_lib.ground.errors import problem, shown
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+HEIC = (".heic", ".heif")
+_OTHERS = (
+    "3fr arw avif bay cr2 cr3 dcm dib dng emf eps erf exr fff gif hdr hif ico iiq insp j2c j2k "
+    "jfif jif jp2 jpe jpf jpx jxl jxr kdc mef mos mpo mrw nef nrw orf pbm pcx pef pfm pgm pnm ppm "
+    "psd qoi raf raw rw2 rwl sgi sr2 srw svg tga wdp wmf x3f xcf"
+)
+PICTURES = frozenset((*SUFFIXES, *HEIC, *(f".{suffix}" for suffix in _OTHERS.split())))
+GOOD_WORDS = frozenset(
+    ("good", "ok", "okay", "normal", "pass", "passed", "defectfree", "nodefect", "healthy")
+)
+_MASK = "masks?|gt|labels?|seg|segmentation|annotations?|groundtruth|ground[_-]truth|truth"
+MASK_NAME = re.compile(rf"(?i)(?:(.+?)[\W_]*(?:{_MASK})|(?:{_MASK})[\W_]*(.+))")
+
+
+LAYOUT = "read are good, test/good, test/<defect>, ground_truth/<defect>: see docs/DATASETS.md"
+
+
+class Reason(Enum):
+    """Why a file was passed over: what is said of it, what to do, may it be a photograph?"""
+
+    FORMAT = "of a picture format that is not read", "convert to PNG or JPEG", True
+    DANGLING = "linking to nothing", "mount or copy what is pointed to", True
+    DEEPER = "in deeper folders", "move up into the folder that is read", True
+    BESIDE = "in folders that are not read", LAYOUT, True
+    LOOSE = "in no folder of a kind", "move to good, or to the name of the defect", True
+    MASK = "named as the mask of an image beside it", "", False
+    HIDDEN = "hidden", "", False
+    OTHER = "not named as a picture", "", False
+
+    def __init__(self, words: str, todo: str, lost: bool) -> None:
+        self.words, self.todo, self.lost = words, todo, lost
+
+
+@dataclass(frozen=True)
+class PassedOver:
+    """Files that were seen and not read, by reason. True where photographs may be among them.
+
+    >>> some = PassedOver({Reason.FORMAT: [Path("to_check/a.HEIC"), Path("to_check/b.HEIC")]})
+    >>> bool(some), bool(PassedOver({Reason.OTHER: [Path("scores.csv")]}))
+    (True, False)
+    >>> print(*some.lines())
+    2 files (.heic) of a picture format that is not read, first to_check/a.HEIC: convert to PNG \
+or JPEG, or pip install 'pouta-lib[heic]'
+    """
+
+    files: dict[Reason, list[Path]] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return any(reason.lost and paths for reason, paths in self.files.items())
+
+    def __add__(self, other: "PassedOver") -> "PassedOver":
+        pairs = [*self.files.items(), *other.files.items()]
+        return PassedOver.of((reason, path) for reason, paths in pairs for path in paths)
+
+    @staticmethod
+    def of(pairs: Iterable[tuple[Reason, Path]]) -> "PassedOver":
+        """From a reason and a file each."""
+        files: dict[Reason, list[Path]] = {}
+        for reason, path in pairs:
+            files.setdefault(reason, []).append(path)
+        return PassedOver(files)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many, by the reason in words."""
+        return {reason.words: len(paths) for reason, paths in self.files.items()}
+
+    def lines(self, *, lost: bool = True) -> list[str]:
+        """One sentence a reason: what may be photographs, or (`lost` False) what is none."""
+        return [
+            _sentence(reason, self.files[reason])
+            for reason in Reason
+            if reason.lost == lost and self.files.get(reason)
+        ]
+
+
+def _sentence(reason: Reason, paths: list[Path]) -> str:
+    kinds, todo = "", reason.todo
+    if reason is Reason.FORMAT:
+        suffixes = Counter(path.suffix.lower() for path in paths)
+        kinds = f" ({', '.join(sorted(suffixes))})"
+        todo += ", or pip install 'pouta-lib[heic]'" if suffixes.keys() & set(HEIC) else ""
+    if reason is Reason.BESIDE:
+        kinds = f" ({', '.join(sorted({_folder_of(path) for path in paths}))})"
+    first = shown("/".join(paths[0].parts[-2:]))
+    number = f"{len(paths)} file{'s' if len(paths) > 1 else ''}"
+    return f"{number}{kinds} {reason.words}, first {first}" + (f": {todo}" if todo else "")
+
+
+def _folder_of(path: Path) -> str:
+    return shown("/".join(path.parts[-3:-1]))
+
+
+@dataclass(frozen=True)
+class Look:
+    """A folder, seen through: photographs sorted by name, and their masks by the photograph."""
+
+    folder: Path
+    files: list[Path]
+    masks: dict[Path, Path]
+    passed_over: PassedOver
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files and the masks."""
+        return [*self.files, *self.masks.values()]
+
+
+def look_into(folder: Path, *, below: bool = True) -> Look:
+    """The photographs that lie directly in `folder`, and why the rest is passed over.
+
+    A file that is named like another one and "mask", "gt" or "label" is that one's mask. What lies
+    in folders `below` is counted, not read.
+
+    *Raises* :class:`PoutaError` for a folder that cannot be read.
+    """
+    files: list[Path] = []
+    passed: list[tuple[Reason, Path]] = []
+    try:
+        for path in sorted(folder.iterdir()):
+            if path.name.startswith("."):  # .DS_Store, ._000.png, .ipynb_checkpoints
+                passed.append((Reason.HIDDEN, path))
+            elif path.is_dir():
+                deeper = pictures_below(path) if below else ()
+                passed += [(Reason.DEEPER, picture) for picture in deeper]
+            elif not path.is_file():
+                passed.append((Reason.DANGLING, path))
+            elif path.suffix.lower() in readable_suffixes():
+                files.append(path)
+            else:
+                picture = path.suffix.lower() in PICTURES
+                passed.append((Reason.FORMAT if picture else Reason.OTHER, path))
+    except OSError as error:
+        found = error.strerror or str(error)
+        raise problem("a readable folder", found, folder, "check its permissions") from error
+    by_stem = {path.stem: path for path in files}
+    masks = {}
+    for path in files:
+        photo = by_stem.get(_stem_of_photo(path))
+        if photo is not None:
+            masks[photo] = path
+            passed.append((Reason.MASK, path))
+    kept = set(files) - {path for reason, path in passed if reason is Reason.MASK}
+    return Look(folder, sorted(kept), masks, PassedOver.of(passed))
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The photographs that lie directly in `folder`, sorted by name: see :func:`look_into`."""
+    return look_into(folder).files
+
+
+@cache
+def readable_suffixes() -> tuple[str, ...]:
+    """What is read: HEIC where pillow-heif is installed."""
+    return (*SUFFIXES, *HEIC) if find_spec("pillow_heif") else SUFFIXES
+
+
+def pictures_below(folder: Path) -> Iterator[Path]:
+    """Whatever may be a photograph in a folder and the folders in it; hidden ones are left out."""
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            yield from pictures_below(path)
+        elif path.suffix.lower() in PICTURES:
+            yield path
+
+
+def _stem_of_photo(mask: Path) -> str:
+    """What the photograph would be called if this were its mask; nothing where it is none.
+
+    >>> [_stem_of_photo(Path(n)) for n in ("000_GT.png", "a-mask.png", "label_7.png", "bolt.png")]
+    ['000', 'a', '7', '']
+    """
+    match = MASK_NAME.fullmatch(mask.stem)
+    return (match[1] or match[2]) if match else ""
+
+
+def beside(folder: Path, read: Iterable[Path]) -> PassedOver:
+    """What lies in `folder` outside of those of its folders that are `read`."""
+    here = look_into(folder, below=False)
+    unread = [path for path in folders_in(folder) if path not in set(read)]
+    return here.passed_over + PassedOver.of(
+        [
+            *((Reason.LOOSE, path) for path in here.files),
+            *((Reason.BESIDE, picture) for path in unread for picture in pictures_below(path)),
+        ]
+    )
+
+
+def masks_in(folder: Path) -> dict[str, Path]:
+    """The masks in a folder of nothing else, by the stems of their photographs.
+
+    ``<stem>_mask`` goes before ``<stem>``, and that before ``<stem>_gt`` and the like; PNG before
+    other formats.
+    """
+    ranked: dict[str, tuple[int, int, Path]] = {}
+    for path in look_into(folder, below=False).paths if folder.is_dir() else ():
+        suffix = path.suffix.lower()
+        photo = _stem_of_photo(path)
+        for stem, rank in ((photo, 2 if path.stem == f"{photo}_mask" else 0), (path.stem, 1)):
+            entry = (rank, -readable_suffixes().index(suffix), path)
+            if stem and (stem not in ranked or entry[:2] > ranked[stem][:2]):
+                ranked[stem] = entry
+    return {stem: path for stem, (*_, path) in ranked.items()}
+
+
+def good_folders(parent: Path) -> list[Path]:
+    """The folders in `parent` that are called good, in whatever spelling; ``good`` first."""
+    found = [path for path in folders_in(parent) if means_good(path.name)]
+    return sorted(found, key=lambda path: (path.name != "good", path.name))
+
+
+def means_good(name: str) -> bool:
+    """Is a folder of this name one of good parts, in whatever spelling?
+
+    >>> [means_good(name) for name in ("good", "Good", "OK_2", "defect-free", "goods", "NG")]
+    [True, True, True, True, False, False]
+    """
+    return re.sub(r"[\W\d_]+", "", name).casefold() in GOOD_WORDS
+
+
+def child(folder: Path, name: str) -> Path:
+    """`name` in `folder`, in whatever case it is there."""
+    if (folder / name).exists() or not folder.is_dir():
+        return folder / name
+    return next((p for p in folder.iterdir() if p.name.lower() == name.lower()), folder / name)
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """The folders directly in `folder`, sorted by name; hidden ones are left out."""
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))

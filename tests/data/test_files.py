@@ -1,0 +1,272 @@
+"""What lies in a folder: photographs, masks, and what is passed over and told, in any layout."""
+
+import os
+import shutil
+import sys
+
+import pytest
+from trees import mask, mvtec_tree, photo, save
+
+from pouta_lib.data import files, list_categories, load_category
+from pouta_lib.data.check import check_dataset
+from pouta_lib.data.files import PassedOver, Reason, look_into
+from pouta_lib.ground.errors import PoutaError
+
+
+def washer(root, name="washer"):
+    """A user's folder: three good images, and a test set of two good and two with a spot."""
+    base = root / "folder" / name
+    for k in range(3):
+        save(base / "good" / f"{k:03}.png", photo(k))
+    for k in range(2):
+        save(base / "test" / "good" / f"{k:03}.png", photo(10 + k))
+        save(base / "test" / "spot" / f"{k:03}.png", photo(20 + k))
+    return base
+
+
+def counted(root, dataset="folder"):
+    """(train, test good, test defective) of the first category, problems and notes."""
+    report = check_dataset(dataset, root)
+    row = report.counts.iloc[0]
+    counts = tuple(int(row[name]) for name in ("train", "test good", "test defective"))
+    return counts, report.problems, report.notes
+
+
+@pytest.mark.parametrize("suffix", [".HEIC", ".gif", ".CR2", ".avif", ".dng", ".jfif"])
+def test_pictures_in_other_formats_are_counted(tmp_path, suffix, monkeypatch):
+    monkeypatch.setattr(files, "readable_suffixes", lambda: files.SUFFIXES)
+    base = washer(tmp_path)
+    for k in range(4):
+        (base / "good" / f"IMG_{k}{suffix}").write_bytes(b"x")
+    counts, problems, _ = counted(tmp_path)
+    assert counts == (3, 2, 2)
+    told = f"washer: 4 files ({suffix.lower()}) of a picture format that is not read"
+    assert problems[0].startswith(f"{told}, first good/IMG_0{suffix}: convert")
+    assert ("pouta-lib[heic]" in problems[0]) == (suffix == ".HEIC")
+
+
+def test_nothing_but_another_format_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "readable_suffixes", lambda: files.SUFFIXES)
+    (tmp_path / "p" / "good").mkdir(parents=True)
+    (tmp_path / "p" / "good" / "a.heic").write_bytes(b"x")
+    with pytest.raises(PoutaError, match=r"found none; 1 file \(.heic\) of a picture format"):
+        load_category("folder", "p", 16, root=tmp_path)
+
+
+def test_links_to_nothing_are_counted(tmp_path):
+    base = mvtec_tree(tmp_path, "parts")
+    for k in range(5):
+        (base / "train" / "good" / f"9{k}.png").symlink_to(tmp_path / "gone" / f"{k}.png")
+    counts, problems, _ = counted(tmp_path, "parts")
+    assert counts == (3, 2, 3)
+    assert problems == [
+        "bolt: 5 files linking to nothing, first good/90.png: mount or copy what is pointed to"
+    ]
+
+
+def test_links_to_images_and_folders_are_followed(tmp_path):
+    base = washer(tmp_path)
+    shutil.move(base / "good", tmp_path / "elsewhere")
+    (base / "good").symlink_to(tmp_path / "elsewhere")
+    (base / "good" / "again.png").symlink_to(tmp_path / "elsewhere" / "000.png")
+    assert counted(tmp_path)[0] == (4, 2, 2)
+
+
+def test_folders_that_link_to_one_another_end(tmp_path):
+    base = washer(tmp_path)
+    (base / "good" / "round").symlink_to(base)
+    counts, problems, _ = counted(tmp_path)
+    assert counts == (3, 2, 2)
+    assert "in deeper folders" in problems[0]
+
+
+def test_deeper_folders_are_counted(tmp_path):
+    base = washer(tmp_path)
+    for k in range(8):
+        save(base / "good" / "tuesday" / "late" / f"{k}.png", photo(k))
+    save(base / "test" / "spot" / "left" / "a.png", photo(5))
+    counts, problems, _ = counted(tmp_path)
+    assert counts == (3, 2, 2)
+    assert problems[0].startswith("washer: 9 files in deeper folders, first late/0.png")
+
+
+def test_folders_side_by_side_are_named(tmp_path):
+    base = washer(tmp_path)
+    save(base / "scratch" / "a.png", photo(5))
+    save(base / "mask" / "scratch" / "a.png", mask())
+    _, problems, _ = counted(tmp_path)
+    told = "washer: 2 files (mask/scratch, washer/scratch) in folders that are not read"
+    assert problems[0].startswith(told)
+    assert "read are good, test/good, test/<defect>, ground_truth/<defect>" in problems[0]
+
+
+def test_what_lies_beside_the_folders_is_counted(tmp_path):
+    base = mvtec_tree(tmp_path, "parts")
+    save(base / "000.png", photo(1))
+    save(base / "test" / "001.png", photo(1))
+    save(base / "train" / "cut" / "002.png", photo(1))
+    save(tmp_path / "parts" / "stray" / "raw" / "a.png", photo(1))
+    counts, problems, _ = counted(tmp_path, "parts")
+    assert counts == (3, 2, 3)
+    assert problems[0].startswith("1 file (stray/raw) in folders that are not read")
+    assert problems[1].startswith("bolt: 1 file (train/cut) in folders that are not read")
+    assert problems[2].startswith("bolt: 2 files in no folder of a kind, first bolt/000.png")
+
+
+@pytest.mark.parametrize("dataset", ["parts", "folder"])
+def test_hidden_files_and_folders_are_no_images(tmp_path, dataset):
+    base = mvtec_tree(tmp_path, dataset)
+    save(base / "test" / ".ipynb_checkpoints" / "000-checkpoint.png", photo(1))
+    save(base / ".cache" / "train" / "good" / "000.png", photo(1))
+    (base / "train" / "good" / "._000.png").write_bytes(b"x")
+    (base / "train" / "good" / "notes.txt").write_bytes(b"x")
+    counts, problems, notes = counted(tmp_path, dataset)
+    assert (counts, problems) == ((3, 2, 3), [])
+    assert notes[0].startswith("bolt: ") and "hidden" in notes[0]
+    assert notes[1] == "bolt: 1 file not named as a picture, first good/notes.txt"
+
+
+ENDINGS = ["_mask", "_gt", "_GT", "_label", "-mask", ".mask", "_ground_truth", "_seg", "Mask"]
+
+
+@pytest.mark.parametrize("name", [*(f"{{}}{ending}" for ending in ENDINGS), "mask_{}", "GT-{}"])
+def test_masks_beside_images_under_other_names(tmp_path, name):
+    base = washer(tmp_path)
+    for k in range(2):
+        save(base / "test" / "spot" / f"{name.format(f'{k:03}')}.png", mask())
+    counts, problems, notes = counted(tmp_path)
+    assert (counts, problems) == ((3, 2, 2), [])
+    assert notes[0].startswith("washer: 2 files named as the mask of an image beside it")
+    c = load_category("folder", "washer", 20, root=tmp_path)
+    assert (c.mask_kind, c.masks.sum(axis=(1, 2)).tolist()) == ("exact", [0, 0, 40, 40])
+
+
+@pytest.mark.parametrize("name", ["{}_gt", "{}", "{}_mask", "label_{}"])
+def test_masks_in_ground_truth_under_other_names(tmp_path, name):
+    base = washer(tmp_path)
+    for k in range(2):
+        save(base / "ground_truth" / "spot" / f"{name.format(f'{k:03}')}.bmp", mask())
+    assert load_category("folder", "washer", 20, root=tmp_path).masks.sum() == 80
+
+
+def test_of_two_masks_the_one_called_mask_counts(tmp_path):
+    base = mvtec_tree(tmp_path, "parts")
+    for name in ("000.png", "000_gt.png", "000_mask.bmp"):
+        save(base / "ground_truth" / "bent" / name, mask(24, 24))
+    assert load_category("parts", "bolt", 20, root=tmp_path).masks[0].sum() == 40
+
+
+def test_a_name_that_only_looks_like_a_mask_is_a_photograph(tmp_path):
+    for name in ("gasmask.png", "label.png", "bright.png", "b.png", "part_label.png"):
+        save(tmp_path / "good" / name, photo(1))
+    assert len(look_into(tmp_path / "good").files) == 5
+    save(tmp_path / "good" / "part.png", photo(1))
+    look = look_into(tmp_path / "good")
+    assert [path.name for path in look.masks.values()] == ["part_label.png"]
+    assert len(look.files) == 5
+
+
+@pytest.mark.parametrize("name", ["Good", "OK", "ok", "Normal", "GOOD_2", "defect-free", "Pass"])
+@pytest.mark.parametrize("alone", [True, False])
+def test_good_in_another_spelling_is_good_and_told(tmp_path, name, alone):
+    base = washer(tmp_path)
+    if alone:
+        (base / "test" / "good").rename(base / "test" / name)
+    else:
+        save(base / "test" / name / "a.png", photo(30))
+    counts, problems, notes = counted(tmp_path)
+    assert (counts, problems) == ((3, 2 if alone else 3, 2), [])
+    assert notes == [f"washer: test/{name} is read as test/good"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "place"), [("folder", ""), ("folder", "train"), ("p", "train")]
+)
+def test_training_images_in_another_spelling_of_good(tmp_path, dataset, place, capsys):
+    base = mvtec_tree(tmp_path, dataset)
+    (base / "train" / "good").rename(tmp_path / "OK")
+    shutil.move(tmp_path / "OK", base / place / "OK")
+    c = load_category(dataset, "bolt", 16, root=tmp_path)
+    assert (len(c.train), c.labels.sum()) == (3, 3)
+    told = f"note: bolt: {place or 'bolt'}/OK is read as {place or 'bolt'}/good"
+    assert told in capsys.readouterr().err
+
+
+def test_a_defect_may_be_called_almost_good(tmp_path):
+    base = washer(tmp_path)
+    (base / "test" / "spot").rename(base / "test" / "goods_missing")
+    assert counted(tmp_path)[0] == (3, 2, 2)
+
+
+def test_folders_in_other_case_are_read(tmp_path):
+    base = washer(tmp_path)
+    (base / "test").rename(base / "Test")
+    (base / "good").rename(base / "Good")
+    assert counted(tmp_path)[0] == (3, 2, 2)
+
+
+def test_hints_where_the_layout_is_anothers(tmp_path):
+    base = mvtec_tree(tmp_path, "parts")
+    with pytest.raises(PoutaError, match=r"bolt is a category itself: name a folder above it"):
+        list_categories("bolt", tmp_path / "parts")
+    mvtec_tree(tmp_path / "mvtec", "mvtec_anomaly_detection")
+    with pytest.raises(PoutaError, match=r"move what is in mvtec_anomaly_detection one folder up"):
+        list_categories("mvtec", tmp_path)
+    washer(tmp_path)
+    with pytest.raises(PoutaError, match=r"found a folder good of images(.|\n)*the folder above"):
+        list_categories("folder", tmp_path / "folder" / "washer")
+    path = base / "ground_truth" / "cut" / "000_mask.png"
+    path.unlink()
+    save(path.with_name("000") / "000.png", mask())
+    with pytest.raises(PoutaError, match=r"found a folder of masks(.|\n)*merge the masks"):
+        load_category("parts", "bolt", 16, root=tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the file system takes no such names")
+def test_names_that_are_not_utf_8_are_read(tmp_path, capsys, monkeypatch):
+    from pouta_lib.data import cache
+
+    base = washer(tmp_path)
+    odd = os.fsencode(base / "good") + b"/stra\xdfe.png"
+    os.rename(base / "good" / "002.png", odd)
+    monkeypatch.setattr(cache, "WORTH_BYTES", 0)
+    for _ in range(2):
+        c = load_category("folder", "washer", 16, root=tmp_path)
+        assert c.train_paths[2] == "washer/good/stra\\xdfe.png"
+    with open(odd, "wb") as out:
+        out.write(b"no image")
+    _, problems, _ = counted(tmp_path)
+    assert "washer/good/stra\\xdfe.png" in problems[0]
+    problems[0].encode("ascii")
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    def refuse(self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(tmp_path), "iterdir", refuse)
+    with pytest.raises(PoutaError, match=r"readable folder, found Permission denied") as error:
+        look_into(tmp_path)
+    assert str(tmp_path) in str(error.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
+def test_a_pipe_is_no_image(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    assert look_into(tmp_path).passed_over.counts == {"linking to nothing": 1}
+
+
+def test_what_is_passed_over_adds_up(tmp_path):
+    some = PassedOver.of([(Reason.FORMAT, tmp_path / "a.gif"), (Reason.HIDDEN, tmp_path / ".b")])
+    both = some + PassedOver.of([(Reason.FORMAT, tmp_path / "c.heic")])
+    assert both.counts == {"of a picture format that is not read": 2, "hidden": 1}
+    assert bool(both) and not PassedOver.of([(Reason.MASK, tmp_path / "a_mask.png")])
+    assert not PassedOver()
+    assert both.lines()[0].startswith("2 files (.gif, .heic)")
+    assert len(both.lines(lost=False)) == 1
+
+
+def test_a_home_folder_in_a_path_is_found(tmp_path, monkeypatch):
+    washer(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert list_categories("folder", "~") == ["washer"]
