@@ -125,6 +125,17 @@ def _add_detector(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     predict.add_argument("--output", type=_path, required=True, help="for scores.csv and overlays")
     predict.set_defaults(command=_predict)
 
+    export = commands.add_parser("export", help="write a saved detector for use without torch")
+    export.add_argument("detector", type=Path, help="the folder that notebook 20 saved")
+    export.add_argument("--output", type=Path, required=True, help="a folder")
+    export.add_argument("--format", default="onnx", help="onnx or openvino; default: onnx")
+    export.add_argument("--batch", type=int, help="images a call; default: any number")
+    export.add_argument("--half", action="store_true", help="weights in half precision")
+    export.add_argument(
+        "--floats", action="store_true", help="takes channels first, 0 to 1; default: uint8 pixels"
+    )
+    export.set_defaults(command=_export)
+
 
 def _add_data(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Datasets."""
@@ -283,6 +294,20 @@ def _predict(options: argparse.Namespace) -> int:
     for error in unreadable:
         print(f"pouta: left out: {error}", file=sys.stderr)
     return 1 if unreadable else 0
+
+
+def _export(options: argparse.Namespace) -> None:
+    from pouta_lib.deliver.export import Form, export_detector
+    from pouta_lib.detector import load_detector
+
+    form = Form(
+        format=options.format, batch=options.batch, half=options.half, floats=options.floats
+    )
+    path, differs_by = export_detector(load_detector(options.detector), options.output, form)
+    size = path.with_suffix(".bin" if form.format == "openvino" else path.suffix).stat().st_size
+    print(f"{path}: {size / 2**20:.1f} MiB, {form.precision}; threshold and settings beside it")
+    told = ", ".join(f"{name} {value:.1g}" for name, value in differs_by.items())
+    print(f"on random images it differs from this library by at most: {told}")
 
 
 def _data_get(options: argparse.Namespace) -> None:

@@ -14,7 +14,9 @@ module and its entry:
    :class:`pouta_lib.method.training.Recipe` to :func:`pouta_lib.method.training.train`. Where it
    is not trained in steps: a ``fit`` with the signature of :func:`pouta_lib.method.training.fit`;
 3. where its image score is not the pooled maximum of its map: a ``detect(model, images, profile,
-   compute)`` that gives both, as :func:`pouta_lib.score.evaluation.detect` does;
+   compute)`` that gives both, as :func:`pouta_lib.score.evaluation.detect` does, and a
+   ``deployed(model, profile)``: a module from ``(B, 3, H, W)`` in [0, 1] to both, which
+   `pouta export` can write down;
 4. its :class:`Method` in :data:`METHODS`, at its place in the tables, and its row in
    docs/GLOSSARY.md.
 
@@ -48,6 +50,7 @@ class Method:
     build: str  # (method, profile) -> nn.Module
     fit: str = "pouta_lib.method.training:train"
     detect: str = "pouta_lib.score.evaluation:detect_by_map"
+    deployed: str = "pouta_lib.score.evaluation:MapAndScore"
     notebook: str = TRAIN_NOTEBOOK  # the one that makes its runs
     modules: Modules | None = None  # its ticks in Table V; None: it has no row there
     compared: bool = False  # a measured row of Tables I to III
@@ -83,6 +86,7 @@ _ALL = (  # in the order of the rows of Tables I to III
         build="pouta_lib.method.models.patchcore:build",
         fit="pouta_lib.method.models.patchcore:fit",
         detect="pouta_lib.method.models.patchcore:detect",
+        deployed="pouta_lib.method.models.patchcore:ByProducts",
         notebook="07_patchcore",
         compared=True,
         trained=False,

@@ -68,6 +68,26 @@ def detect_by_map(
     return maps, image_scores(maps, profile.score_window_px)
 
 
+class MapAndScore(nn.Module):
+    """What :func:`detect_by_map` computes, as one network that can be written to a file.
+
+    The square mean is taken by columns and then by rows, which is the same.
+
+    *Shape*: ``(B, 3, H, W)`` in [0, 1] gives ``(B, H, W)`` and ``(B,)``.
+    """
+
+    def __init__(self, model: nn.Module, profile: Profile) -> None:
+        super().__init__()
+        self.model, self.window_px = model, profile.score_window_px
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        found = self.model(image)
+        size, pad = self.window_px, self.window_px // 2
+        columns = F.avg_pool2d(found.unsqueeze(1), (size, 1), stride=1, padding=(pad, 0))
+        pooled = F.avg_pool2d(columns, (1, size), stride=1, padding=(0, pad))
+        return found, pooled.amax(dim=(1, 2, 3))
+
+
 def detect(
     model: nn.Module, images: np.ndarray, profile: Profile, compute: Compute, method: str
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -124,7 +124,7 @@ class PatchCore(nn.Module):
         maps = self._as_map(distance, image.shape[-1])
         patches, distance, index = (x.flatten(1, 2) for x in (patches, distance, index))
         worst = distance.argmax(dim=1)
-        rows = torch.arange(len(image), device=image.device)
+        rows = torch.arange(image.shape[0], device=image.device)
         patch, star = patches[rows, worst], distance[rows, worst]
         memory = self.memory[index[rows, worst]]
         count = min(NEIGHBOURS, len(self.memory))
@@ -143,6 +143,36 @@ class PatchCore(nn.Module):
         sigma = MAP_SIGMA * side
         kernel = 2 * round(4 * sigma) + 1
         return gaussian_blur(grown, [kernel, kernel], [sigma, sigma]).squeeze(1)
+
+
+class ByProducts(PatchCore):
+    """A fitted PatchCore in operations that other runtimes have: products of matrices.
+
+    Distances come from ``|p|^2 + |m|^2 - 2 p m``. Enlarging and smoothing are linear, along rows as
+    along columns: the map is ``A d A^T`` with one constant matrix A.
+
+    *Shape*: ``(B, 3, S, S)`` in [0, 1] gives ``(B, S, S)`` and ``(B,)``, S the profile's.
+    """
+
+    grow: Tensor
+
+    def __init__(self, model: PatchCore, profile: Profile) -> None:
+        nn.Module.__init__(self)
+        self.backbone, self.memory = model.backbone, model.memory
+        side = profile.size_px
+        rows = model.embed(self.memory.new_zeros(1, 3, side, side)).shape[1]
+        steps = torch.eye(rows).unsqueeze(-1).expand(-1, -1, rows)  # one row is 1, of each map
+        self.register_buffer("grow", model._as_map(steps, side)[:, :, 0].T.contiguous())
+
+    def nearest(self, patches: Tensor) -> tuple[Tensor, Tensor]:
+        squares = patches.square().sum(-1, keepdim=True) + self.memory.square().sum(-1)
+        return (squares - 2 * patches @ self.memory.T).clamp(min=0).sqrt().min(dim=-1)
+
+    def _as_map(self, distance: Tensor, side: int) -> Tensor:
+        return self.grow @ distance @ self.grow.T
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        return self.map_and_score(image)
 
 
 def build(method: Method, profile: Profile) -> PatchCore:

@@ -1,0 +1,1 @@
+"""What leaves the house: a detector in a form that others run."""
