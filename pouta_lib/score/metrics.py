@@ -1,4 +1,7 @@
-"""Image and pixel metrics, exact: one sort gives them all."""
+"""Image and pixel metrics, exact: one ranking of the anomalous values gives them all."""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -6,6 +9,8 @@ from scipy import ndimage
 from pouta_lib.ground.errors import problem
 
 EIGHT_CONNECTED = np.ones((3, 3), bool)
+BLOCK = 1 << 20  # values looked at together
+MOST_CELLS = 1 << 22
 
 
 def image_metrics(labels: np.ndarray, scores: np.ndarray) -> dict[str, float | None]:
@@ -16,7 +21,7 @@ def image_metrics(labels: np.ndarray, scores: np.ndarray) -> dict[str, float | N
     """
     labels, scores = np.asarray(labels, bool), _floats(scores)
     _check(labels, scores, "labels", "scores")
-    return _named("image", *_ranking(labels, scores)[:3])
+    return _named("image", _rank(labels, scores))
 
 
 def pixel_metrics(
@@ -28,8 +33,8 @@ def pixel_metrics(
     averaged over regions, against the share of normal pixels above the threshold; the area up to
     a share of `pro_limit`, divided by `pro_limit`.
 
-    *Shape*: masks ``(M, H, W)`` bool; maps ``(M, H, W)`` float. 50 million pixels of float32, each
-    with a value of its own, take 3.5 GiB and 25 s.
+    *Shape*: masks ``(M, H, W)`` bool; maps ``(M, H, W)`` float. docs/PERFORMANCE.md has what it
+    takes.
     *Raises* :class:`PoutaError` for shapes that differ, for values that are not finite and for a
     limit outside (0, 1].
     *Source*: paper, IV-A "Metric" (LOC is AUROC and AP, pixels pooled, D19); AUPRO as in the
@@ -40,9 +45,9 @@ def pixel_metrics(
     if not 0 < pro_limit <= 1:
         todo = "the field's usual limit is 0.3"
         raise problem("pro_limit above 0 and at most 1", str(pro_limit), "metrics", todo)
-    auroc, ap, f1, order, ends = _ranking(masks.ravel(), maps.ravel())
-    found = _named("pixel", auroc, ap, f1)
-    found["pixel_aupro"] = None if auroc is None else _aupro(masks, order, ends, pro_limit)
+    ranking = _rank(masks, maps)
+    found = _named("pixel", ranking)
+    found["pixel_aupro"] = ranking and _aupro(ranking, _region_shares(masks), pro_limit)
     return found
 
 
@@ -62,9 +67,13 @@ def curves(truth: np.ndarray, values: np.ndarray) -> dict[str, np.ndarray]:
         found = f"{np.count_nonzero(truth)} anomalous of {truth.size}"
         todo = "test on good and on defective images"
         raise problem("normal and anomalous ones", found, "metrics", todo)
-    order, ends, true, false = _counts(truth, values)
+    order = np.argsort(-values, kind="stable")
+    ranked = values[order]
+    ends = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)
+    true = np.cumsum(truth[order], dtype=np.int64)[ends]
+    false = ends + 1 - true
     return {
-        "threshold": values[order[ends]],
+        "threshold": ranked[ends],
         "false_positive_rate": false / false[-1],
         "recall": true / true[-1],
         "precision": true / (ends + 1.0),
@@ -72,9 +81,11 @@ def curves(truth: np.ndarray, values: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _floats(values: np.ndarray) -> np.ndarray:
-    """As they are where they are floats: whole numbers without a sign have no falling order."""
+    """As they are, or without loss, in a float type whose bits can be read as whole numbers."""
     values = np.asarray(values)
-    return values if values.dtype.kind == "f" else values.astype(float)
+    if values.dtype == np.float16:
+        return values.astype(np.float32)
+    return values if values.dtype == np.float32 else values.astype(np.float64, copy=False)
 
 
 def _check(truth: np.ndarray, values: np.ndarray, truth_name: str, values_name: str) -> None:
@@ -87,54 +98,133 @@ def _check(truth: np.ndarray, values: np.ndarray, truth_name: str, values_name: 
         raise problem(f"finite {values_name}", found, "metrics", todo)
 
 
-def _named(prefix: str, *values: float | None) -> dict[str, float | None]:
-    return dict(zip((f"{prefix}_auroc", f"{prefix}_ap", f"{prefix}_f1max"), values, strict=True))
+class _Ranking(NamedTuple):
+    """Where the anomalous values stand; ``T`` of them differ, the highest first."""
+
+    order: np.ndarray  # (P,): the anomalous values, falling
+    ends: np.ndarray  # (T,): the last in that order of each run of equal ones
+    false: np.ndarray  # (T,): normal values at or above it
+    tied: np.ndarray  # (T,): normal values that equal it
+    negatives: int
 
 
-def _counts(
-    truth: np.ndarray, values: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The falling order, where each run of equal values ends, true and false positives there."""
-    order = np.argsort(-values, kind="stable")
-    ranked = values[order]
-    ends = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)[: len(ranked)]
-    true = np.cumsum(truth[order], dtype=np.int64)[ends]
-    return order, ends, true, ends + 1 - true
+def _named(prefix: str, ranking: _Ranking | None) -> dict[str, float | None]:
+    """AUROC, AP and best F1.
 
-
-def _ranking(
-    truth: np.ndarray, values: np.ndarray
-) -> tuple[float | None, float | None, float | None, np.ndarray, np.ndarray]:
-    """AUROC, AP, best F1, the falling order, and where each run of equal values ends.
-
-    With t and f the true and false positives at each distinct threshold: AUROC is the trapezoid
-    area of t over f, AP the sum of precision times the rise in recall, F1 is
-    ``2 t / (t + f + P)``.
+    With t and f the anomalous and the normal values at or above each distinct anomalous one: AUROC
+    is the share of pairs in the right order, ties by half; AP the sum of precision times the rise
+    in recall; F1 is ``2 t / (t + f + P)``. Thresholds between anomalous values add nothing to them.
     """
-    order, ends, true, false = _counts(truth, values)
-    if not len(ends) or not true[-1] or not false[-1]:
-        return None, None, None, order, ends
-    positives, negatives = int(true[-1]), int(false[-1])
-    rise, run = np.diff(true, prepend=0), np.diff(false, prepend=0)
-    auroc = float(np.sum(run * (true - rise / 2.0)) / positives / negatives)
-    ap = float(np.sum(rise * (true / (ends + 1.0))) / positives)
-    f1 = float(np.max(2.0 * true / (ends + 1.0 + positives)))
-    return auroc, ap, f1, order, ends
+    names = [f"{prefix}_{name}" for name in ("auroc", "ap", "f1max")]
+    if ranking is None:
+        return dict.fromkeys(names)
+    true, false, positives = ranking.ends + 1, ranking.false, len(ranking.order)
+    rise = np.diff(true, prepend=0)
+    pairs = np.sum(rise * (ranking.negatives - false + ranking.tied / 2.0))
+    auroc = float(pairs / positives / ranking.negatives)
+    ap = float(np.sum(rise * (true / (true + false))) / positives)
+    f1 = float(np.max(2.0 * true / (true + false + positives)))
+    return dict(zip(names, (auroc, ap, f1), strict=True))
 
 
-def _aupro(masks: np.ndarray, order: np.ndarray, ends: np.ndarray, limit: float) -> float:
-    """Every anomalous pixel adds the inverse of its region's size to the summed overlap."""
-    weights = np.zeros(masks.shape)  # float64: sums of up to 50 million inverses
-    regions = 0
+def _rank(truth: np.ndarray, values: np.ndarray) -> _Ranking | None:
+    """The ranking of one flattened test set; None where a kind is missing."""
+    truth, values = truth.ravel(), values.ravel()
+    anomalous, normal = values[truth], ~truth
+    negatives = int(np.count_nonzero(normal))
+    if not negatives or not len(anomalous):
+        return None
+    rising = np.argsort(anomalous)
+    ranked = anomalous[rising]
+    starts = np.append(0, np.flatnonzero(ranked[1:] != ranked[:-1]) + 1)
+    below, up_to = _counts_below(ranked[starts], values, normal)
+    ends = len(ranked) - 1 - starts[::-1]
+    return _Ranking(rising[::-1], ends, negatives - below[::-1], (up_to - below)[::-1], negatives)
+
+
+def _counts_below(
+    thresholds: np.ndarray, values: np.ndarray, counted: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How many of the `counted` values are below each threshold, and how many are not above it.
+
+    The thresholds' range is cut into cells. Where no threshold lies in a cell, the number of values
+    there is all that matters; the others are sorted. A value's cell is read from the bits of a
+    float, which grow with it: fine cells near the lower thresholds, coarser ones above. All values
+    that do not count are thresholds.
+
+    *Shape*: thresholds ``(T,)`` rising, each once; values and counted ``(N,)``; two ``(T,)``.
+    """
+    cell, num_cells = _cells(thresholds)
+    shared = np.zeros(num_cells, bool)
+    own = cell(thresholds)
+    shared[own] = True
+    held = np.zeros(num_cells, np.int64)
+    close = []
+    together = max(BLOCK, num_cells)
+    for start in range(0, len(values), together):
+        block = values[start : start + together]
+        cells = cell(block)
+        held += np.bincount(cells, minlength=num_cells)
+        looked_at = shared.take(cells)
+        looked_at &= counted[start : start + together]
+        close.append(block[np.flatnonzero(looked_at)])
+    held[shared] = 0
+    near = np.sort(np.concatenate(close))
+    below = np.searchsorted(near, thresholds)
+    up_to = below.copy()
+    tied = np.flatnonzero(np.append(near, np.inf)[below] == thresholds)
+    up_to[tied] = np.searchsorted(near, thresholds[tied], side="right")
+    apart = np.cumsum(held)[own]
+    return below + apart, up_to + apart
+
+
+def _cells(thresholds: np.ndarray) -> tuple[Callable[[np.ndarray], np.ndarray], int]:
+    """A function from values to their cells, which rise with the values, and how many there are.
+
+    Added to the values is what makes the lowest sixteenth of the thresholds lie in one power of
+    two, or it would take most of the cells.
+    """
+    lowest, highest = thresholds[0], thresholds[-1]
+    with np.errstate(over="ignore"):  # where the range is that of the type, one cell is left
+        step = thresholds[min(1 + len(thresholds) // 16, len(thresholds) - 1)] - lowest
+        step = step or np.ones_like(lowest)
+        origin, bottom, top = lowest - step, step / 2, highest - lowest + step
+    whole = np.int32 if thresholds.dtype == np.float32 else np.int64
+    first, last = bottom.view(whole), top.view(whole)
+    wanted = min(8 * len(thresholds), MOST_CELLS)
+    shift = max(int(last - first).bit_length() - wanted.bit_length() + 1, 0)
+
+    def cell(values: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            bits = np.clip(values - origin, bottom, top).view(whole)
+        bits -= first
+        bits >>= shift
+        return bits.astype(np.intp, copy=False)
+
+    return cell, (int(last - first) >> shift) + 1
+
+
+def _region_shares(masks: np.ndarray) -> np.ndarray:
+    """What each anomalous pixel adds to the overlap averaged over regions: they sum up to 1."""
+    shares, regions = [], 0
     for k in np.flatnonzero(masks.any(axis=(1, 2))):
-        labelled, count = ndimage.label(masks[k], structure=EIGHT_CONNECTED)
-        sizes = np.bincount(labelled.ravel())
-        weights[k] = np.where(labelled > 0, 1.0 / np.maximum(sizes, 1)[labelled], 0.0)
+        rows, columns = (np.flatnonzero(masks[k].any(axis=axis)) for axis in (1, 0))
+        part = masks[k, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        labelled, count = ndimage.label(part, structure=EIGHT_CONNECTED)
+        region = labelled[part]
+        shares.append(1.0 / np.bincount(region)[region])
         regions += count
-    overlap = np.cumsum(weights.ravel()[order])[ends] / regions
-    normal = np.cumsum(~masks.ravel()[order], dtype=np.int64)[ends]
-    share = normal / normal[-1]
-    return _area_up_to(np.append(0.0, share), np.append(0.0, overlap), limit) / limit
+    return np.concatenate(shares) / regions
+
+
+def _aupro(ranking: _Ranking, shares: np.ndarray, limit: float) -> float:
+    """The curve's corners: before and after the normal pixels that tie with an anomalous value."""
+    after = np.cumsum(shares[ranking.order])[ranking.ends]
+    before = np.append(0.0, after[:-1])
+    false = np.column_stack([ranking.false - ranking.tied, ranking.false]).ravel()
+    x = np.concatenate([[0.0], false / ranking.negatives, [1.0]])
+    y = np.concatenate([[0.0], np.column_stack([before, after]).ravel(), [1.0]])
+    return _area_up_to(x, y, limit) / limit
 
 
 def _area_up_to(x: np.ndarray, y: np.ndarray, limit: float) -> float:
