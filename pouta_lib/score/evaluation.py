@@ -4,9 +4,7 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pouta_lib.data import Category
 from pouta_lib.ground.errors import problem
@@ -36,9 +34,37 @@ def image_scores(maps: np.ndarray | Tensor, window_px: int) -> np.ndarray:
     *Shape*: ``(M, H, W) -> (M,)``; window_px odd. The border is padded with zeros.
     *Source*: paper, III-B, last paragraph; the padding is DRAEM's (D14).
     """
-    maps = torch.as_tensor(maps).unsqueeze(1)
-    pooled = F.avg_pool2d(maps, window_px, stride=1, padding=window_px // 2)
-    return pooled.amax(dim=(1, 2, 3)).numpy()
+    maps = np.asarray(maps)
+    height, width = maps.shape[1:]
+    border = window_px // 2
+    row = width + 2 * border
+    # one row of zeros more than the windows need: sums across may run past the end of the last row
+    padded = np.zeros((height + 2 * border + 1, row), np.result_type(maps, np.float32))
+    highest = np.empty(len(maps), padded.dtype)
+    for k, one in enumerate(maps):
+        padded[border : border + height, border : border + width] = one
+        columns = _running_sums(padded.ravel(), window_px, row)
+        windows = _running_sums(columns, window_px, 1)[: height * row]
+        highest[k] = windows.reshape(height, row)[:, :width].max()
+    return highest / window_px**2
+
+
+def _running_sums(values: np.ndarray, count: int, step: int) -> np.ndarray:
+    """The sum of `count` values, `step` apart, from each on: of twice as many from sums of half.
+
+    *Shape*: ``(N,)`` gives ``(N - (count - 1) step,)``.
+    """
+    last = len(values) - (count - 1) * step
+    power, taken = 1, 0  # `values` holds sums of `power` values; `taken` are in the total
+    total = np.zeros(last, values.dtype)
+    while True:
+        if count & power:
+            total += values[taken * step : taken * step + last]
+            taken += power
+        if taken == count:
+            return total
+        values = values[: -power * step] + values[power * step :]
+        power *= 2
 
 
 def predict(

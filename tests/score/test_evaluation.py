@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from pouta_lib.data import load_category
 from pouta_lib.ground.errors import PoutaError
@@ -21,6 +22,24 @@ def test_image_score_against_the_definition():
         windows = [m[i : i + 5, j : j + 5].mean() for i in range(12) for j in range(10)]
         expected.append(max(windows))
     np.testing.assert_allclose(image_scores(maps, 5), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("window", [1, 3, 5, 9, 21, 31])
+@pytest.mark.parametrize("kind", ["probabilities", "distances below zero", "float16", "float64"])
+def test_image_score_is_the_maximum_of_torchs_pooling(window, kind):
+    rng = np.random.default_rng(window)
+    maps = {
+        "probabilities": rng.random((4, 40, 28), dtype=np.float32) ** 8,
+        "distances below zero": -1 - rng.random((4, 28, 40), dtype=np.float32),
+        "float16": rng.random((4, 24, 24)).astype(np.float16),
+        "float64": rng.random((4, 9, 11)),
+    }[kind]
+    wide = torch.from_numpy(maps).double().unsqueeze(1)
+    pooled = functional.avg_pool2d(wide, window, stride=1, padding=window // 2)
+    found = image_scores(maps, window)
+    np.testing.assert_allclose(found, pooled.amax(dim=(1, 2, 3)), rtol=1e-6, atol=1e-7)
+    assert found.dtype == (np.float64 if kind == "float64" else np.float32)
+    np.testing.assert_array_equal(found, image_scores(torch.from_numpy(maps), window))
 
 
 def test_prediction_does_not_depend_on_the_batch():
