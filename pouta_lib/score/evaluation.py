@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pouta_lib.data import Category
 from pouta_lib.ground.errors import problem
