@@ -3,7 +3,7 @@
 import io
 import sys
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -89,15 +89,15 @@ def _decode(content: bytes, path: Path, near_px: int | None) -> Picture:
     image: Image.Image = Image.open(io.BytesIO(content), formats=_formats())
     if image.width * image.height > MOST_PIXELS:
         raise _too_large(path)
-    raw, lossy = _raw_mode(image), _is_lossy(image, content)
-    orientation = _orientation(image)
-    turn = TURNS.get(orientation) if image.format != "TIFF" else None  # load() turns these
-    size = image.size if turn is None or orientation < 5 else image.size[::-1]
-    if near_px is None or image.width * image.height <= LARGE_PIXELS:
-        image.load()
-    else:
-        with _one_large_at_a_time:
-            image = _reduced(image, 4 * near_px)
+    raw, lossy, tiff = _raw_mode(image), _is_lossy(image, content), image.format == "TIFF"
+    size = image.size
+    large = near_px is not None and size[0] * size[1] > LARGE_PIXELS
+    side_px = 4 * near_px if large and near_px and ";16" not in raw else None
+    with _one_large_at_a_time if large else nullcontext():
+        image, orientation = _loaded(image, side_px)
+    turn = TURNS.get(orientation) if not tiff else None
+    if turn is not None and orientation >= 5:
+        size = size[::-1]
     low, peak = None, 0
     if image.mode.startswith("I"):
         peak = int(np.asarray(image).max())
@@ -159,12 +159,20 @@ def _is_lossy(image: Image.Image, content: bytes) -> bool:
     return image.format in ("JPEG", "MPO", "HEIF") or compression in ("jpeg", "tiff_jpeg", "webp")
 
 
-def _reduced(image: Image.Image, side_px: int) -> Image.Image:
-    """The image, loaded, with a shorter side of `side_px` at the least."""
-    image.draft(None, (side_px, side_px))  # a JPEG is decoded at the reduced size
-    image.load()
-    factor = min(image.size) // side_px
-    return image.reduce(factor) if factor > 1 and image.mode in ("L", "RGB", "CMYK") else image
+def _loaded(image: Image.Image, side_px: int | None) -> tuple[Image.Image, int]:
+    """The image, at a reduced size whose shorter side is at least `side_px`; its orientation."""
+    if side_px:
+        image.draft(None, (side_px, side_px))  # a JPEG is decoded at the reduced size
+    if image.format == "TIFF":  # Pillow turns it as it loads it
+        orientation = _orientation(image)
+        image.load()
+    else:
+        image.load()
+        orientation = _orientation(image)  # of a PNG it may stand behind the pixels
+    factor = min(image.size) // side_px if side_px else 1
+    if factor > 1 and image.mode in ("L", "RGB", "CMYK"):
+        image = image.reduce(factor)
+    return image, orientation
 
 
 def _low_bytes(content: bytes) -> Image.Image:
@@ -172,14 +180,12 @@ def _low_bytes(content: bytes) -> Image.Image:
     image = Image.open(io.BytesIO(content), formats=_formats())
     other = "B" if sys.byteorder == "little" else "L"
     swapped = {"L": "B", "B": "L", "N": other}
-    _orientation(image)
     for k, tile in enumerate(image.tile):
         args = tile.args if isinstance(tile.args, tuple) else (tile.args,)
         raw = str(args[0])
         args = (raw[:-1] + swapped[raw[-1]], *args[1:])
         image.tile[k] = tile._replace(args=args if len(args) > 1 else args[0])
-    image.load()
-    return image
+    return _loaded(image, None)[0]
 
 
 def _stated_peak(raw: str, content: bytes) -> int:

@@ -1,6 +1,11 @@
 """Decoding and resizing against torchvision, and every kind of file that a camera may write."""
 
 import io
+import struct
+import subprocess
+import sys
+import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -8,6 +13,8 @@ import torch
 from PIL import Image
 from trees import photo
 
+from pouta_lib.data import images
+from pouta_lib.data.files import readable_suffixes
 from pouta_lib.data.images import Picture, decode, resize_image, to_rgb
 from pouta_lib.data.masks import read_mask
 from pouta_lib.ground.errors import PoutaError
@@ -149,3 +156,142 @@ def test_a_file_that_was_cut_off_is_never_decoded_to_other_pixels(fmt, options):
         else:
             assert (found == whole).all()
     assert refused > len(content) // 7 - 5
+
+
+def jpeg_with_exif(tiff):
+    """A JPEG of 30 x 20 whose EXIF data is `tiff`."""
+    content = written(Image.fromarray(photo(1, 30, 20)), "JPEG")
+    body = b"Exif\0\0" + tiff
+    return content[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + content[2:]
+
+
+def directory(*entries, data=b""):
+    """A TIFF directory of (tag, type, count, value) with the orientation 6 in front."""
+    entries = [(0x0112, 3, 1, 6), *entries]
+    head = b"II*\0" + struct.pack("<LH", 8, len(entries))
+    return head + b"".join(struct.pack("<HHLL", *entry) for entry in entries) + bytes(4) + data
+
+
+MALFORMED = {
+    "resolution as bytes": directory((0x011A, 1, 1, 72), (0x011B, 1, 1, 72)),
+    "a negative width": directory((0x0100, 9, 1, 0xFFFFFFFB)),
+    "a text of numbers": directory((0x010F, 3, 2, 0x00090007)),
+    "an unknown type": directory((0x010F, 99, 1, 1)),
+    "a huge count": directory((0x010F, 2, 0xFFFFFF, 4096)),
+    "an offset outside": directory((0x011A, 5, 1, 0xFFFF)),
+    "a directory that is its own child": directory((0x8769, 4, 1, 8)),
+    "a location of text": directory((0x8825, 2, 4, 0x41424344)),
+    "a rational 0/0": directory((0x011A, 5, 1, 38), data=bytes(8)),
+    "nothing": b"",
+    "a head alone": b"II*\0",
+    "another magic": b"XX*\0" + bytes(20),
+    "an offset behind the end": b"II*\0" + struct.pack("<L", 99999),
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("tiff", MALFORMED.values(), ids=MALFORMED.keys())
+def test_malformed_exif_loses_no_file(tiff):
+    found = decode(jpeg_with_exif(tiff), "a.jpg")
+    assert found.size in ((30, 20), (20, 30))
+    assert found.image.size == found.size
+
+
+@pytest.mark.parametrize("value", [(3, 1, 0), (3, 1, 9), (2, 2, 0x36), (4, 1, 6), (3, 2, 0x60006)])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_an_orientation_of_another_kind_is_read_or_left(value):
+    tiff = b"II*\0" + struct.pack("<LHHHLLL", 8, 1, 0x0112, *value, 0)
+    assert decode(jpeg_with_exif(tiff), "a.jpg").orientation in (1, 6)
+
+
+@pytest.mark.parametrize("fmt", ["JPEG", "PNG", "TIFF"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_large_pictures_are_decoded_at_a_reduced_size(monkeypatch, fmt, orientation):
+    monkeypatch.setattr(images, "LARGE_PIXELS", 10_000)
+    smooth = Image.fromarray(photo(1, 6, 4)).resize((600, 400), Image.Resampling.BICUBIC)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = written(smooth, fmt, exif=exif)
+    whole, reduced = decode(content, "a"), decode(content, "a", near_px=24)
+    assert whole.size == reduced.size == whole.image.size
+    assert whole.size == ((600, 400) if orientation == 1 else (400, 600))
+    assert min(reduced.image.size) in range(96, 200)
+    small = [resize_image(to_rgb(found, "a"), 24).astype(int) for found in (whole, reduced)]
+    assert np.abs(small[0] - small[1]).max() <= 3
+    assert decode(content, "a", near_px=200).image.size == whole.size
+
+
+def test_a_mask_of_a_large_photograph_has_its_full_size(monkeypatch, tmp_path):
+    monkeypatch.setattr(images, "LARGE_PIXELS", 10_000)
+    array = np.zeros((400, 600), np.uint8)
+    array[100:200, 300:400] = 255
+    seen = decode(written(Image.fromarray(photo(1, 600, 400))), "a", near_px=20)
+    assert seen.image.size != seen.size
+    found = read_mask(decode(written(Image.fromarray(array)), "m"), "m", seen, 20)
+    assert (found == (array[10::20, 15::30] > 0)).all()
+
+
+@pytest.mark.parametrize("claim", [(30_000, 30_000), (20_000, 12_000), (65_000, 65_000)])
+@pytest.mark.parametrize("fmt", ["BMP", "PNG", "JPEG"])
+def test_a_claim_of_too_many_pixels_is_refused_before_memory_is_taken(fmt, claim):
+    content = bytearray(written(Image.fromarray(photo(1)), fmt))
+    if fmt == "JPEG":
+        at = content.index(b"\xff\xc0") + 5
+        content[at : at + 4] = struct.pack(">HH", *claim)
+    else:
+        at, form = {"BMP": (18, "<ii"), "PNG": (16, ">II")}[fmt]
+        content[at : at + 8] = struct.pack(form, *claim)
+        if fmt == "PNG":
+            content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    tracemalloc.start()
+    with pytest.raises(PoutaError, match="expected an image of at most 178 megapixels"):
+        decode(bytes(content), "a")
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+
+
+def test_a_hundred_megapixels_take_little_memory(tmp_path):
+    """Of a JPEG no more is decoded than is asked for; whole, it would take 400 MB."""
+    Image.new("RGB", (11_000, 9_100), (90, 120, 150)).save(tmp_path / "a.jpg", quality=30)
+    script = (
+        "import resource, sys, warnings; from pathlib import Path;"
+        "from pouta_lib.data.images import read_photo;"
+        "warnings.simplefilter('ignore');"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
+        "image = read_photo(Path(sys.argv[1]), near_px=224);"
+        "print(min(image.size), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    pytest.importorskip("resource")
+    asked = [sys.executable, "-c", script, str(tmp_path / "a.jpg")]
+    told = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()
+    assert int(told[0]) >= 896
+    assert int(told[1]) * (1 if sys.platform == "darwin" else 1024) < 150e6
+
+
+def test_what_is_no_format_of_ours_is_refused_whatever_its_name():
+    for fmt in ("GIF", "PPM", "ICO", "EPS"):
+        content = written(Image.fromarray(photo(1)), fmt)
+        with pytest.raises(PoutaError, match=r"cannot be decoded \(no known format\)"):
+            decode(content, "a.png")
+    with pytest.raises(PoutaError, match=r"HEIF or AVIF format(.|\n)*convert it to PNG or JPEG"):
+        decode(b"\0\0\0\x18ftypavif" + bytes(200), "a.jpg")
+
+
+def test_heic_is_read_where_its_package_is():
+    heif = pytest.importorskip("pillow_heif")
+    array = np.kron(photo(1, 4, 4), np.ones((16, 16, 1), np.uint8))
+    out = io.BytesIO()
+    heif.from_pillow(Image.fromarray(array)).save(out, quality=95)
+    found = decode(out.getvalue(), "a.heic")
+    assert found.lossy and found.size == (64, 64)
+    assert np.abs(np.asarray(to_rgb(found, "a.heic")).astype(int) - array).mean() < 8
+    assert ".heic" in readable_suffixes()
+
+
+def test_memory_that_is_not_there_is_told(monkeypatch):
+    def none_left(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "open", none_left)
+    with pytest.raises(PoutaError, match="an image that fits into memory"):
+        decode(b"x", "a.png")

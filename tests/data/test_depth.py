@@ -1,0 +1,145 @@
+"""Gray and colour of 10, 12 and 14 bits in files of 16: one depth for all images of a folder."""
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from trees import mvtec_tree, photo
+
+from pouta_lib.data import cache, load_category
+from pouta_lib.data.check import check_dataset
+from pouta_lib.data.images import bits_of, decode, num_bits, read_photo, to_rgb
+from pouta_lib.ground.errors import PoutaError
+
+
+def deepened(root, bits, write, dataset="deep"):
+    """A category in the layout of MVTec AD whose images use `bits` of 16; its 8-bit twin."""
+    base = mvtec_tree(root, dataset)
+    for path in sorted([*base.glob("train/*/*.png"), *base.glob("test/*/*.png")]):
+        values = np.array(Image.open(path), float)
+        values[0, 0] = 255  # the brightest that there is
+        write(path, np.round(values * ((1 << bits) - 1) / 255).astype(np.uint16))
+    return base
+
+
+def gray_png(path, values):
+    Image.fromarray(values[..., 0]).save(path)
+
+
+def gray_tiff(path, values):
+    path.unlink()
+    Image.fromarray(values[..., 0]).save(path.with_suffix(".tif"), compression="tiff_deflate")
+
+
+def colour_png(path, values):
+    cv2.imwrite(str(path), values[..., ::-1])
+
+
+def colour_tiff(path, values):
+    path.unlink()
+    cv2.imwrite(str(path.with_suffix(".tif")), values[..., ::-1])
+
+
+@pytest.mark.parametrize("write", [gray_png, gray_tiff, colour_png, colour_tiff])
+@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+def test_white_is_the_highest_value_that_the_camera_has(tmp_path, bits, write):
+    deepened(tmp_path, bits, write)
+    c = load_category("deep", "bolt", 20, root=tmp_path)
+    assert c.bits == bits
+    for k in range(3):
+        wanted = photo(k)
+        wanted[0, 0] = 255
+        wanted = wanted if "colour" in write.__name__ else wanted[..., :1]
+        assert (c.train[k] == np.moveaxis(np.broadcast_to(wanted, (20, 20, 3)), -1, 0)).all()
+
+
+@pytest.mark.parametrize("write", [gray_png, colour_png])
+def test_sixteen_bits_stay_as_they_are(tmp_path, write):
+    deepened(tmp_path, 16, write)
+    c = load_category("deep", "bolt", 20, root=tmp_path)
+    assert (c.bits, int(c.train.max())) == (16, 255)
+    assert check_dataset("deep", tmp_path).notes == []
+
+
+def test_a_dark_image_stays_dark_beside_a_bright_one(tmp_path):
+    base = deepened(tmp_path, 12, gray_png)
+    Image.fromarray(np.full((20, 20), 200, np.uint16)).save(base / "train" / "good" / "000.png")
+    c = load_category("deep", "bolt", 20, root=tmp_path)
+    assert (c.train[0] == round(200 * 255 / 4095)).all()
+
+
+def test_the_check_tells_of_the_depth(tmp_path):
+    deepened(tmp_path, 12, gray_png)
+    report = check_dataset("deep", tmp_path)
+    assert report.notes == ["bolt: images of 12 bits in files of 16: 4095 is read as white"]
+    assert "note: bolt: images of 12 bits" in str(report) and report.problems == []
+
+
+def test_the_depth_is_kept_in_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "WORTH_BYTES", 0)
+    deepened(tmp_path, 12, gray_png)
+    plain, kept = (load_category("deep", "bolt", 20, root=tmp_path) for _ in range(2))
+    assert isinstance(kept.train, np.memmap)
+    assert plain.bits == kept.bits == 12
+    assert (plain.train == kept.train).all()
+
+
+def test_the_depth_of_a_folder_and_an_image_beyond_it(tmp_path):
+    base = deepened(tmp_path, 10, gray_png) / "train" / "good"
+    files = sorted(base.iterdir())
+    (base / "no.png").write_bytes(b"no image")
+    assert bits_of([*files, base / "no.png", base / "gone.png"]) == 10
+    assert bits_of([]) == 16
+    assert np.asarray(read_photo(files[0], bits=10)).max() == 255
+    assert np.asarray(read_photo(files[0])).max() == 4
+    Image.fromarray(np.full((4, 4), 1024, np.uint16)).save(files[0])
+    with pytest.raises(PoutaError, match=r"values up to 1023, as in .*, found values up to 1024"):
+        read_photo(files[0], bits=10)
+    Image.fromarray(photo(1)).save(files[1])
+    assert (np.asarray(read_photo(files[1], bits=10)) == photo(1)).all(), "8 bits are 8 bits"
+
+
+def stored(values, **options):
+    out = io.BytesIO()
+    Image.fromarray(values).save(out, "PNG", **options)
+    return out.getvalue()
+
+
+def test_what_the_file_says_of_its_depth_is_the_least(tmp_path):
+    """A PNG's chunk sBIT, and a TIFF of packed 12-bit values."""
+    import struct
+    import zlib
+
+    content = stored(np.full((4, 4), 300, np.uint16))
+    chunk = b"sBIT" + bytes([12])
+    chunk = struct.pack(">I", 1) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    told = content[:33] + chunk + content[33:]
+    assert num_bits(decode(content, "a.png").peak) == 10
+    assert num_bits(decode(told, "a.png").peak) == 12
+    entries = [(256, 4), (257, 2), (258, 12), (259, 1), (262, 1), (273, 8), (278, 2), (279, 12)]
+    lines = bytes([0x12, 0xC1, 0x2C, 0x12, 0xC1, 0x2C] * 2)  # 0x12C = 300, twice in three bytes
+    table = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
+    tiff = struct.pack("<2sHI", b"II", 42, 20) + lines + struct.pack("<H", len(entries)) + table
+    packed = decode(tiff + bytes(4), "a.tif")
+    assert num_bits(packed.peak) == 12
+    assert (np.asarray(to_rgb(packed, "a.tif", 12)) == round(300 * 255 / 4095)).all()
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_deep_colour_is_turned_with_both_of_its_bytes(tmp_path, orientation):
+    values = (photo(1, 6, 4).astype(np.uint16) + 1) * 16 - 1
+    cv2.imwrite(str(tmp_path / "a.png"), values[..., ::-1])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = (tmp_path / "a.png").read_bytes()
+    block = exif.tobytes().removeprefix(b"Exif\0\0")
+    import struct
+    import zlib
+
+    chunk = b"eXIf" + block
+    chunk = struct.pack(">I", len(block)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    found = np.asarray(to_rgb(decode(content[:33] + chunk + content[33:], "a.png"), "a.png", 12))
+    turns = {1: values, 3: np.rot90(values, 2), 6: np.rot90(values, -1)}
+    assert (found == np.round(turns[orientation] * 255.0 / 4095)).all()
