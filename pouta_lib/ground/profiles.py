@@ -36,6 +36,10 @@ class SynthesisSettings:
     structural_share: Annotated[float, within(0, 1)] = 0.0
     light_share: Annotated[float, within(0, 1)] = 0.0  # of the images whose light is varied (D38)
     light_range: Annotated[float, within(0, 0.5)] = 0.2  # how far: see vary_light
+    # how far good images are shifted, turned and zoomed: see vary_position (D40); 0: not at all
+    move_range: Annotated[float, within(0, 0.5)] = 0.0
+    # largest deviation of the noise that is added to what the network sees (D41); 0: none
+    noise_range: Annotated[float, within(0, 0.5)] = 0.0
     # softness of the pasted edge: Gaussian sigma as a share of the image's side; 0: hard
     edge_sigma: Annotated[float, within(0, 0.1)] = 0.0
 
@@ -66,6 +70,8 @@ class Profile(SynthesisSettings):
     # shares of the run after which lr is multiplied by lr_gamma
     lr_milestones: Annotated[list[float], Rule("rising shares between 0 and 1", _rising)]
     lr_gamma: float
+    # the weights that are kept: averaged over about this share of the steps (D42); 0: the last
+    average_share: Annotated[float, within(0, 0.5)] = 0.0
     textures: Literal["builtin", "dtd"]
     max_textures: int | None
     precision: Literal["auto", "fp32", "tf32", "bf16"]

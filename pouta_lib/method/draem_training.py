@@ -18,10 +18,11 @@ from pouta_lib.method.losses import focal_loss, reconstruction_loss
 from pouta_lib.method.synthesis import (
     PLAIN,
     SyntheticBatch,
+    add_noise,
     perlin_mask,
     rotate_and_shift,
     uniform,
-    vary_light,
+    vary_circumstances,
 )
 from pouta_lib.method.training import Recipe, Trained, learning_rate, train
 
@@ -85,8 +86,8 @@ def draem_synthesize(
 
     ``I_in = (1 - M) I_ori + M ((1 - b) A + b I_ori)`` with b uniform in [0, max_opacity] and A a
     texture after three of :data:`AUGMENTERS`. Three images in ten are turned beforehand, by up to
-    45 degrees: they are then the I_ori that is to be rebuilt. The light of the good images is
-    varied as every method's; a structural share and a soft edge are POUTA's alone.
+    45 degrees: they are then the I_ori that is to be rebuilt. Light, position and noise are varied
+    as every method's; a structural share and a soft edge are POUTA's alone.
 
     *Shape*: original ``(B, 3, S, S)`` float in [0, 1]; textures ``(K, 3, S, S)`` uint8; both on
     the generator's device.
@@ -94,8 +95,7 @@ def draem_synthesize(
     outline POUTA's own, which is DRAEM's (D10).
     """
     batch, size = len(original), original.shape[-1]
-    if settings.light_share:
-        original = vary_light(original, generator, settings.light_share, settings.light_range)
+    original = vary_circumstances(original, generator, settings)
     turned = uniform(generator, (batch,)) < TURNED_SHARE
     original = turn(original, turned * uniform(generator, (batch,), -MOST_TURN, MOST_TURN))
     mask, noise = perlin_mask(batch, size, generator)
@@ -105,6 +105,8 @@ def draem_synthesize(
     opacity = uniform(generator, (batch, 1, 1, 1), 0, settings.max_opacity)
     augmented = (1 - opacity) * texture + opacity * original
     image = torch.where(mask.unsqueeze(1) > 0.5, augmented, original)
+    if settings.noise_range:
+        image = add_noise(image, generator, settings.noise_range)
     return SyntheticBatch(image, mask, original, augmented, noise)
 
 

@@ -78,16 +78,22 @@ def perlin_noise(batch: int, size: int, generator: Generator) -> Tensor:
 
 
 def rotate_and_shift(
-    image: Tensor, angle: Tensor, shift: Tensor, outside: str = "reflection"
+    image: Tensor,
+    angle: Tensor,
+    shift: Tensor,
+    outside: str = "reflection",
+    zoom: Tensor | None = None,
 ) -> Tensor:
     """Each image turned about its centre and moved; what comes in from outside is mirrored.
 
-    With ``outside="zeros"`` it is black instead.
+    With ``outside="zeros"`` it is black instead. With `zoom` each is magnified by its factor too.
 
     *Shape*: image ``(B, C, H, W)``; angle ``(B,)`` in radians; shift ``(B, 2)`` as shares of half
-    the width and height.
+    the width and height; zoom ``(B,)``.
     """
     cos, sin = angle.cos(), angle.sin()
+    if zoom is not None:
+        cos, sin = cos / zoom, sin / zoom
     rows = [torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)]
     grid = F.affine_grid(torch.stack(rows, 1), list(image.shape), align_corners=False)
     return F.grid_sample(
@@ -156,6 +162,44 @@ def vary_light(image: Tensor, generator: Generator, share: float, strength: floa
     return torch.where(kept, image, varied.clamp(0, 1))
 
 
+def vary_position(image: Tensor, generator: Generator, strength: float) -> Tensor:
+    """Good images shifted, turned and zoomed a little; what comes in from outside is mirrored.
+
+    A shift within ``+- strength`` of the side on each axis, a turn within ``+- strength``
+    radians, a zoom within ``1 +- strength``: each uniform and drawn for each image.
+
+    *Shape*: ``(B, 3, H, W)`` in [0, 1] gives the same.
+    *Source*: our choice (D40): no part lies under a camera as exactly as the last one.
+    """
+    draws = uniform(generator, (len(image), 4), -1, 1) * strength
+    # of half the side a shift is twice its share of the side
+    return rotate_and_shift(image, draws[:, 0], 2 * draws[:, 1:3], zoom=1 + draws[:, 3])
+
+
+def vary_circumstances(image: Tensor, generator: Generator, settings: SynthesisSettings) -> Tensor:
+    """Good images in other positions and another light, as far as `settings` ask for it.
+
+    *Shape*: ``(B, 3, H, W)`` in [0, 1] gives the same.
+    """
+    s = settings
+    if s.light_share:
+        image = vary_light(image, generator, s.light_share, s.light_range)
+    if s.move_range:
+        image = vary_position(image, generator, s.move_range)
+    return image
+
+
+def add_noise(image: Tensor, generator: Generator, strength: float) -> Tensor:
+    """Images with a sensor's noise: Gaussian, its deviation uniform in [0, strength] per image.
+
+    *Shape*: ``(B, 3, H, W)`` in [0, 1] gives the same.
+    *Source*: our choice (D41): the repair is to be free of it.
+    """
+    deviation = uniform(generator, (len(image), 1, 1, 1), 0, strength)
+    noise = torch.randn(image.shape, generator=generator, device=image.device)
+    return (image + deviation * noise).clamp(0, 1)
+
+
 def vary_texture(texture: Tensor, generator: Generator) -> Tensor:
     """Textures with flips, turned by right angles, other colours, contrast and brightness.
 
@@ -196,8 +240,8 @@ def synthesize(
 ) -> SyntheticBatch:
     """A batch in which a share of the images carries a synthetic anomaly: what training sees.
 
-    First the light of a share of the images is varied (:func:`vary_light`); I_ori is what comes of
-    that. Then ``I_aug = (1 - b) texture + b T(I_ori)`` with b uniform in [0, max_opacity], and
+    First the circumstances are varied (:func:`vary_circumstances`); I_ori is what comes of that.
+    Then ``I_aug = (1 - b) texture + b T(I_ori)`` with b uniform in [0, max_opacity], and
     ``I_in = (1 - M) I_ori + M I_aug``, where M has a soft edge for blending and a hard one as the
     target. A share of the anomalies, ``structural_share``, has no texture: b is 1, T moves or
     turns, and the target is the part of M where I_in differs clearly from I_ori.
@@ -208,8 +252,7 @@ def synthesize(
     D10, D11), structural anomalies a deviation (D36).
     """
     s = settings
-    if s.light_share:
-        original = vary_light(original, generator, s.light_share, s.light_range)
+    original = vary_circumstances(original, generator, s)
     batch, size = len(original), original.shape[-1]
     mask, noise = perlin_mask(batch, size, generator)
     anomalous = uniform(generator, (batch, 1, 1)) < s.anomalous_share
@@ -227,4 +270,7 @@ def synthesize(
     if s.structural_share:
         changed = (image - original).abs().amax(dim=1) > CLEAR_CHANGE
         mask = torch.where(structural.squeeze(1), mask * changed, mask)
-    return SyntheticBatch(image.clamp(0, 1), mask, original, augmented.clamp(0, 1), noise)
+    image = image.clamp(0, 1)
+    if s.noise_range:
+        image = add_noise(image, generator, s.noise_range)
+    return SyntheticBatch(image, mask, original, augmented.clamp(0, 1), noise)

@@ -4,9 +4,11 @@ Every random draw of step t is a pure function of (seed, t): the weights, the op
 and the step number are all that a checkpoint has to keep.
 """
 
+import copy
 import hashlib
 import math
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +30,7 @@ from pouta_lib.method.synthesis import SyntheticBatch, synthesize
 LOSSES = ("total", "reconstruction", "anomaly", "mss")
 HISTORY_POINTS = 200
 WATCHED_POINTS = 10
+AVERAGE_START = 10
 Progress = Callable[[int, int, dict[str, float]], None]  # step, steps, the latest losses
 Watch = Callable[[nn.Module], dict[str, float | None]]  # a model's metrics
 
@@ -64,6 +67,17 @@ def learning_rate(profile: Profile, step: int, steps: int) -> float:
     return profile.lr * profile.lr_gamma**passed
 
 
+def average_weight(profile: Profile, step: int, steps: int) -> float:
+    """How far the averaged weights go towards those of step 0 .. steps-1: in (0, 1].
+
+    An exponential average over about ``average_share`` of the run; early on over a tenth of the
+    steps so far, so that nothing of the first weights is left.
+    *Source*: our choice (D42).
+    """
+    horizon = max(1.0, profile.average_share * steps)
+    return max(1 / horizon, AVERAGE_START / (AVERAGE_START + step))
+
+
 def batch_indices(num_images: int, batch_size: int, step: int, seed: int) -> np.ndarray:
     """Which images step `step` takes, out of an endless row of shuffled passes.
 
@@ -78,10 +92,9 @@ def batch_indices(num_images: int, batch_size: int, step: int, seed: int) -> np.
     return np.array([passes[i // num_images][i % num_images] for i in positions])
 
 
-def step_generator(seed: int, step: int, device: torch.device) -> Generator:
-    """The generator of one step's synthesis: a function of (seed, step) alone."""
-    state = int(np.random.SeedSequence([seed, 2, step]).generate_state(1, np.uint64)[0] >> 1)
-    return Generator(device).manual_seed(state)
+def step_seed(seed: int, step: int) -> int:
+    """What the generator of one step's synthesis is seeded with: a function of (seed, step)."""
+    return int(np.random.SeedSequence([seed, 2, step]).generate_state(1, np.uint64)[0] >> 1)
 
 
 @dataclass(frozen=True)
@@ -193,7 +206,7 @@ def train(
     while state.done < steps:
         one_step()
         if watch is not None and state.done in watch_at:
-            state.watched.append({"step": state.done} | watch(state.model.eval()))
+            state.watched.append({"step": state.done} | watch(state.kept.eval()))
             state.model.train()
         if state.done % profile.checkpoint_steps == 0 or state.done == steps:
             _check_finite(state.losses, state.done, profile)
@@ -204,7 +217,7 @@ def train(
             progress(state.done, steps, dict(zip(LOSSES, latest, strict=True)))
     seconds = time.perf_counter() - started
     history = summarise(state.losses.cpu())
-    return Trained(state.model.eval(), history, steps, seconds, compute, state.watched)
+    return Trained(state.kept.eval(), history, steps, seconds, compute, state.watched)
 
 
 @dataclass
@@ -214,8 +227,14 @@ class _State:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     losses: Tensor  # (steps, 4): a row for each step that is done, then zeros
+    average: nn.Module | None = None  # of the model's weights and statistics along the steps
     watched: list[dict[str, float | None]] = field(default_factory=list)
     done: int = 0  # steps
+
+    @property
+    def kept(self) -> nn.Module:
+        """What the run will keep: the average where there is one, else the model itself."""
+        return self.model if self.average is None else self.average
 
     def save(self, path: Path, identity: dict[str, Any]) -> None:
         """Writes the checkpoint of the run that `identity` tells of."""
@@ -224,6 +243,7 @@ class _State:
             "step": self.done,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "average": self.average.state_dict() if self.average is not None else None,
             "losses": self.losses[: self.done],
             "watched": self.watched,
         }
@@ -245,6 +265,8 @@ class _State:
             raise problem("a checkpoint of this run", f"another's: {found}", path, todo)
         self.model.load_state_dict(kept["model"])
         self.optimizer.load_state_dict(kept["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(kept["average"])
         self.losses[: kept["step"]] = kept["losses"]
         self.done, self.watched = kept["step"], kept["watched"]
 
@@ -253,10 +275,18 @@ def _begin(method: str, profile: Profile, seed: int, steps: int, compute: Comput
     """Fresh weights, drawn from the seed alone, and an optimiser that has seen nothing."""
     torch.manual_seed(seed)
     model = build_model(method, profile).to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's overloads lack memory_format
+    # in a captured step the rate is a number on the card, which each step sets anew
+    captured = _captures(profile, compute)
+    rate = torch.tensor(profile.lr, device=compute.device) if captured else profile.lr
     fused = compute.device.type in ("cpu", "cuda")
-    optimizer = torch.optim.Adam(model.parameters(), lr=profile.lr, fused=fused)
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=fused, capturable=captured)
     losses = torch.zeros(steps, len(LOSSES), device=compute.device)
-    return _State(model.train(), optimizer, losses)
+    average = copy.deepcopy(model).requires_grad_(False) if profile.average_share else None
+    return _State(model.train(), optimizer, losses, average)
+
+
+def _captures(profile: Profile, compute: Compute) -> bool:
+    return compute.device.type == "cuda" and not profile.compile
 
 
 def _stepper(
@@ -274,23 +304,107 @@ def _stepper(
     originals = torch.from_numpy(np.ascontiguousarray(images)).to(device)
     bank = torch.from_numpy(np.ascontiguousarray(textures)).to(device)
 
-    def one_step() -> None:
-        step = state.done
-        chosen = torch.from_numpy(batch_indices(len(images), profile.batch_size, step, seed))
-        good = originals[chosen.to(device)].float() / 255
-        batch = recipe.batch(good, bank, step_generator(seed, step, device), profile)
-        for group in state.optimizer.param_groups:
-            group["lr"] = recipe.rate(profile, step, steps)
+    generator = Generator(device)
+    share = torch.zeros((), device=device)  # of the way that the average goes in a step
+
+    def update(chosen: Tensor) -> Tensor:
+        good = originals[chosen].float() / 255
+        batch = recipe.batch(good, bank, generator, profile)
         state.optimizer.zero_grad(set_to_none=True)
         with compute.autocast():
             named = trace(batch.image.contiguous(memory_format=torch.channels_last))
         losses = recipe.losses(named, batch)
         losses["total"].backward()
         state.optimizer.step()
-        state.losses[step] = torch.stack([losses[name].detach() for name in LOSSES])
+        if state.average is not None:
+            _move_towards(state.average, state.model, share)
+        return torch.stack([losses[name].detach() for name in LOSSES])
+
+    run = Captured(update, generator) if _captures(profile, compute) else update
+
+    def one_step() -> None:
+        step = state.done
+        chosen = torch.from_numpy(batch_indices(len(images), profile.batch_size, step, seed))
+        generator.manual_seed(step_seed(seed, step))
+        for group in state.optimizer.param_groups:
+            _set_rate(group, recipe.rate(profile, step, steps))
+        share.fill_(average_weight(profile, step, steps))
+        state.losses[step] = run(chosen.to(device))
         state.done += 1
 
     return one_step
+
+
+def _set_rate(group: dict[str, Any], rate: float) -> None:
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
+
+
+@torch.no_grad()
+def _move_towards(average: nn.Module, model: nn.Module, share: Tensor) -> None:
+    """Parameters and statistics of `average` go that share of the way to the model's."""
+    for ours, theirs in zip(_floats(average), _floats(model), strict=True):
+        ours.lerp_(theirs, share)
+
+
+def _floats(model: nn.Module) -> list[Tensor]:
+    tensors = [*model.parameters(), *model.buffers()]
+    return [tensor.detach() for tensor in tensors if tensor.is_floating_point()]
+
+
+class Captured:
+    """A training step on a CUDA card, recorded once and then replayed as one graph.
+
+    A step launches two thousand small kernels, and the card waits for them; a replay launches them
+    together. The first calls run as they are, so that every library has chosen its kernels. Where
+    recording fails, all calls do.
+
+    The generator is seeded before each call; the replay draws what the call itself would.
+    """
+
+    def __init__(self, update: Callable[[Tensor], Tensor], generator: Generator) -> None:
+        self.update, self.generator = update, generator
+        self.warm_ups = 3
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.chosen: Tensor | None = None  # what the graph reads
+        self.losses = torch.empty(0)  # what it writes
+
+    def __call__(self, chosen: Tensor) -> Tensor:
+        if self.warm_ups:
+            self.warm_ups -= 1
+            return self._aside(chosen)
+        if self.chosen is None:
+            self._record(chosen)
+        if self.chosen is None or self.graph is None:
+            return self.update(chosen)
+        self.chosen.copy_(chosen)
+        self.graph.replay()
+        return self.losses
+
+    def _aside(self, chosen: Tensor) -> Tensor:
+        """The step on a stream of its own, as warming up for a graph asks for."""
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            losses = self.update(chosen)
+        torch.cuda.current_stream().wait_stream(stream)
+        return losses
+
+    def _record(self, chosen: Tensor) -> None:
+        self.chosen = chosen.clone()
+        seed, graph = self.generator.initial_seed(), torch.cuda.CUDAGraph()
+        graph.register_generator_state(self.generator)
+        try:
+            with torch.cuda.graph(graph):
+                self.losses = self.update(self.chosen)
+        except RuntimeError as error:
+            torch.cuda.synchronize()
+            warnings.warn(f"the steps run one kernel at a time: {error}", stacklevel=2)
+        else:
+            self.graph = graph
+        self.generator.manual_seed(seed)
 
 
 def _loss_inputs(

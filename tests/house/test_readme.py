@@ -5,6 +5,7 @@ import re
 import pandas as pd
 import pytest
 
+from pouta_lib.ground.labels import folder_name, make_label
 from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.models import build_model
 from pouta_lib.report.judged import judged_frame
@@ -35,6 +36,16 @@ def test_links_lead_somewhere(repository):
         for link in re.findall(r"\]\(([^)#]+)", path.read_text(encoding="utf-8")):
             if "://" not in link:
                 assert (path.parent / link).exists(), f"{path.name}: {link}"
+
+
+# what was made with the earlier settings of real-cpu
+EARLIER = dict.fromkeys(("average_share", "light_share", "move_range", "noise_range"), 0.0) | {
+    "steps": 3600
+}
+
+
+def earlier(**changes):
+    return "real/" + folder_name(make_label("real-cpu", EARLIER | changes))
 
 
 def measured(repository, pattern, study="demo"):
@@ -125,7 +136,7 @@ def shown(value, spread=None):
 
 
 def test_photographs_are_those_of_the_tables(repository):
-    frame = measured(repository, "table_[!5]*.csv", "real/real-cpu")
+    frame = measured(repository, "table_[!5]*.csv", earlier())
     frame = frame[frame["category"] != "average"]
     rows = rows_below((repository / "README.md").read_text(encoding="utf-8"), "photographs")
     assert len(rows) == len(frame.groupby(["category", "method"]))
@@ -138,8 +149,8 @@ def test_photographs_are_those_of_the_tables(repository):
 
 
 def test_the_ablation_on_photographs_is_that_of_the_tables(repository):
-    frames = [measured(repository, "table_5_*.csv", "real/real-cpu")]
-    without = measured(repository, "table_[!5]*.csv", "real/real-cpu~structural_share=0.0")
+    frames = [measured(repository, "table_5_*.csv", earlier())]
+    without = measured(repository, "table_[!5]*.csv", earlier(structural_share=0.0))
     frames.append(without.assign(method="textures alone"))
     frame = pd.concat(frames)
     frame = frame[frame["category"] != "average"].set_index(["method", "category", "metric"])

@@ -164,11 +164,38 @@ def test_the_light_is_varied_first_and_the_rest_is_drawn_as_after_it(originals, 
     assert not torch.equal(batch.original, originals)
 
 
+def test_positions_vary_within_their_range_and_by_image():
+    """A bright square in the middle moves by no more than shift, turn and zoom can move it."""
+    image = torch.zeros(400, 3, 64, 64)
+    image[..., 30:34, 30:34] = 1
+    moved = synthesis.vary_position(image, generator(7), 0.1)[:, 0]
+    at = torch.arange(64) - 31.5
+    centre = torch.stack([(moved.sum(axis) * at).sum(1) / moved.sum((1, 2)) for axis in (1, 2)])
+    assert 0.09 * 64 < float(centre.abs().max()) <= 0.1 * 64 * 1.1 * 1.1 + 0.1
+    assert float(centre.mean().abs()) < 0.3
+    area = moved.sum((1, 2)) / 16
+    assert 0.9**2 - 0.02 < float(area.min()) < 0.9 < 1.1 < float(area.max()) < 1.1**2 + 0.02
+    torch.testing.assert_close(
+        synthesis.vary_position(image, generator(7), 0.0), image, atol=1e-5, rtol=0
+    )
+
+
+def test_noise_is_on_what_the_network_sees_alone(originals, textures):
+    clean = synthesize(originals, textures, generator(8))
+    noisy = synthesize(originals, textures, generator(8), SynthesisSettings(noise_range=0.05))
+    for name in ("mask", "original", "augmented"):
+        assert torch.equal(getattr(clean, name), getattr(noisy, name)), name
+    gray = torch.full((300, 3, 32, 32), 0.5)
+    deviation = synthesis.add_noise(gray, generator(9), 0.05).std(dim=(1, 2, 3))
+    assert 0 <= float(deviation.min()) < 0.002 < 0.048 < float(deviation.max()) < 0.052
+
+
 def test_the_group_holds_every_setting_of_a_profile_that_synthesis_takes():
     profile = load_profile("demo", light_share=0.5, structural_share=0.25, edge_sigma=0.01)
     group = asdict(profile.synthesis)
     assert group == {name: profile.to_dict()[name] for name in group}
     assert set(group) >= {"light_share", "light_range", "structural_share", "anomalous_share"}
+    assert set(group) >= {"move_range", "noise_range"}
 
 
 def test_structural_anomalies_hold_no_texture_and_mark_what_can_be_seen(textures):

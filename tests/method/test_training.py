@@ -51,9 +51,11 @@ class Stop(Exception):
     pass
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_interrupted_run_ends_with_the_same_weights(images, textures, tmp_path, precision):
-    profile = settings(precision=precision, steps=13, checkpoint_steps=4)
+@pytest.mark.parametrize(
+    "changes", [{"precision": "fp32"}, {"precision": "bf16", "average_share": 0.2}]
+)
+def test_interrupted_run_ends_with_the_same_weights(images, textures, tmp_path, changes):
+    profile = settings(steps=13, checkpoint_steps=4, **changes)
     whole = train(images, textures, profile, "pouta", 0, device="cpu")
 
     def stop_late(step, steps, losses):
@@ -215,6 +217,43 @@ def test_progress_is_told_at_the_end(images, textures):
     step, steps, losses = told[-1]
     assert (step, steps) == (8, 8)
     assert set(losses) == set(training.LOSSES)
+
+
+def test_averaged_weights_are_those_of_the_definition(images, textures, monkeypatch):
+    seen, move = [], training._move_towards
+
+    def watched(average, model, share):
+        seen.append((float(share), {k: v.clone() for k, v in model.state_dict().items()}))
+        move(average, model, share)
+
+    plain = train(images, textures, settings(), "pouta", 0, device="cpu")
+    monkeypatch.setattr(training, "_move_towards", watched)
+    profile = settings(average_share=0.25)
+    averaged = train(images, textures, profile, "pouta", 0, device="cpu")
+    assert averaged.history == plain.history
+    assert equal(seen[-1][1], weights(plain)), "the training itself goes on as without"
+    assert [share for share, _ in seen] == pytest.approx(
+        [max(1 / 2, 10 / (10 + n)) for n in range(8)]
+    )
+    torch.manual_seed(0)
+    expected = {k: v.double() for k, v in build_model("pouta", profile).state_dict().items()}
+    for share, state in seen:
+        expected = {k: (1 - share) * v + share * state[k].double() for k, v in expected.items()}
+    for name, tensor in weights(averaged).items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor.double(), expected[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="a graph is recorded on a CUDA card alone"
+)
+def test_a_recorded_step_draws_and_does_what_the_step_does(images, textures, monkeypatch):
+    profile = settings(precision="fp32")
+    recorded = train(images, textures, profile, "pouta", 0, device="cuda")
+    monkeypatch.setattr(training, "_captures", lambda *_: False)
+    plain = train(images, textures, profile, "pouta", 0, device="cuda")
+    for name in training.LOSSES:
+        assert recorded.history[name] == pytest.approx(plain.history[name], rel=0.02), name
 
 
 def test_a_method_may_have_a_recipe_of_its_own(images, textures):
