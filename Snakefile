@@ -5,6 +5,7 @@
 # configs/<profile>.yaml, not more rules. A study notebook reads the runs it shows; which of them
 # a study feeds is said in pouta_lib/study/plan.py. What the judge says of settings, listed under
 # `judge` in the same file, feeds notebook 17.
+import shlex
 from pathlib import Path
 
 from pouta_lib.ground.labels import folder_name
@@ -13,6 +14,7 @@ from pouta_lib.ground.paths import project_root, results_root
 from pouta_lib.ground.profiles import load_profile, parse_overrides
 from pouta_lib.study.judgements import planned_judgements
 from pouta_lib.study.plan import planned_runs, study_notebooks
+from pouta_lib.study.records import RUN_FILES, RunKey
 from pouta_lib.study.sources import modules_behind, sources_of
 
 HOME = project_root()
@@ -22,16 +24,35 @@ PROFILE = load_profile(config["profile"], **parse_overrides(SETS))
 KEYS = planned_runs(config["profile"], WORDS, **parse_overrides(SETS))
 READS = study_notebooks(KEYS)
 RESULTS = results_root() / folder_name(PROFILE.label)
-RUN = f"{RESULTS}/runs/{{dataset}}/{{category}}/{{variant}}/{{shots}}/seed{{seed}}"
 # named categories and overridden settings are a study of runs alone
 JUDGED = {} if WORDS or SETS else planned_judgements(config["profile"])
 SETTINGS = RESULTS / "notebooks" / "17_how_settings_were_chosen.ipynb"
-RUN_FILES = ["record.json", "model.safetensors", "maps.npz", "train.ipynb"]
+RUN = f"{RESULTS}/runs/{{dataset}}/{{category}}/{{variant}}/{{shots}}/seed{{seed}}"
 
 
 def made_from(notebook):
     """A notebook and the files that its imports lead to: when one changes, it is made again."""
     return [HOME / "notebooks" / notebook, *sources_of(HOME / "notebooks" / notebook, HOME)]
+
+
+def run_command(w):
+    """The command of a run; every name in it is quoted."""
+    shots = None if w.shots == "all" else int(w.shots[1:])
+    return RunKey(PROFILE.label, w.dataset, w.category, w.variant, shots, int(w.seed)).command()
+
+
+def notebook_command(input, output):
+    """The command that executes a study notebook, quoted likewise."""
+    words = ["pouta", "notebook", input.sources[0], output[0], "--profile", config["profile"]]
+    words += ["--categories", *WORDS] if WORDS else []
+    return shlex.join([*words, *(part for word in SETS for part in ("--set", word))])
+
+
+def planned(w):
+    """All that a study makes, each run among it: one that is missing is made, whoever read it."""
+    made = [RESULTS / "notebooks" / f"{name}.ipynb" for name in READS]
+    made += [key.folder() / name for key in KEYS for name in RUN_FILES]
+    return made + [*JUDGED, *([SETTINGS] if JUDGED else [])]
 
 
 wildcard_constraints:
@@ -46,8 +67,7 @@ wildcard_constraints:
 
 rule all:
     input:
-        [RESULTS / "notebooks" / f"{name}.ipynb" for name in READS],
-        [SETTINGS] if JUDGED else [],
+        planned,
 
 
 rule train:
@@ -56,17 +76,13 @@ rule train:
     output:
         [f"{RUN}/{name}" for name in RUN_FILES],
     params:
-        settings=str(PROFILE.to_dict()),
-        profile=config["profile"],
-        shots=lambda w: "" if w.shots == "all" else f"--shots {w.shots[1:]}",
-        overrides=[part for word in SETS for part in ("--set", word)],
+        settings=lambda w: str(PROFILE.to_dict()),
+        command=run_command,
     threads: 1
     resources:
         gpu=1,
     shell:
-        "pouta run --profile {params.profile} --dataset {wildcards.dataset:q}"
-        " --category {wildcards.category:q} --variant {wildcards.variant:q} {params.shots}"
-        " --seed {wildcards.seed} {params.overrides:q}"
+        "{params.command}"
 
 
 rule judge:
@@ -75,7 +91,7 @@ rule judge:
     output:
         f"{results_root()}/{{label}}/judged/{{dataset}}/{{category}}/{{variant}}/seed{{seed}}.json",
     params:
-        settings=str(PROFILE.to_dict()),
+        settings=lambda w: str(PROFILE.to_dict()),
         command=lambda w, output: JUDGED[Path(output[0])],
     threads: 1
     resources:
@@ -87,13 +103,13 @@ rule judge:
 rule settings:
     input:
         sources=made_from(SETTINGS.name),
-        records=list(JUDGED),
+        records=lambda w: list(JUDGED),
     output:
         SETTINGS,
     params:
-        profile=config["profile"],
+        command=lambda w, input, output: notebook_command(input, output),
     shell:
-        "pouta notebook {input.sources[0]:q} {output:q} --profile {params.profile}"
+        "{params.command}"
 
 
 rule study:
@@ -103,9 +119,6 @@ rule study:
     output:
         RESULTS / "notebooks" / "{name}.ipynb",
     params:
-        profile=config["profile"],
-        words=WORDS,
-        overrides=[part for word in SETS for part in ("--set", word)],
+        command=lambda w, input, output: notebook_command(input, output),
     shell:
-        "pouta notebook {input.sources[0]:q} {output:q} --profile {params.profile}"
-        " --categories {params.words:q} {params.overrides:q}"
+        "{params.command}"

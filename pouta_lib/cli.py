@@ -62,13 +62,7 @@ def _add_runs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     """What trains: a study, a run, a judgement, a peer."""
     study = commands.add_parser("study", help="make every run, table and figure of a profile")
     _common(study)
-    study.add_argument(
-        "--categories",
-        nargs="+",
-        default=[],
-        metavar="DATASET[/CATEGORY]",
-        help="POUTA runs on these, in place of the profile's own list",
-    )
+    _categories(study)
     study.add_argument("--cores", type=int, default=os.cpu_count() or 1)
     study.add_argument("--dry-run", action="store_true", help="only say what would be made")
     study.set_defaults(command=_study)
@@ -106,8 +100,12 @@ def _add_results(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     notebook.add_argument("--categories", nargs="*", default=[])
     notebook.set_defaults(command=_notebook)
 
-    tables = commands.add_parser("tables", help="write the tables of the run records there are")
+    tables = commands.add_parser("tables", help="write the tables of a profile's planned runs")
     _common(tables)
+    _categories(tables)
+    tables.add_argument(
+        "--as-is", action="store_true", help="of the records there are, whatever was planned"
+    )
     tables.set_defaults(command=_tables)
 
     why = commands.add_parser("why", help="say which runs a cell of a table comes from")
@@ -170,6 +168,16 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-root", help="the folder of datasets; default: $POUTA_DATA, data/")
     parser.add_argument("--results", help="default: $POUTA_RESULTS, results/")
     parser.add_argument("--figures", help="default: $POUTA_FIGURES, figures/")
+
+
+def _categories(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--categories",
+        nargs="+",
+        default=[],
+        metavar="DATASET[/CATEGORY]",
+        help="POUTA runs on these, in place of the profile's own list",
+    )
 
 
 def _one_category(parser: argparse.ArgumentParser) -> None:
@@ -268,9 +276,14 @@ def _notebook(options: argparse.Namespace) -> None:
 def _tables(options: argparse.Namespace) -> None:
     from pouta_lib.ground.profiles import load_profile, parse_overrides
     from pouta_lib.report.table_files import KINDS, write_tables
+    from pouta_lib.study.plan import planned_runs
 
-    label = load_profile(options.profile, **parse_overrides(options.overrides)).label
-    for path in write_tables(label, kinds=tuple(KINDS)):
+    overrides = parse_overrides(options.overrides)
+    settings = load_profile(options.profile, **overrides)
+    planned = None
+    if not options.as_is:
+        planned = planned_runs(settings.name, options.categories, **overrides)
+    for path in write_tables(settings.label, planned, kinds=tuple(KINDS)):
         print(path)
 
 

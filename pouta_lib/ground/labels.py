@@ -3,7 +3,10 @@
 import hashlib
 import json
 import re
+import unicodedata
 from typing import Any
+
+from pouta_lib.ground.errors import problem
 
 SAFE = re.compile(r"[A-Za-z0-9._+=~-]{1,80}")  # on every file system
 
@@ -63,3 +66,16 @@ def folder_name(label: str) -> str:
         return label
     plain = re.sub(r"[^A-Za-z0-9._+=~-]+", "-", re.sub(r"[\[\]]", "", words))[:60]
     return f"{name}~{plain}~{hashlib.sha256(words.encode()).hexdigest()[:8]}"
+
+
+def check_name(name: str, what: str) -> str:
+    """`name`, which can be a folder's and a word of a command.
+
+    *Raises* :class:`PoutaError` where it would lead elsewhere, be taken for an option, or end a
+    line.
+    """
+    unprintable = any(unicodedata.category(sign) in ("Cc", "Cs") for sign in name)
+    if unprintable or set(name) & set("/\\") or name in ("", ".", "..") or name[0] == "-":
+        wanted = f"{what} named as a folder is: no / or \\, no line break, no - at its beginning"
+        raise problem(wanted, ascii(name), what, "rename its folder, and name it so")
+    return name

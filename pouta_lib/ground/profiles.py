@@ -14,11 +14,14 @@ from typing import Annotated, Any, ClassVar, Literal
 from pouta_lib.ground.errors import did_you_mean, problem
 from pouta_lib.ground.labels import make_label
 from pouta_lib.ground.paths import project_root
-from pouta_lib.ground.validation import STRICT, Rule, above, checked, within
+from pouta_lib.ground.validation import STRICT, Rule, above, checked, read_yaml, within
+
+MOST_STEPS = 10**8  # months; beyond it the list of losses fills the memory
 
 
-def _multiple_of(n: int) -> Rule:
-    return Rule(f"a multiple of {n}", lambda value: value > 0 and value % n == 0)
+def _multiple_of(n: int, most: int) -> Rule:
+    words = f"at most {most} and a multiple of {n}"
+    return Rule(words, lambda value: 0 < value <= most and value % n == 0)
 
 
 def _rising(shares: list[float]) -> bool:
@@ -57,29 +60,35 @@ class Profile(SynthesisSettings):
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     name: str
-    size_px: Annotated[int, _multiple_of(32)]  # side of the square the images are resized to
-    width: Annotated[int, _multiple_of(4)]  # channels of the first level; 64 is the paper's size
+    size_px: Annotated[int, _multiple_of(32, 8192)]  # side of the square the images are resized to
+    width: Annotated[
+        int, _multiple_of(4, 4096)
+    ]  # channels of the first level; 64 is the paper's size
     norm: bool  # normalisation in FCM and HSG too (D31); the paper names none
     normalisation: Literal["batch", "group", "instance"] = "batch"  # of every CBR block (D37)
-    batch_size: Annotated[int, above(0)]
-    steps: Annotated[int, above(0)] | None  # either a fixed number of optimiser steps ...
-    epochs: Annotated[int, above(0)] | None  # ... or passes over the category's training images
+    batch_size: Annotated[int, within(1, 65536)]
+    steps: (
+        Annotated[int, within(1, MOST_STEPS)] | None
+    )  # either a fixed number of optimiser steps ...
+    epochs: (
+        Annotated[int, within(1, MOST_STEPS)] | None
+    )  # ... or passes over the category's training images
     # steps of a k-shot run, whose epochs would be too short to count
-    few_shot_steps: Annotated[int, above(0)]
+    few_shot_steps: Annotated[int, within(1, MOST_STEPS)]
     lr: Annotated[float, above(0)]  # of Adam
     # shares of the run after which lr is multiplied by lr_gamma
     lr_milestones: Annotated[list[float], Rule("rising shares between 0 and 1", _rising)]
-    lr_gamma: float
+    lr_gamma: Annotated[float, above(0)]
     # the weights that are kept: averaged over about this share of the steps (D42); 0: the last
     average_share: Annotated[float, within(0, 0.5)] = 0.0
     textures: Literal["builtin", "dtd"]
-    max_textures: int | None
+    max_textures: Annotated[int, above(0)] | None
     precision: Literal["auto", "fp32", "tf32", "bf16"]
     compile: bool  # the forward pass through torch.compile, on a CUDA card only
     backbone: Literal["efficientnet_lite0", "wide_resnet50_2", "resnet18"]  # of PatchCore (D22)
     checkpoint_steps: Annotated[int, above(0)]  # a resumable checkpoint every so many steps
-    max_train: int | None  # at most so many training images; none: all
-    max_test: int | None
+    max_train: Annotated[int, above(0)] | None  # at most so many training images; none: all
+    max_test: Annotated[int, above(0)] | None
     overrides: dict[str, Any] = field(default_factory=dict)  # what differs from the file
 
     @property
@@ -130,7 +139,7 @@ def profile_names() -> list[str]:
 def config_path(name: str) -> Path:
     """The file of profile `name`. Raises a :class:`PoutaError` that lists the valid names."""
     path = project_root() / "configs" / f"{name}.yaml"
-    if not path.is_file():
+    if name not in profile_names():  # not ../configs/demo either
         raise problem(
             f"a profile out of {profile_names()}",
             f"{name!r}",
@@ -138,6 +147,20 @@ def config_path(name: str) -> Path:
             "choose one of these, or add a file with that name",
         )
     return path
+
+
+def read_config(name: str) -> dict[str, Any]:
+    """The parts of a profile's file. *Raises* :class:`PoutaError` where it has none."""
+    path = config_path(name)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except ValueError as error:
+        raise problem("YAML in UTF-8", str(error), path, "save it as UTF-8") from error
+    parts = read_yaml(text, path)
+    if not isinstance(parts, dict) or not isinstance(parts.get("settings") or {}, dict):
+        wanted = "settings, each a name and a value"
+        raise problem(wanted, type(parts).__name__, path, "see configs/demo.yaml")
+    return parts
 
 
 def load_profile(name: str | None = "", /, **overrides: Any) -> Profile:
@@ -149,10 +172,8 @@ def load_profile(name: str | None = "", /, **overrides: Any) -> Profile:
     wrong type or out of range; the message lists what is valid.
     """
     name = name or os.environ.get("POUTA_PROFILE") or "demo"
-    import yaml
-
     path = config_path(name)
-    settings = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("settings") or {}
+    settings = read_config(name).get("settings") or {}
     missing = sorted(set(SETTINGS) - set(settings))
     if missing:
         raise problem(f"all of {SETTINGS}", f"no {missing}", path, "add the missing settings")
@@ -184,11 +205,5 @@ def parse_overrides(words: list[str]) -> dict[str, Any]:
         try:
             pairs[key] = json.loads(text)  # which reads 1e-4 as a number; YAML 1.1 does not
         except ValueError:
-            import yaml
-
-            try:
-                pairs[key] = yaml.safe_load(text)
-            except yaml.YAMLError as error:
-                found = f"{text!r}, which is neither JSON nor YAML"
-                raise problem(f"a value of {key}", found, "--set", "correct the value") from error
+            pairs[key] = read_yaml(text, f"--set {key}")
     return pairs

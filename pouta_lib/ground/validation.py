@@ -11,7 +11,7 @@ import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pouta_lib.ground.errors import PoutaError, did_you_mean, problem
 
@@ -46,6 +46,35 @@ def above(low: float) -> Rule:
 def within(low: float, high: float) -> Rule:
     """A number from `low` to `high`."""
     return Rule(f"in [{low}, {high}]", lambda value: low <= value <= high)
+
+
+Seed = Annotated[int, within(0, 2**64 - 1)]  # what torch takes
+
+
+def _names_or_all(value: Any) -> bool:
+    return value == "all" or (isinstance(value, list) and all(isinstance(v, str) for v in value))
+
+
+NamesOrAll = Annotated[Any, Rule('a list of names, or "all"', _names_or_all)]
+
+
+def read_yaml(text: str, where: object) -> Any:
+    """What a YAML text says, in plain values.
+
+    *Raises* :class:`PoutaError` for a text that is none, that asks for objects of a program, or
+    that repeats parts of itself by name: a few such lines can stand for gigabytes.
+    """
+    import yaml
+
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+            raise problem("YAML without aliases", "one (*name)", where, "write the part out")
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        if isinstance(error, PoutaError):
+            raise
+        found = " ".join(str(error).split())[:300]
+        raise problem("YAML of plain values", found, where, "correct it") from error
 
 
 def checked(kind: type[T], values: Any, where: object, todo: str = "correct the value") -> T:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -176,6 +177,10 @@ def run_study(
     if not keys:
         raise problem("at least one run", "none", f"configs/{settings.name}.yaml", "add a group")
     study = results_root() / folder_name(settings.label)
+    for path in (project_root(), *(key.folder() for key in keys)):
+        if set("{}") & set(str(path)):
+            wanted = "folders and names without braces, which Snakemake fills in"
+            raise problem(wanted, "braces", path, "rename it, or name another --results")
     missing = [key for key in keys if not is_whole(key)]
     told = f"study {settings.label}: {len(keys)} runs, {len(missing)} to make, {cores} cores"
     print(told, flush=True)
@@ -184,11 +189,15 @@ def run_study(
     command += ["--directory", project_root(), "--cores", str(cores), "--rerun-incomplete"]
     command += ["--quiet", "rules", "host", "reason", "--keep-going", "--nolock"]
     command += ["--resources", f"gpu={_parallel_runs(cores)}"]
-    command += ["--config", f"profile={settings.name}", f"categories={json.dumps(categories)}"]
+    command += [
+        "--config",
+        f"profile={settings.name}",
+        f"categories={json.dumps(categories, ensure_ascii=False)}",
+    ]
     command += [f"overrides={json.dumps(setting_words(settings.overrides))}"]
     # the first notebook's tables, I to III, are what a reader waits for: its runs come first
-    first = next(iter(study_notebooks(keys)))
-    command += ["--prioritize", study / "notebooks" / f"{first}.ipynb"]
+    notebooks = list(study_notebooks(keys))
+    command += ["--prioritize", study / "notebooks" / f"{notebooks[0]}.ipynb"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "POUTA_PROGRESS": "lines"}
     wait_passively(environment)
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -202,6 +211,7 @@ def run_study(
             _announce(settings, missing, cores)
         status = _follow(command, environment, lock)
     if status == 0:
+        _require_whole(keys, [study / "notebooks" / f"{name}.ipynb" for name in notebooks])
         minutes = (time.monotonic() - started) / 60
         print(f"study {settings.label}: done in {minutes:.1f} minutes")
         _summarise(study, figures_root() / study.name)
@@ -238,6 +248,17 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
             time.sleep(0.1)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def _require_whole(keys: "Sequence[RunKey]", notebooks: Sequence[Path]) -> None:
+    """*Raises* :class:`PoutaError` where a finished study lacks a run or a notebook."""
+    from pouta_lib.study.records import is_whole
+
+    missing = [(key.folder(), key.command()) for key in keys if not is_whole(key)]
+    missing += [(path, "give the command again") for path in notebooks if not path.is_file()]
+    if missing:
+        wanted = f"all of {len(keys)} runs and {len(notebooks)} notebooks"
+        raise problem(wanted, f"{len(missing)} missing", *missing[0])
 
 
 def _summarise(results: Path, figures: Path) -> None:

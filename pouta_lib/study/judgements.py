@@ -2,24 +2,25 @@
 
 import itertools
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pouta_lib.data import list_categories
 from pouta_lib.ground.errors import problem
-from pouta_lib.ground.labels import folder_name
+from pouta_lib.ground.labels import check_name, folder_name
+from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.paths import atomic_path, results_root
-from pouta_lib.ground.profiles import config_path, load_profile
+from pouta_lib.ground.profiles import config_path, load_profile, read_config
+from pouta_lib.ground.validation import STRICT, NamesOrAll, Seed, checked
 from pouta_lib.study.records import RunKey, commit, versions
 
 if TYPE_CHECKING:
     from pouta_lib.study.run import Run
 
 STRENGTHS = (0.25, 0.5, 1.0)  # of the harmless changes
-FIELDS = ("dataset", "categories", "variants", "seeds", "settings", "watch")
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -185,6 +186,20 @@ def find_judgements(profile: str, results: str | Path | None = None) -> list[Jud
     return [read_judgement(path) for path in sorted(paths)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Judgements of a study that are told together; `settings` is what each of them overrides."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    dataset: str
+    categories: NamesOrAll
+    variants: list[str]
+    seeds: list[Seed]
+    settings: list[dict[str, Any]]
+    watch: bool
+
+
 def planned_judgements(profile: str) -> dict[Path, str]:
     """The judgements that a study makes: where each is kept, and the command that makes it.
 
@@ -195,18 +210,19 @@ def planned_judgements(profile: str) -> dict[Path, str]:
     *Raises* :class:`PoutaError` for a group with unknown or missing words.
     """
     config = config_path(profile)
-    groups = yaml.safe_load(config.read_text(encoding="utf-8")).get("judge") or []
+    groups = checked(list[Group], read_config(profile).get("judge") or [], config, "correct it")
     planned = {}
     for group in groups:
-        if not isinstance(group, dict) or set(group) != set(FIELDS):
-            raise problem(f"a group with {FIELDS}", f"{group}", config, "correct the list")
-        dataset, categories = group["dataset"], group["categories"]
-        names = list_categories(dataset) if categories == "all" else categories
-        labels = [load_profile(profile, **settings).label for settings in group["settings"]]
-        words = (labels, names, group["variants"], group["seeds"])
+        names = group.categories
+        if names == "all":
+            names = list_categories(check_name(group.dataset, "a dataset"))
+        labels = [load_profile(profile, **settings).label for settings in group.settings]
+        words = (labels, names, group.variants, group.seeds)
         for label, category, variant, seed in itertools.product(*words):
-            key = RunKey(label, dataset, category, variant, None, seed)
-            watch = " --watch" if group["watch"] else ""
+            check_name(category, "a category")
+            find_method(variant)
+            key = RunKey(label, group.dataset, category, variant, None, seed)
+            watch = " --watch" if group.watch else ""
             planned[judgement_path(key)] = judge_command(key) + watch
     return planned
 

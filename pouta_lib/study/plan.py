@@ -7,19 +7,15 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
-import yaml
 
 from pouta_lib.data import list_categories
 from pouta_lib.ground.errors import problem
-from pouta_lib.ground.methods import ABLATED, COMPARED
-from pouta_lib.ground.profiles import Profile, config_path, load_profile
-from pouta_lib.ground.validation import STRICT, Rule, above, checked
+from pouta_lib.ground.labels import check_name
+from pouta_lib.ground.methods import ABLATED, COMPARED, find_method
+from pouta_lib.ground.profiles import Profile, config_path, load_profile, read_config
+from pouta_lib.ground.validation import STRICT, NamesOrAll, Seed, above, checked
 from pouta_lib.method.training import train
 from pouta_lib.study.records import Record, RunKey, find_records, read_record, require
-
-
-def _names_or_all(value: Any) -> bool:
-    return value == "all" or (isinstance(value, list) and all(isinstance(v, str) for v in value))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +25,10 @@ class Group:
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     dataset: str
-    categories: Annotated[Any, Rule('a list of names, or "all"', _names_or_all)]
+    categories: NamesOrAll
     variants: list[str]
     shots: list[Annotated[int, above(0)] | None]
-    seeds: list[int]
+    seeds: list[Seed]
 
 
 def planned_runs(
@@ -51,10 +47,11 @@ def planned_runs(
         groups = [_group_of(word) for word in categories]
     else:
         path = config_path(settings.name)
-        study = yaml.safe_load(path.read_text(encoding="utf-8")).get("study") or []
+        study = read_config(settings.name).get("study") or []
         groups = checked(list[Group], study, path, "correct the study")
     keys: dict[RunKey, None] = {}
     for group in groups:
+        check_name(group.dataset, "a dataset")
         present = list_categories(group.dataset)  # draws the mini datasets, once for all runs
         names = present if group.categories == "all" else group.categories
         for category, variant, shots, seed in itertools.product(
@@ -63,6 +60,8 @@ def planned_runs(
             if category not in present:
                 where = f"the study of {settings.name}"
                 raise problem(f"a category out of {present}", repr(category), where, "correct it")
+            check_name(category, "a category")
+            find_method(variant)
             keys[RunKey(settings.label, group.dataset, category, variant, shots, seed)] = None
     return list(keys)
 

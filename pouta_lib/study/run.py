@@ -10,6 +10,7 @@ import numpy as np
 
 from pouta_lib.data import Category, list_categories, load_category, load_textures
 from pouta_lib.ground.errors import problem
+from pouta_lib.ground.labels import check_name
 from pouta_lib.ground.methods import METHODS, find_method
 from pouta_lib.ground.paths import data_root
 from pouta_lib.ground.profiles import Profile, load_profile
@@ -64,17 +65,17 @@ def prepare_run(
     for name, value, kind, wanted in checks:
         if not isinstance(value, kind) or isinstance(value, bool):
             raise problem(f"{name} to be {wanted}", _shown(value), name, "correct the parameter")
-    if (shots is not None and shots < 1) or seed < 0:
-        raise problem(
-            "shots above 0 and a seed from 0", f"{shots}, {seed}", "parameters", "correct them"
-        )
+    if (shots is not None and shots < 1) or not 0 <= seed < 2**64:
+        wanted = "shots above 0 and a seed from 0 to below 2^64"
+        raise problem(wanted, f"{shots}, {seed}", "parameters", "correct them")
     find_method(variant)
     settings = load_profile(profile, **(overrides or {}))
-    names = list_categories(dataset)
+    names = list_categories(check_name(dataset, "a dataset"))
     category = category or names[0]
     if category not in names:
         where = f"{data_root()}, dataset {dataset}"
         raise problem(f"a category out of {names}", repr(category), where, "choose one of these")
+    check_name(category, "a category")
     return Run(RunKey(settings.label, dataset, category, variant, shots, seed), settings)
 
 

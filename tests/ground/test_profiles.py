@@ -53,9 +53,9 @@ def test_overridden_results_have_a_label_of_their_own():
         ({"compile": 1}, "expected compile to be a valid boolean"),
         ({"textures": "photos"}, "'dtd'"),
         ({"size_px": 100}, "multiple of 32, found 100"),
-        ({"width": 6}, "width to be a multiple of 4"),
+        ({"width": 6}, "width to be at most 4096 and a multiple of 4"),
         ({"epochs": 5}, "exactly one of steps and epochs"),
-        ({"steps": 0}, "above 0"),
+        ({"steps": 0}, "steps to be in [1, "),
         ({"lr": 0.0}, "lr to be above 0"),
         ({"lr_milestones": [0.9, 0.8]}, "rising shares"),
         ({"anomalous_share": 1.5}, "anomalous_share to be in [0, 1]"),
@@ -79,3 +79,55 @@ def test_overrides_from_the_command_line():
     }  # fmt: skip
     with pytest.raises(PoutaError, match="expected field=value, found 'lr'"):
         parse_overrides(["lr"])
+
+
+@pytest.mark.parametrize("name", ["../configs/smoke", "./smoke", "smoke.yaml", "configs/smoke"])
+def test_a_profile_is_named_not_pointed_at(name):
+    with pytest.raises(PoutaError, match="a profile out of"):
+        load_profile(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("settings: [1", "expected YAML of plain values"),
+        ("settings: !!python/object/apply:os.system [true]", "expected YAML of plain values"),
+        ("settings: &a {lr: 1}\nstudy: [*a, *a]", "expected YAML without aliases, found one"),
+        ("settings:\n\t- 1", "expected YAML of plain values"),
+        ("[" * 5000, "expected YAML of plain values"),
+        ("just words", "expected settings, each a name and a value, found str"),
+        ("- settings", "expected settings, each a name and a value, found list"),
+        ("settings: words", "expected settings, each a name and a value"),
+        (b"settings: \xff\xfe", "expected YAML in UTF-8"),
+        ("", "expected settings, each a name and a value, found NoneType"),
+    ],
+)
+def test_a_profile_that_is_none_is_named(text, message, tmp_path, monkeypatch):
+    monkeypatch.setenv("POUTA_HOME", str(tmp_path))
+    path = tmp_path / "configs" / "mine.yaml"
+    path.parent.mkdir()
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(PoutaError) as refused:
+        load_profile("mine")
+    assert message in str(refused.value)
+    assert str(path) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        {"max_train": 0},
+        {"max_test": -1},
+        {"max_textures": 0},
+        {"lr_gamma": -0.5},
+        {"lr_gamma": float("nan")},
+        {"steps": 10**12},
+        {"size_px": 32 * 10**6},
+        {"width": 4 * 10**9},
+        {"batch_size": 10**9},
+    ],
+)
+def test_values_that_no_training_can_take_are_refused(override):
+    (name,) = override
+    with pytest.raises(PoutaError, match=f"expected {name} to be "):
+        load_profile("demo", **override)

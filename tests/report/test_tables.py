@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from fakes import fake_run
 
+from pouta_lib.cli import main
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.paths import project_root
 from pouta_lib.ground.profiles import load_profile
@@ -221,6 +222,32 @@ def test_a_missing_run_names_its_command(results):
         PoutaError, match="pouta run --profile demo --dataset mini-mvtec --category cap"
     ):
         write_tables("demo", expected, results)
+
+
+def test_a_table_is_made_of_the_planned_runs_and_no_others(results):
+    planned = [RunKey("demo", "mini-mvtec", "nut")]
+    (path,) = write_tables("demo", planned, results)
+    cells = json.loads(path.with_suffix(".provenance.json").read_text())
+    assert {run for runs in cells.values() for run in runs} == {
+        "demo/runs/mini-mvtec/nut/pouta/all/seed0"
+    }
+    assert len(write_tables("demo", results=results)) == 3
+
+
+def test_the_command_refuses_a_study_with_a_hole(tmp_path, bolt, monkeypatch, capsys):
+    monkeypatch.setenv("POUTA_RESULTS", str(tmp_path))
+    command = ["tables", "--profile", "demo", "--categories", "mvtec/bolt"]
+    fake_run(tmp_path, "mvtec", "nail")
+    assert main(command) == 1
+    assert (
+        "to do: pouta run --profile demo --dataset mvtec --category bolt" in capsys.readouterr()[1]
+    )
+    assert not (tmp_path / "demo" / "tables").exists()
+    fake_run(tmp_path, "mvtec", "bolt")
+    assert main(command) == 0
+    assert "nail" not in (tmp_path / "demo" / "tables" / "table_1_mvtec.csv").read_text()
+    assert main([*command, "--as-is"]) == 0
+    assert "nail" in (tmp_path / "demo" / "tables" / "table_1_mvtec.csv").read_text()
 
 
 def test_committed_tables_follow_from_committed_records(tmp_path, monkeypatch):

@@ -1,12 +1,14 @@
 """What a study is made of: its runs, the notebooks they feed, and what is said when some lack."""
 
 import pytest
+import yaml
 from trees import mvtec_tree
 
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.methods import ABLATED
 from pouta_lib.study.plan import planned_runs, read_plan, study_notebooks
 from pouta_lib.study.records import RunKey
+from pouta_lib.study.run import prepare_run
 
 
 def keys(category="nut", variants=("pouta",), shots=(None,), seeds=(0,)):
@@ -59,3 +61,34 @@ def test_a_missing_run_and_a_missing_kind_are_named(tmp_path, monkeypatch):
         read_plan("12_ablation", "demo")
     with pytest.raises(PoutaError, match=r"runs that notebook 12_ablation shows.*\n.*\n.*10_bench"):
         read_plan("12_ablation", "demo", ["mini-mvtec/nut"])
+
+
+@pytest.mark.parametrize("name", ["../x", "-v", "two\nlines", "..", "nul\0", "back\\slash"])
+def test_names_that_lead_elsewhere_are_refused(name, bolt):
+    for word in (name, f"mvtec/{name}"):
+        with pytest.raises(PoutaError) as refused:
+            planned_runs("demo", [word])
+        assert str(refused.value).count("\n") == 2
+    with pytest.raises(PoutaError, match="a dataset named as a folder is"):
+        prepare_run("demo", name, "bolt")
+
+
+def test_what_a_plan_names_is_known(bolt, monkeypatch, repository, tmp_path):
+    (tmp_path / "configs").mkdir()
+    monkeypatch.setenv("POUTA_HOME", str(tmp_path))
+    text = (repository / "configs" / "smoke.yaml").read_text().partition("study:")[0]
+    group = {"dataset": "mvtec", "categories": ["bolt"], "variants": ["pouta"], "shots": [None]}
+    for change, message in (
+        ({"variants": ["puota"]}, "did you mean 'pouta'?"),
+        ({"variants": "pouta"}, "0.variants to be a valid array, found 'pouta' (str)"),
+        ({"shots": None}, "0.shots to be a valid array, found None"),
+        ({"shots": [0]}, "0.shots.0 to be above 0"),
+        ({"seeds": 0}, "0.seeds to be a valid array, found 0 (int)"),
+        ({"seeds": [-1]}, "0.seeds.0 to be in [0, "),
+        ({"seeds": [2**64]}, "0.seeds.0 to be in [0, "),
+    ):
+        study = yaml.safe_dump({"study": [group | {"seeds": [0]} | change]})
+        (tmp_path / "configs" / "mine.yaml").write_text(text + study)
+        with pytest.raises(PoutaError) as refused:
+            planned_runs("mine")
+        assert message in str(refused.value), change
