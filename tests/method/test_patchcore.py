@@ -56,6 +56,26 @@ def test_coreset_is_the_greedy_one():
     assert chosen == coreset_by_brute_force(features.tolist(), chosen[0], 12)
 
 
+def test_coreset_over_many_blocks_is_the_one_of_a_pass_over_all_features_each():
+    """Clouds of different sizes, so that some blocks are looked at often and others hardly."""
+    generator = torch.Generator().manual_seed(5)
+    centres = 3 * torch.randn(12, 40, generator=generator)
+    sizes = torch.rand(12, 1, generator=generator)
+    which = torch.randint(12, (5000,), generator=generator)
+    features = centres[which] + sizes[which] * torch.randn(5000, 40, generator=generator)
+    chosen = greedy_coreset(features, 150, generator)
+    distance, expected = torch.full((5000,), torch.inf), [int(chosen[0])]
+    while len(expected) < 150:
+        distance = distance.minimum((features - features[expected[-1]]).square().sum(dim=1))
+        expected.append(int(distance.argmax()))
+    assert chosen.tolist() == expected
+
+
+def test_coreset_of_equal_features_ends():
+    features = torch.ones(600, 3)
+    assert greedy_coreset(features, 9, torch.Generator().manual_seed(0)).shape == (9,)
+
+
 def test_projection_keeps_the_coreset_covering():
     """In 300 dimensions the coreset is chosen after a projection; it still covers the clusters."""
     generator = torch.Generator().manual_seed(0)
@@ -63,6 +83,16 @@ def test_projection_keeps_the_coreset_covering():
     features = centres.repeat_interleave(20, dim=0) + torch.randn(200, 300, generator=generator)
     chosen = greedy_coreset(features, 10, generator)
     assert sorted((chosen // 20).tolist()) == list(range(10))
+
+
+@pytest.mark.parametrize("shape", [(7,), (600,), (2, 20, 20)])
+def test_nearest_is_the_smallest_distance_of_all(trained, shape):
+    generator = torch.Generator().manual_seed(1)
+    patches = torch.randn(*shape, 152, generator=generator)
+    distance, index = trained.model.nearest(patches)
+    expected = torch.cdist(patches, trained.model.memory).min(dim=-1)
+    torch.testing.assert_close(distance, expected.values, rtol=1e-5, atol=1e-5)
+    assert torch.equal(index, expected.indices)
 
 
 def score_by_brute_force(patches, memory, neighbours=9):

@@ -23,6 +23,7 @@ from pouta_lib.method.training import LOSSES, Trained
 
 CORESET_SHARE = 0.01
 PROJECTED = 128  # dimensions in which the coreset is chosen
+BLOCK = 256  # features that are compared together
 NEIGHBOURS = 9  # b of equation 7
 WORKING_PX = 224  # the backbones' own training size; smaller images are enlarged to it
 MAP_SIGMA = 4 / 224  # of the map's Gaussian, as a share of the image's side
@@ -43,11 +44,26 @@ def patch_features(levels: list[Tensor]) -> Tensor:
     return torch.cat(same, dim=1).permute(0, 2, 3, 1)
 
 
+def nearest(points: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """The squared distance of each point to the nearest of the others, and that one's index.
+
+    By way of a matrix product, hence not exact near zero.
+
+    *Shape*: ``(N, D)`` and ``(M, D)`` give two ``(N,)``.
+    """
+    squares = others.square().sum(dim=1)
+    found = [torch.addmm(squares, p, others.T, alpha=-2).min(dim=1) for p in points.split(BLOCK)]
+    distance = torch.cat([smallest for smallest, _ in found]) + points.square().sum(dim=1)
+    return distance.clamp(min=0), torch.cat([index for _, index in found])
+
+
 def greedy_coreset(features: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """The indices of `count` features that cover the others: k-centre, greedily.
 
     Each new one is the feature farthest from all that were chosen before; the first is drawn.
-    Distances are taken after a random projection to 128 dimensions.
+    Distances are taken after a random projection to 128 dimensions. They only fall while more are
+    chosen, so one that is out of date is a bound: a block of features is looked at again when its
+    bound is the highest, with all that were chosen since in one matrix product.
 
     *Shape*: features ``(N, D)``; indices ``(count,)``.
     *Source*: algorithm 1 and equation 5; the projection keeps distances (Johnson-Lindenstrauss).
@@ -55,14 +71,20 @@ def greedy_coreset(features: Tensor, count: int, generator: torch.Generator) -> 
     if features.shape[1] > PROJECTED:
         matrix = torch.randn(features.shape[1], PROJECTED, generator=generator)
         features = features @ matrix.to(features.device) / PROJECTED**0.5
-    chosen = torch.empty(count, dtype=torch.long)
-    chosen[0] = torch.randint(len(features), (), generator=generator)
-    distance = torch.full((len(features),), torch.inf, device=features.device)
-    for k in range(count):
-        if k:
-            chosen[k] = distance.argmax()
-        distance = torch.minimum(distance, (features - features[chosen[k]]).square().sum(dim=1))
-    return chosen
+    blocks = features.split(BLOCK)
+    distances = [torch.full_like(block[:, 0], torch.inf) for block in blocks]
+    bounds = torch.full((len(blocks),), torch.inf, dtype=features.dtype)
+    compared = [0] * len(blocks)  # with how many of the chosen ones each block was
+    chosen = [int(torch.randint(len(features), (), generator=generator))]
+    while len(chosen) < count:
+        b = int(bounds.argmax())
+        if compared[b] < len(chosen):
+            since = features[chosen[compared[b] :]]
+            distances[b] = torch.minimum(distances[b], nearest(blocks[b], since)[0])
+            bounds[b], compared[b] = distances[b].max(), len(chosen)
+        else:
+            chosen.append(b * BLOCK + int(distances[b].argmax()))
+    return torch.tensor(chosen)
 
 
 class PatchCore(nn.Module):
@@ -97,14 +119,16 @@ class PatchCore(nn.Module):
         side = max(WORKING_PX, image.shape[-1])
         if side != image.shape[-1]:
             image = F.interpolate(image, (side, side), mode="bilinear", align_corners=False)
-        return patch_features([level.float() for level in self.backbone(image)])
+        levels = self.backbone(image.contiguous(memory_format=torch.channels_last))
+        return patch_features([level.float() for level in levels])
 
     def nearest(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """Each patch's distance to its nearest memory, and that memory's index.
 
         *Shape*: ``(..., D)`` gives two ``(...)``. *Source*: equation 6.
         """
-        return torch.cdist(patches, self.memory).min(dim=-1)
+        distance, index = nearest(patches.flatten(0, -2), self.memory)
+        return distance.sqrt().view(patches.shape[:-1]), index.view(patches.shape[:-1])
 
     def forward(self, image: Tensor) -> Tensor:
         """The anomaly map: patch distances, up-sampled and smoothed."""
