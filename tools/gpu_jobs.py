@@ -8,26 +8,36 @@ the whole environment is, run where the GPU is, and its records are brought home
     python tools/gpu_jobs.py unpack out results/real
     pouta tables --profile paper --results results/real
 
-A job is ``dataset/category[/method[/k<shots>[/seed<n>]]]``. `run` needs torch, torchvision,
-numpy, scipy, pandas, scikit-learn and safetensors. It starts a job only if it will end within
-the budget and finishes what it starts. What it leaves in `--keep` is few files, of at most 15 MiB,
-and whole after each job: runs.zip with each run's record, its image scores and small maps; the
+A job is ``[judge:]dataset/category[/method[/k<shots>[/seed<n>]]]``: a run, or a judgement. `run`
+takes several lists and does their jobs in order, `--workers` of them side by side. It needs torch,
+torchvision, numpy, scipy, pandas, scikit-learn and safetensors, for judgements pydantic and Pillow
+as well. It starts a job only if, at the pace of those before it, it will end within the budget, and
+stops what is left then. What it leaves in `--keep` is few files, of at most 15 MiB, and whole after
+each job: runs.zip with each run's record, its image scores and small maps, and each judgement; the
 weights of the first runs in half precision, in parts; log.json: how fast each job was and why one
 was left out.
+
+One training leaves most of a card idle at small sizes. Where CUDA's Multi-Process Service is at
+hand, the workers' kernels run at once; else they take turns.
 """
 
 import argparse
+import contextlib
 import hashlib
 import io
 import json
+import multiprocessing
+import os
 import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import zipfile
-from dataclasses import replace
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +48,7 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from pouta_lib.ground.methods import find_method
-from pouta_lib.ground.paths import project_root
+from pouta_lib.ground.paths import project_root, results_root
 from pouta_lib.ground.profiles import Profile, load_profile, parse_overrides
 from pouta_lib.method.training import fit, num_steps
 from pouta_lib.method.weights import save_weights
@@ -46,12 +56,12 @@ from pouta_lib.score.evaluation import evaluate
 from pouta_lib.study.records import RunKey, commit
 from pouta_lib.study.run import Run, load_run_data, save_run, watch_test
 
-PROBE_STEPS = 30
 MARGIN = 1.1  # a job may take so many times its estimate
-WORTH_COMPILING = 60  # seconds of training from which on torch.compile is tried
 SMALL_PX = 56  # side of the maps that are kept
 PART_BYTES = 15 * 2**20  # of a part of the weights
 MOST_PARTS = 6
+JUDGED = "judge:"
+METRICS = ("image_auroc", "pixel_auroc", "pixel_ap")
 
 
 def plan(profile: str, words: list[str], overrides: list[str]) -> dict[str, Any]:
@@ -74,108 +84,169 @@ def sources_digest() -> str:
 
 
 def _job(word: str, settings: Profile) -> dict[str, Any]:
-    dataset, category, method, shots, seed = (*word.split("/"), *[""] * 5)[:5]
+    path = word.removeprefix(JUDGED)
+    dataset, category, method, shots, seed = (*path.split("/"), *[""] * 5)[:5]
     method = find_method(method or "pouta").id
     run = {"dataset": dataset, "category": category, "variant": method}
     run |= {"shots": int(shots[1:]) if shots not in ("", "all") else None}
-    return {"run": run | {"seed": int(seed[4:] or 0)}, "settings": settings.to_dict()}
+    run |= {"seed": int(seed[4:] or 0)}
+    return {"run": run, "settings": settings.to_dict(), "judged": word.startswith(JUDGED)}
 
 
-def run_jobs(plan: dict[str, Any], budget: float, keep: Path) -> list[dict[str, Any]]:
+Pace = dict[str, float]  # seconds a step, of a label and method
+
+
+def run_jobs(
+    plan: dict[str, Any], budget: float, keep: Path, workers: int = 1
+) -> list[dict[str, Any]]:
     """Runs what fits into `budget` seconds, in order; the log."""
-    started, log, pace = time.monotonic(), [], {}
+    started, log, pace = time.monotonic(), [], Pace()
+    todo, running = list(plan["jobs"]), dict[Future, dict[str, Any]]()
     keep.mkdir(parents=True, exist_ok=True)
-    for job in plan["jobs"]:
-        profile = Profile(**job["settings"])
-        run = Run(RunKey(profile.label, **job["run"]), profile)
-        entry = {"run": _name(run.key), "gpu": _gpu_name()}
-        log.append(entry)
+    context = multiprocessing.get_context("spawn")
+    with _shared_card(workers), Utilisation() as used:
+        pool = ProcessPoolExecutor(workers, context)
         try:
-            entry |= _run_one(run, budget - (time.monotonic() - started), pace, keep, plan)
-        except Exception as error:  # the next job may do better; its turn is paid for
-            entry |= {"failed": f"{type(error).__name__}: {error}"}
-        entry["since_start"] = round(time.monotonic() - started, 1)
-        print(json.dumps(entry), flush=True)
-        (keep / "log.json").write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
+            while todo or running:
+                left = budget - (time.monotonic() - started)
+                while todo and len(running) < workers:
+                    job = todo.pop(0)
+                    running[pool.submit(_try_one, job, left, dict(pace))] = job
+                done, _ = wait(running, max(left, 0) + 1, FIRST_COMPLETED)
+                for future in done:
+                    job = running.pop(future)
+                    entry = _log_entry(job, future.result(), pace, keep, plan)
+                    entry["since_start"] = round(time.monotonic() - started, 1)
+                    entry["utilisation_percent"] = used.mean()
+                    _write_log(log, entry, keep)
+                if not done:
+                    break
+        finally:
+            for process in multiprocessing.active_children():
+                process.kill()
+            pool.shutdown(wait=False, cancel_futures=True)
+    for job in [*running.values(), *todo]:
+        _write_log(log, {"job": _job_name(job), "left_out": "the time was up"}, keep)
     return log
+
+
+def _log_entry(
+    job: dict[str, Any], entry: dict[str, Any], pace: Pace, keep: Path, plan: dict[str, Any]
+) -> dict[str, Any]:
+    """What is to be told of a job, once what it made is kept and its pace known."""
+    folder = entry.pop("made", None)
+    if folder is not None:
+        pace[_kind(_run_of(job))] = entry["seconds"] / max(entry["steps"], 1)
+        keep_one = _keep_judgement if job["judged"] else _keep_small
+        keep_one(Path(folder), keep, _name(_run_of(job).key), plan)
+    return {"job": _job_name(job)} | entry
+
+
+def _write_log(log: list[dict[str, Any]], entry: dict[str, Any], keep: Path) -> None:
+    log.append(entry)
+    print(json.dumps(entry), flush=True)
+    (keep / "log.json").write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
+
+
+def _run_of(job: dict[str, Any]) -> Run:
+    profile = Profile(**job["settings"])
+    return Run(RunKey(profile.label, **job["run"]), profile)
+
+
+def _kind(run: Run) -> str:
+    return f"{run.key.label} {run.key.variant}"
 
 
 def _name(key: RunKey) -> str:
     return key.folder("/").relative_to("/").as_posix()
 
 
-def _run_one(run: Run, left: float, pace: dict, keep: Path, plan: dict) -> dict[str, Any]:
-    if (run.key.folder() / "record.json").is_file():
+def _job_name(job: dict[str, Any]) -> str:
+    return JUDGED * job["judged"] + _name(_run_of(job).key)
+
+
+def _try_one(job: dict[str, Any], left: float, pace: Pace) -> dict[str, Any]:
+    """What became of a job: what it made and measured, or why it was left out or failed."""
+    try:
+        return _do_one(job, left, pace)
+    except Exception as error:  # the next job may do better; its turn is paid for
+        return {"failed": f"{type(error).__name__}: {error}"}
+
+
+def _do_one(job: dict[str, Any], left: float, pace: Pace) -> dict[str, Any]:
+    started, run = time.monotonic(), _run_of(job)
+    key = run.key
+    if job["judged"]:
+        from pouta_lib.study.judge import judge  # needs pydantic
+        from pouta_lib.study.judgements import judgement_path
+
+        made = judgement_path(key)
+    else:
+        made = key.folder() / "record.json"
+    if made.is_file():
         return {"left_out": "there already"}
-    started = time.monotonic()
     category, support, textures = load_run_data(run)
-    images, key = category.train[support], run.key
-    in_steps = find_method(key.variant).trained
-    steps = num_steps(run.profile, len(images), key.shots) if in_steps else 0
-    kind = (key.label, key.variant)
-    if kind not in pace:
-        pace[kind] = _probe(run, images, textures, steps) if steps else (False, 0.0)
-    compiled, a_step = pace[kind]
-    estimate = steps * a_step
-    left -= time.monotonic() - started
-    if estimate * MARGIN > left:
-        return {"left_out": f"{estimate:.0f} s of training in {left:.0f} s left"}
-    profile = replace(run.profile, compile=compiled)
-    run = Run(key, profile)
-    torch.compiler.reset()
-    with Utilisation() as used:
-        watch = watch_test(run, category)
-        trained = fit(
-            images, textures, profile, key.variant, key.seed, shots=key.shots, watch=watch
-        )
-    pace[kind] = compiled, trained.seconds / max(steps, 1)
-    found = evaluate(trained.model, category, profile, trained.compute, key.variant)
+    images = category.train[support]
+    if find_method(key.variant).trained:
+        estimate = num_steps(run.profile, len(images), key.shots) * pace.get(_kind(run), 0.0)
+        left -= time.monotonic() - started
+        if estimate * MARGIN > left or left <= 0:
+            return {"left_out": f"{estimate:.0f} s of training in {left:.0f} s left"}
+    device = {"card": torch.cuda.get_device_name() if torch.cuda.is_available() else "none"}
+    if job["judged"]:
+        judgement = judge(run, watch=True)
+        told = {"both": judgement.both["all"].image_auroc, "steps": judgement.steps}
+        return {"made": str(made)} | told | {"seconds": judgement.seconds.train} | device
+    watch = watch_test(run, category)
+    trained = fit(
+        images, textures, run.profile, key.variant, key.seed, shots=key.shots, watch=watch
+    )
+    found = evaluate(trained.model, category, run.profile, trained.compute, key.variant)
     folder = save_run(run, category, support, trained, found)
-    _keep_small(folder, keep, _name(key), plan)
-    metrics = {name: found.metrics[name] for name in ("image_auroc", "pixel_auroc", "pixel_ap")}
-    speed = {"images_per_second": round(steps * profile.batch_size / trained.seconds, 1)}
-    speed |= {"seconds": round(trained.seconds, 1), "utilisation_percent": used.mean()}
-    return metrics | speed | {"precision": trained.compute.precision, "compiled": compiled}
+    told = {name: found.metrics[name] for name in METRICS}
+    told |= {"steps": trained.steps, "seconds": round(trained.seconds, 1)}
+    speed = trained.steps * run.profile.batch_size / trained.seconds
+    told |= {"images_per_second": round(speed, 1), "precision": trained.compute.precision}
+    return {"made": str(folder)} | told | device
 
 
-def _probe(run: Run, images: np.ndarray, textures: np.ndarray, steps: int) -> tuple[bool, float]:
-    """Whether compiled steps are the faster ones, and the seconds of a step."""
-    best = False, _seconds_a_step(run, images, textures, compiled=False)
-    if run.profile.compile and torch.cuda.is_available() and best[1] * steps > WORTH_COMPILING:
+@contextlib.contextmanager
+def _shared_card(workers: int) -> Iterator[None]:
+    """Workers whose kernels run side by side, where CUDA's Multi-Process Service can be had."""
+    control = shutil.which("nvidia-cuda-mps-control")
+    if workers == 1 or control is None:
+        yield
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ |= {"CUDA_MPS_PIPE_DIRECTORY": folder, "CUDA_MPS_LOG_DIRECTORY": folder}
+        subprocess.run([control, "-d"], check=False)
         try:
-            seconds = _seconds_a_step(run, images, textures, compiled=True)
-            best = min(best, (True, seconds), key=lambda found: found[1])
-        except Exception as error:  # no compiler, or one that cannot do it: eager steps serve
-            print(f"not compiled: {type(error).__name__}: {str(error)[:200]}", flush=True)
-    return best
+            yield
+        finally:
+            subprocess.run([control], input="quit -t 2\n", text=True, timeout=20, check=False)
 
 
-def _seconds_a_step(run: Run, images: np.ndarray, textures: np.ndarray, compiled: bool) -> float:
-    """The seconds of a training step, the second time: kernels are chosen by then."""
-    probe = {"steps": PROBE_STEPS, "few_shot_steps": PROBE_STEPS, "epochs": None}
-    profile = replace(run.profile, compile=compiled, **probe)
-    for _ in range(2):
-        torch.compiler.reset()
-        ticks: list[float] = []
-        fit(
-            images,
-            textures,
-            profile,
-            run.key.variant,
-            run.key.seed,
-            progress=lambda *_, ticks=ticks: ticks.append(time.monotonic()),
-        )
-    seconds = (ticks[-1] - ticks[0]) / (PROBE_STEPS - 10)
-    print(f"{run.key.variant}: {'compiled' if compiled else 'eager'} {seconds:.4f} s", flush=True)
-    return seconds
+def _signed(record: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
+    """The record with the commit of the plan, where the code is that of the plan.
+
+    A copied tree may have no history, or another HEAD: the code itself says what it is.
+    """
+    if plan["sources"] != sources_digest():
+        return record
+    return record | {"commit": plan["commit"], "dirty": plan["dirty"]}
+
+
+def _keep_judgement(path: Path, keep: Path, name: str, plan: dict[str, Any]) -> None:
+    """Adds a judgement to runs.zip, under its own place in the results."""
+    record = _signed(json.loads(path.read_text(encoding="utf-8")), plan)
+    with zipfile.ZipFile(keep / "runs.zip", "a") as archive:
+        inside = path.relative_to(results_root()).as_posix()
+        archive.writestr(inside, json.dumps(record, indent=1) + "\n")
 
 
 def _keep_small(folder: Path, keep: Path, name: str, plan: dict[str, Any]) -> None:
     """Adds a run to runs.zip: record, scores and maps of `SMALL_PX`; and keeps its weights."""
-    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-    # a copied tree may have no history, or another HEAD: the code itself says what it is
-    if plan["sources"] == sources_digest():
-        record |= {"commit": plan["commit"], "dirty": plan["dirty"]}
+    record = _signed(json.loads((folder / "record.json").read_text(encoding="utf-8")), plan)
     with np.load(folder / "maps.npz") as arrays:
         maps = torch.from_numpy(arrays["maps"].astype(np.float32)).unsqueeze(1)
         small = F.interpolate(maps, (SMALL_PX, SMALL_PX), mode="area").squeeze(1)
@@ -211,7 +282,8 @@ def unpack(kept: Path, results: Path) -> list[Path]:
     """The run folders that `kept` holds, put into `results`; weights as float32 again."""
     with zipfile.ZipFile(kept / "runs.zip") as archive:
         archive.extractall(results)
-        folders = [results / Path(n).parent for n in archive.namelist() if n.endswith(".json")]
+        records = [n for n in archive.namelist() if n.endswith("/record.json")]
+        folders = [results / Path(n).parent for n in records]
     index = json.loads((kept / "weights.json").read_text()) if _has(kept, "weights.json") else {}
     for name, parts in index.items():
         state = load(b"".join((kept / part).read_bytes() for part in parts))
@@ -245,10 +317,6 @@ class Utilisation:
         return round(statistics.mean(self.samples), 1) if self.samples else None
 
 
-def _gpu_name() -> str:
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "none: on the CPU"
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     actions = parser.add_subparsers(required=True, dest="action")
@@ -256,8 +324,9 @@ def main(arguments: list[str] | None = None) -> int:
     planning.add_argument("--profile", default="paper")
     planning.add_argument("--set", dest="overrides", action="append", default=[])
     planning.add_argument("jobs", nargs="+")
-    running = actions.add_parser("run", help="run the jobs of a list")
-    running.add_argument("list", type=Path)
+    running = actions.add_parser("run", help="run the jobs of one list or of several")
+    running.add_argument("lists", type=Path, nargs="+")
+    running.add_argument("--workers", type=int, default=1, help="jobs side by side; default 1")
     running.add_argument("--budget", type=float, required=True, help="seconds")
     running.add_argument("--keep", type=Path, required=True, help="for records and small maps")
     unpacking = actions.add_parser("unpack", help="put the runs of a kept folder into results")
@@ -270,8 +339,9 @@ def main(arguments: list[str] | None = None) -> int:
     if options.action == "plan":
         print(json.dumps(plan(options.profile, options.jobs, options.overrides), indent=1))
         return 0
-    jobs = json.loads(options.list.read_text(encoding="utf-8"))
-    log = run_jobs(jobs, options.budget, options.keep)
+    plans = [json.loads(path.read_text(encoding="utf-8")) for path in options.lists]
+    jobs = plans[0] | {"jobs": [job for plan in plans for job in plan["jobs"]]}
+    log = run_jobs(jobs, options.budget, options.keep, options.workers)
     return 1 if any("failed" in entry for entry in log) else 0
 
 

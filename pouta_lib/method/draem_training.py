@@ -117,6 +117,7 @@ RECIPE = Recipe(
     losses=lambda named, batch: draem_losses(named, batch.original, batch.mask),
     needed=frozenset({"I_r", "logits"}),
     rate=learning_rate,
+    recordable=False,  # its augmentations go by rows that a draw chooses
 )
 
 

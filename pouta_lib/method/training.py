@@ -105,6 +105,7 @@ class Recipe:
     losses: Callable[[dict[str, Tensor], SyntheticBatch], dict[str, Tensor]]  # by LOSSES
     needed: frozenset[str]  # the tensors of the model's trace that `losses` looks at
     rate: Callable[[Profile, int, int], float]  # of step, steps
+    recordable: bool = True  # whether `batch` and `losses` never ask a card what it computed
 
 
 class _Traced(Protocol):
@@ -275,17 +276,17 @@ def _begin(method: str, profile: Profile, seed: int, steps: int, compute: Comput
     """Fresh weights, drawn from the seed alone, and an optimiser that has seen nothing."""
     torch.manual_seed(seed)
     model = build_model(method, profile).to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's overloads lack memory_format
-    # in a captured step the rate is a number on the card, which each step sets anew
-    captured = _captures(profile, compute)
-    rate = torch.tensor(profile.lr, device=compute.device) if captured else profile.lr
+    # in a recorded step the rate is a number on the card, which each step sets anew
+    recorded = _records(profile, compute)
+    rate = torch.tensor(profile.lr, device=compute.device) if recorded else profile.lr
     fused = compute.device.type in ("cpu", "cuda")
-    optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=fused, capturable=captured)
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=fused, capturable=recorded)
     losses = torch.zeros(steps, len(LOSSES), device=compute.device)
     average = copy.deepcopy(model).requires_grad_(False) if profile.average_share else None
     return _State(model.train(), optimizer, losses, average)
 
 
-def _captures(profile: Profile, compute: Compute) -> bool:
+def _records(profile: Profile, compute: Compute) -> bool:
     return compute.device.type == "cuda" and not profile.compile
 
 
@@ -304,10 +305,9 @@ def _stepper(
     originals = torch.from_numpy(np.ascontiguousarray(images)).to(device)
     bank = torch.from_numpy(np.ascontiguousarray(textures)).to(device)
 
-    generator = Generator(device)
     share = torch.zeros((), device=device)  # of the way that the average goes in a step
 
-    def update(chosen: Tensor) -> Tensor:
+    def update(chosen: Tensor, generator: Generator) -> Tensor:
         good = originals[chosen].float() / 255
         batch = recipe.batch(good, bank, generator, profile)
         state.optimizer.zero_grad(set_to_none=True)
@@ -320,16 +320,16 @@ def _stepper(
             _move_towards(state.average, state.model, share)
         return torch.stack([losses[name].detach() for name in LOSSES])
 
-    run = Captured(update, generator) if _captures(profile, compute) else update
+    recorded = recipe.recordable and _records(profile, compute)
+    run = Recorded(update, device) if recorded else Plain(update, device)
 
     def one_step() -> None:
         step = state.done
         chosen = torch.from_numpy(batch_indices(len(images), profile.batch_size, step, seed))
-        generator.manual_seed(step_seed(seed, step))
         for group in state.optimizer.param_groups:
             _set_rate(group, recipe.rate(profile, step, steps))
         share.fill_(average_weight(profile, step, steps))
-        state.losses[step] = run(chosen.to(device))
+        state.losses[step] = run(chosen.to(device), step_seed(seed, step))
         state.done += 1
 
     return one_step
@@ -354,57 +354,69 @@ def _floats(model: nn.Module) -> list[Tensor]:
     return [tensor.detach() for tensor in tensors if tensor.is_floating_point()]
 
 
-class Captured:
+Update = Callable[[Tensor, Generator], Tensor]  # the images' indices, draws; the losses
+
+
+class Plain:
+    """A training step, run as it is written."""
+
+    def __init__(self, update: Update, device: torch.device) -> None:
+        self.update, self.device = update, device
+        self.generator = Generator(device)
+
+    def __call__(self, chosen: Tensor, seed: int) -> Tensor:
+        return self.update(chosen, self.generator.manual_seed(seed))
+
+
+class Recorded(Plain):
     """A training step on a CUDA card, recorded once and then replayed as one graph.
 
     A step launches two thousand small kernels, and the card waits for them; a replay launches them
-    together. The first calls run as they are, so that every library has chosen its kernels. Where
-    recording fails, all calls do.
-
-    The generator is seeded before each call; the replay draws what the call itself would.
+    together, and draws what the step itself would. The first steps run as they are, so that every
+    library has chosen its kernels. Where recording fails, all do.
     """
 
-    def __init__(self, update: Callable[[Tensor], Tensor], generator: Generator) -> None:
-        self.update, self.generator = update, generator
-        self.warm_ups = 3
-        self.graph: torch.cuda.CUDAGraph | None = None
-        self.chosen: Tensor | None = None  # what the graph reads
-        self.losses = torch.empty(0)  # what it writes
+    warm_ups = 3
+    graph: torch.cuda.CUDAGraph | None = None
+    chosen: Tensor  # what the graph reads
+    losses: Tensor  # what it writes
 
-    def __call__(self, chosen: Tensor) -> Tensor:
-        if self.warm_ups:
-            self.warm_ups -= 1
-            return self._aside(chosen)
-        if self.chosen is None:
+    def __call__(self, chosen: Tensor, seed: int) -> Tensor:
+        if self.warm_ups > 0:
+            return self._aside(chosen, seed)
+        if self.warm_ups == 0:
             self._record(chosen)
-        if self.chosen is None or self.graph is None:
-            return self.update(chosen)
+        self.warm_ups -= 1
+        if self.graph is None:
+            return super().__call__(chosen, seed)
+        self.generator.manual_seed(seed)
         self.chosen.copy_(chosen)
         self.graph.replay()
         return self.losses
 
-    def _aside(self, chosen: Tensor) -> Tensor:
+    def _aside(self, chosen: Tensor, seed: int) -> Tensor:
         """The step on a stream of its own, as warming up for a graph asks for."""
+        self.warm_ups -= 1
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            losses = self.update(chosen)
+            losses = super().__call__(chosen, seed)
         torch.cuda.current_stream().wait_stream(stream)
         return losses
 
     def _record(self, chosen: Tensor) -> None:
         self.chosen = chosen.clone()
-        seed, graph = self.generator.initial_seed(), torch.cuda.CUDAGraph()
+        graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(self.generator)
         try:
             with torch.cuda.graph(graph):
-                self.losses = self.update(self.chosen)
+                self.losses = self.update(self.chosen, self.generator)
         except RuntimeError as error:
             torch.cuda.synchronize()
+            self.generator = Generator(self.device)
             warnings.warn(f"the steps run one kernel at a time: {error}", stacklevel=2)
         else:
             self.graph = graph
-        self.generator.manual_seed(seed)
 
 
 def _loss_inputs(

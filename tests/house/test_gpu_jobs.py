@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import Future
 
 import gpu_jobs
 import numpy as np
@@ -14,6 +15,8 @@ from trees import mvtec_tree, photo, save
 
 from conftest import REPOSITORY
 from pouta_lib.cli import main
+from pouta_lib.ground.profiles import load_profile
+from pouta_lib.study.judgements import find_judgements
 from pouta_lib.study.records import RunKey, find_records, read_record, write_run
 from pouta_lib.study.run import open_run
 
@@ -28,16 +31,17 @@ ABSENT += " pydantic_core seaborn skimage snakemake tabulate tqdm yaml"
 
 @pytest.fixture
 def bare(tmp_path):
-    """Runs the script where none of `ABSENT` can be imported."""
+    """Runs the script where none of `ABSENT` can be imported, by its workers either."""
+    absent = tmp_path / "absent"
+    absent.mkdir()
     block = f"import sys; sys.modules.update(dict.fromkeys({ABSENT.split()}))\n"
-    start = f"import runpy; runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
+    (absent / "sitecustomize.py").write_text(block)
     environment = {"PATH": "", "OMP_NUM_THREADS": "1", "POUTA_RESULTS": str(tmp_path / "results")}
 
     def run(*words: str, data) -> subprocess.CompletedProcess:
-        program = f"{block}sys.argv[1:] = {list(map(str, words))!r}\n{start}"
         return subprocess.run(
-            [sys.executable, "-c", program],
-            env=environment | {"POUTA_DATA": str(data)},
+            [sys.executable, SCRIPT, *words],
+            env=environment | {"POUTA_DATA": str(data), "PYTHONPATH": str(absent)},
             capture_output=True,
             text=True,
             check=False,
@@ -71,8 +75,8 @@ def test_a_list_is_run_within_its_budget(bare, data_folder, tmp_path, capsys):
     (tmp_path / "list.json").write_text(json.dumps(plan))
     keep, results = tmp_path / "out", tmp_path / "unpacked"
     done = bare("run", tmp_path / "list.json", "--budget", "1e6", "--keep", keep, data=data_folder)
+    assert done.returncode == 1, f"the last job has no data: {done.stderr}"
     log = json.loads((keep / "log.json").read_text())
-    assert done.returncode == 1, "the last job has no data"
     assert [{"failed", "left_out"} & set(entry) for entry in log] == [*[set()] * 3, {"failed"}]
     assert "a category out of" in log[3]["failed"]
     folders = gpu_jobs.unpack(keep, results)
@@ -89,8 +93,8 @@ def test_a_list_is_run_within_its_budget(bare, data_folder, tmp_path, capsys):
     words = ["tables", "--profile", "smoke", *settings, "--results", str(results)]
     assert main(words) == 0
     assert "table_1_mvtec.csv" in capsys.readouterr().out
-    # nothing is started that cannot end in time, and nothing is made twice
-    again = bare("run", tmp_path / "list.json", "--budget", "0", "--keep", keep, data=data_folder)
+    # nothing is made twice
+    again = bare("run", tmp_path / "list.json", "--budget", "1e6", "--keep", keep, data=data_folder)
     assert again.returncode == 1
     log = json.loads((keep / "log.json").read_text())
     assert [entry.get("left_out") for entry in log[:3]] == ["there already"] * 3
@@ -132,5 +136,50 @@ def test_a_job_that_is_too_long_is_left_out(bare, data_folder, tmp_path):
     done = bare("run", tmp_path / "list.json", "--budget", "0", "--keep", keep, data=data_folder)
     assert done.returncode == 0, done.stderr
     (entry,) = json.loads((keep / "log.json").read_text())
-    assert "s of training in" in entry["left_out"]
+    assert entry["left_out"] == "the time was up"
     assert not (keep / "runs.zip").exists()
+
+
+def test_two_workers_run_and_judge_and_bring_both_home(data_folder, tmp_path, monkeypatch):
+    for k in range(5):
+        save(data_folder / "mvtec" / "bolt" / "train" / "good" / f"more{k}.png", photo(k))
+    monkeypatch.setenv("POUTA_RESULTS", str(tmp_path / "results"))
+    profile = ["--profile", "smoke", "--set", "textures=dtd", "--set", "steps=4"]
+    lists = []
+    for k, word in enumerate(["mvtec/bolt/base", "judge:mvtec/bolt/base"]):
+        command = [sys.executable, SCRIPT, "plan", *profile, word]
+        made = subprocess.run(command, capture_output=True, text=True, check=True)
+        lists.append(tmp_path / f"list{k}.json")
+        lists[-1].write_text(made.stdout)
+    keep, unpacked = tmp_path / "out", tmp_path / "unpacked"
+    command = [sys.executable, SCRIPT, "run", *lists, "--workers", "2", "--budget", "1e6"]
+    done = subprocess.run([*command, "--keep", keep], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    jobs = {entry["job"] for entry in json.loads((keep / "log.json").read_text())}
+    assert {job.startswith("judge:") for job in jobs} == {True, False}
+    (folder,) = gpu_jobs.unpack(keep, unpacked)
+    label = "smoke~steps=4~textures=dtd"
+    assert [r.path for r in find_records(label, unpacked)] == [folder]
+    (judgement,) = find_judgements("smoke", unpacked)
+    assert (judgement.label, judgement.steps) == (label, 4)
+
+
+def test_what_is_not_done_when_the_time_is_up_is_said_and_stopped(tmp_path, monkeypatch):
+    words = ["mvtec/bolt", "mvtec/bolt/base"]
+    jobs = [gpu_jobs._job(word, load_profile("smoke")) for word in words]
+    monkeypatch.setattr(gpu_jobs, "ProcessPoolExecutor", Stuck)
+    log = gpu_jobs.run_jobs({"jobs": jobs}, 0.0, tmp_path)
+    assert [entry["left_out"] for entry in log] == ["the time was up"] * 2
+
+
+class Stuck:
+    """A pool whose jobs never end."""
+
+    def __init__(self, *_):
+        pass
+
+    def submit(self, *_):
+        return Future()
+
+    def shutdown(self, **_):
+        pass

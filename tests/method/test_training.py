@@ -250,7 +250,7 @@ def test_averaged_weights_are_those_of_the_definition(images, textures, monkeypa
 def test_a_recorded_step_draws_and_does_what_the_step_does(images, textures, monkeypatch):
     profile = settings(precision="fp32")
     recorded = train(images, textures, profile, "pouta", 0, device="cuda")
-    monkeypatch.setattr(training, "_captures", lambda *_: False)
+    monkeypatch.setattr(training, "_records", lambda *_: False)
     plain = train(images, textures, profile, "pouta", 0, device="cuda")
     for name in training.LOSSES:
         assert recorded.history[name] == pytest.approx(plain.history[name], rel=0.02), name
