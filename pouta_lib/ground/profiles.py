@@ -43,6 +43,8 @@ class SynthesisSettings:
     move_range: Annotated[float, within(0, 0.5)] = 0.0
     # largest deviation of the noise that is added to what the network sees (D41); 0: none
     noise_range: Annotated[float, within(0, 0.5)] = 0.0
+    # share of the images that are moved, and of those that get noise; the others stay as they are
+    varied_share: Annotated[float, within(0, 1)] = 0.5
     # softness of the pasted edge: Gaussian sigma as a share of the image's side; 0: hard
     edge_sigma: Annotated[float, within(0, 0.1)] = 0.0
 

@@ -106,7 +106,7 @@ def draem_synthesize(
     augmented = (1 - opacity) * texture + opacity * original
     image = torch.where(mask.unsqueeze(1) > 0.5, augmented, original)
     if settings.noise_range:
-        image = add_noise(image, generator, settings.noise_range)
+        image = add_noise(image, generator, settings.noise_range, settings.varied_share)
     return SyntheticBatch(image, mask, original, augmented, noise)
 
 

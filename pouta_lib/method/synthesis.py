@@ -162,18 +162,23 @@ def vary_light(image: Tensor, generator: Generator, share: float, strength: floa
     return torch.where(kept, image, varied.clamp(0, 1))
 
 
-def vary_position(image: Tensor, generator: Generator, strength: float) -> Tensor:
-    """Good images shifted, turned and zoomed a little; what comes in from outside is mirrored.
+def vary_position(
+    image: Tensor, generator: Generator, strength: float, share: float = 1.0
+) -> Tensor:
+    """A share of the good images shifted, turned and zoomed a little; the others stay as they are.
 
     A shift within ``+- strength`` of the side on each axis, a turn within ``+- strength``
-    radians, a zoom within ``1 +- strength``: each uniform and drawn for each image.
+    radians, a zoom within ``1 +- strength``: each uniform and drawn for each image. What comes in
+    from outside is mirrored.
 
     *Shape*: ``(B, 3, H, W)`` in [0, 1] gives the same.
     *Source*: our choice (D40): no part lies under a camera as exactly as the last one.
     """
+    kept = uniform(generator, (len(image), 1, 1, 1)) >= share
     draws = uniform(generator, (len(image), 4), -1, 1) * strength
     # of half the side a shift is twice its share of the side
-    return rotate_and_shift(image, draws[:, 0], 2 * draws[:, 1:3], zoom=1 + draws[:, 3])
+    moved = rotate_and_shift(image, draws[:, 0], 2 * draws[:, 1:3], zoom=1 + draws[:, 3])
+    return torch.where(kept, image, moved)
 
 
 def vary_circumstances(image: Tensor, generator: Generator, settings: SynthesisSettings) -> Tensor:
@@ -185,17 +190,20 @@ def vary_circumstances(image: Tensor, generator: Generator, settings: SynthesisS
     if s.light_share:
         image = vary_light(image, generator, s.light_share, s.light_range)
     if s.move_range:
-        image = vary_position(image, generator, s.move_range)
+        image = vary_position(image, generator, s.move_range, s.varied_share)
     return image
 
 
-def add_noise(image: Tensor, generator: Generator, strength: float) -> Tensor:
-    """Images with a sensor's noise: Gaussian, its deviation uniform in [0, strength] per image.
+def add_noise(image: Tensor, generator: Generator, strength: float, share: float = 1.0) -> Tensor:
+    """Images with a sensor's noise, a share of them; the others stay as they are.
+
+    The noise is Gaussian, its deviation uniform in [0, strength] per image.
 
     *Shape*: ``(B, 3, H, W)`` in [0, 1] gives the same.
     *Source*: our choice (D41): the repair is to be free of it.
     """
     deviation = uniform(generator, (len(image), 1, 1, 1), 0, strength)
+    deviation = deviation * (uniform(generator, deviation.shape) < share)
     noise = torch.randn(image.shape, generator=generator, device=image.device)
     return (image + deviation * noise).clamp(0, 1)
 
@@ -272,5 +280,5 @@ def synthesize(
         mask = torch.where(structural.squeeze(1), mask * changed, mask)
     image = image.clamp(0, 1)
     if s.noise_range:
-        image = add_noise(image, generator, s.noise_range)
+        image = add_noise(image, generator, s.noise_range, s.varied_share)
     return SyntheticBatch(image, mask, original, augmented.clamp(0, 1), noise)

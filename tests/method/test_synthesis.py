@@ -182,10 +182,16 @@ def test_positions_vary_within_their_range_and_by_image():
 
 def test_noise_is_on_what_the_network_sees_alone(originals, textures):
     clean = synthesize(originals, textures, generator(8))
-    noisy = synthesize(originals, textures, generator(8), SynthesisSettings(noise_range=0.05))
+    settings = SynthesisSettings(noise_range=0.05)
+    noisy = synthesize(originals, textures, generator(8), settings)
     for name in ("mask", "original", "augmented"):
         assert torch.equal(getattr(clean, name), getattr(noisy, name)), name
     gray = torch.full((300, 3, 32, 32), 0.5)
+    some = synthesis.add_noise(gray, generator(9), 0.05, 0.3).std(dim=(1, 2, 3))
+    assert float((some == 0).float().mean()) == pytest.approx(0.7, abs=0.08)
+    moved = synthesis.vary_position(originals.repeat(20, 1, 1, 1), generator(9), 0.1, 0.3)
+    same = (moved == originals.repeat(20, 1, 1, 1)).flatten(1).all(dim=1)
+    assert float(same.float().mean()) == pytest.approx(0.7, abs=0.08)
     deviation = synthesis.add_noise(gray, generator(9), 0.05).std(dim=(1, 2, 3))
     assert 0 <= float(deviation.min()) < 0.002 < 0.048 < float(deviation.max()) < 0.052
 
@@ -195,7 +201,7 @@ def test_the_group_holds_every_setting_of_a_profile_that_synthesis_takes():
     group = asdict(profile.synthesis)
     assert group == {name: profile.to_dict()[name] for name in group}
     assert set(group) >= {"light_share", "light_range", "structural_share", "anomalous_share"}
-    assert set(group) >= {"move_range", "noise_range"}
+    assert set(group) >= {"move_range", "noise_range", "varied_share"}
 
 
 def test_structural_anomalies_hold_no_texture_and_mark_what_can_be_seen(textures):
