@@ -143,6 +143,9 @@ def _add_data(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     get.add_argument("name")
     get.add_argument("--data-root")
     get.add_argument("--from", dest="source_file", type=Path, help="an archive you already have")
+    get.add_argument(
+        "--any-digest", action="store_true", help="it is a part, a mirror's or packed anew"
+    )
     get.set_defaults(command=_data_get)
     check = actions.add_parser(
         "check", help="count a dataset's images against the published counts"
@@ -326,7 +329,12 @@ def _export(options: argparse.Namespace) -> None:
 def _data_get(options: argparse.Namespace) -> None:
     from pouta_lib.data.download import get_dataset
 
-    folder = get_dataset(options.name, options.data_root, source_file=options.source_file)
+    folder = get_dataset(
+        options.name,
+        options.data_root,
+        source_file=options.source_file,
+        any_digest=options.any_digest,
+    )
     print(f"{options.name} is ready in {folder}")
 
 

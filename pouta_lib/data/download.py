@@ -2,18 +2,18 @@
 
 import hashlib
 import http.client
+import re
 import shutil
 import urllib.error
 import urllib.request
 from pathlib import Path, PurePosixPath
-from uuid import uuid4
 
 from pouta_lib.data.archives import ARCHIVES, MARKS, Archive, dataset_folder
 from pouta_lib.data.check import count_problems
 from pouta_lib.data.registry import DATASETS
 from pouta_lib.data.unpack import unpack
-from pouta_lib.ground.errors import PoutaError, did_you_mean, problem
-from pouta_lib.ground.paths import data_root
+from pouta_lib.ground.errors import PoutaError, did_you_mean, problem, shown
+from pouta_lib.ground.paths import data_root, sweep, temporary_beside
 from pouta_lib.ground.progress import Bar, tqdm
 
 CHUNK = 1 << 20
@@ -21,13 +21,18 @@ TIMEOUT_SECONDS = 60
 
 
 def get_dataset(
-    name: str, root: str | Path | None = None, *, source_file: str | Path | None = None
+    name: str,
+    root: str | Path | None = None,
+    *,
+    source_file: str | Path | None = None,
+    any_digest: bool = False,
 ) -> Path:
     """The folder of a dataset, downloaded and unpacked where it is not there yet.
 
-    `source_file` takes an archive that the user fetched by hand, in place of the download; it may
-    hold a part of the dataset, and is added to the parts that are there. A download that was cut
-    off goes on where it stopped. The mini datasets are drawn.
+    `source_file` takes an archive that the user fetched by hand, in place of the download; with
+    `any_digest` also a part of the dataset, which is added to the parts that are there, a mirror's
+    or one packed anew. A download that was cut off goes on where it stopped, and what an unpacking
+    that was killed has left is removed. The mini datasets are drawn.
 
     *Raises* :class:`PoutaError` for an unknown name, a server that does not answer, an archive
     of another digest, and an archive that would write outside its folder. Until an archive has
@@ -43,8 +48,10 @@ def get_dataset(
         hint = did_you_mean(name, ARCHIVES)
         raise problem(f"a dataset out of {list(ARCHIVES)}", repr(name), "data get", hint)
     archive = ARCHIVES[name]
+    sweep(target.parent, deep=False)
     if source_file is not None:
-        _install_by_hand(name, archive, Path(source_file).expanduser(), target)
+        path = Path(source_file).expanduser()
+        _install_by_hand(name, archive, path, target, any_digest=any_digest)
     elif archive.url is None:
         todo = f"{archive.by_hand}, then 'pouta data get {name} --from FILE'"
         raise problem("a link to download from", "none that is public", name, todo)
@@ -76,21 +83,24 @@ def _install_download(name: str, archive: Archive, url: str, target: Path) -> No
     path.unlink()
 
 
-def _install_by_hand(name: str, archive: Archive, path: Path, target: Path) -> None:
-    """Archives differ (parts, mirrors, packed again): another digest is told, not refused."""
+def _install_by_hand(
+    name: str, archive: Archive, path: Path, target: Path, *, any_digest: bool
+) -> None:
     if not path.is_file():
         raise problem("an archive", "no file", path, "correct the path after --from")
-    algorithm = archive.digest.partition(":")[0] if archive.digest else "sha256"
-    found = _digest(path, algorithm)
+    found = _digest(path, archive.digest.partition(":")[0] if archive.digest else "sha256")
+    if archive.digest not in (None, found) and not any_digest:
+        todo = "get it again; if it is a part, a mirror's or packed anew, say so with --any-digest"
+        raise problem(_spelt(archive.digest), _spelt(found), path, todo)
     known = "as published" if found == archive.digest else "not a digest that is known here"
-    print(f"{path.name}: {found}, {known}")
+    print(f"{shown(path.name)}: {found}, {known}")
     _install(name, path, target, strict=False)
 
 
 def _install(name: str, path: Path, target: Path, *, strict: bool) -> None:
     """Unpacks beside `target` and moves it there; `strict` refuses other than published counts."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    unpacked = target.with_name(f".{name}.{uuid4().hex[:8]}.tmp")
+    unpacked = temporary_beside(target)
     try:
         unpack(path, unpacked)
         folder = dataset_folder(unpacked, name)
@@ -144,20 +154,25 @@ def download(url: str, path: Path, by_hand: str, *, resumable: bool = True) -> N
     try:
         request = urllib.request.Request(url, headers=headers)
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
-            if answer.status != 206:
+            if answer.status == 206:
+                _check_range(answer.headers, start)
+            else:
                 start = 0
                 tag_file.write_text(_tag(answer.headers), encoding="latin-1")
-            length = answer.headers.get("Content-Length")
-            total = start + int(length) if length else None
-            _need_room(part.parent, int(length or 0))
+            length = _length(answer.headers)
+            total = None if length is None else start + length
+            _need_room(part.parent, length or 0)
             with part.open("ab" if start else "wb") as out, _bar(path, start, total) as bar:
                 while chunk := answer.read(CHUNK):
+                    _need_room(part.parent, len(chunk))
                     out.write(chunk)
                     bar.update(len(chunk))
+    except PoutaError:
+        raise
     except urllib.error.HTTPError as error:
         if error.code != 416:  # 416: nothing is left to send
             raise _unreachable(url, error, by_hand) from error
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         raise _unreachable(url, error, by_hand) from error
     if total is not None and part.stat().st_size != total:
         found = f"{part.stat().st_size} bytes"
@@ -166,10 +181,28 @@ def download(url: str, path: Path, by_hand: str, *, resumable: bool = True) -> N
     tag_file.unlink(missing_ok=True)
 
 
+def _length(headers: http.client.HTTPMessage) -> int | None:
+    """How much the server says will come. *Raises* ValueError where that is no number."""
+    told = headers.get("Content-Length")
+    if told is None:
+        return None
+    if not re.fullmatch(r"\d{1,15}", told):
+        raise ValueError(f"Content-Length {shown(told[:40])!r}")
+    return int(told)
+
+
+def _check_range(headers: http.client.HTTPMessage, start: int) -> None:
+    """*Raises* ValueError where the server sends another part than was asked for."""
+    told = headers.get("Content-Range", f"bytes {start}-")
+    if not told.startswith(f"bytes {start}-"):
+        raise ValueError(f"Content-Range {shown(told[:40])!r}, asked for from byte {start}")
+
+
 def _tag(headers: http.client.HTTPMessage) -> str:
     """What If-Range wants: a strong ETag, else the time of the last change."""
     tag = headers.get("ETag", "")
-    return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", "")
+    tag = tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", "")
+    return tag if re.fullmatch(r"[ -~]{1,200}", tag) else ""
 
 
 def _need_room(folder: Path, size: int) -> None:
@@ -196,7 +229,11 @@ def verify(path: Path, digest: str | None) -> None:
     found = _digest(path, digest.partition(":")[0])
     if found != digest:
         todo = "get it again; it is damaged or another version"
-        raise problem(digest.replace(":", " "), found.replace(":", " "), path, todo)
+        raise problem(_spelt(digest), _spelt(found), path, todo)
+
+
+def _spelt(digest: str | None) -> str:
+    return (digest or "").replace(":", " ")
 
 
 def _digest(path: Path, algorithm: str) -> str:

@@ -1,15 +1,26 @@
 """Getting datasets: downloads that break off or change, archives fetched by hand, hostile ones."""
 
+import contextlib
+import gzip
 import hashlib
 import io
+import shutil
+import socket
+import socketserver
 import stat
+import struct
 import tarfile
 import threading
+import tracemalloc
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
+from uuid import uuid4
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from trees import dagm_tree, mvtec_tree, save
 
 from pouta_lib import cli
@@ -203,7 +214,9 @@ def by_hand(tmp_path, category):
 
 def test_by_hand_category_after_category(tmp_path, capsys):
     for category in ("bottle", "cable"):
-        get_dataset("mvtec", tmp_path / "d", source_file=by_hand(tmp_path, category))
+        get_dataset(
+            "mvtec", tmp_path / "d", source_file=by_hand(tmp_path, category), any_digest=True
+        )
     assert sorted(p.name for p in (tmp_path / "d" / "mvtec").iterdir()) == ["bottle", "cable"]
     told = capsys.readouterr().out
     assert "bottle.tar.xz: sha256:" in told
@@ -214,7 +227,8 @@ def test_by_hand_category_after_category(tmp_path, capsys):
 def test_by_the_command_line(tmp_path, capsys):
     root = ["--data-root", str(tmp_path / "d")]
     path = by_hand(tmp_path, "bolt")
-    assert cli.main(["data", "get", "mvtec", "--from", str(path), *root]) == 0
+    asked = ["data", "get", "mvtec", "--from", str(path), "--any-digest", *root]
+    assert cli.main(asked) == 0
     assert path.is_file()
     assert cli.main(["data", "check", "mvtec", *root]) == 1
     told = capsys.readouterr().out
@@ -234,13 +248,13 @@ def test_what_lies_beside_the_categories_stays(tmp_path):
     """An empty folder makes room; a file of the same name is the user's own."""
     target = tmp_path / "d" / "mvtec"
     target.mkdir(parents=True)
-    get_dataset("mvtec", tmp_path / "d", source_file=by_hand(tmp_path, "bottle"))
+    get_dataset("mvtec", tmp_path / "d", source_file=by_hand(tmp_path, "bottle"), any_digest=True)
     assert [p.name for p in target.iterdir()] == ["bottle"]
     (target / "readme.txt").write_text("mine")
     path = by_hand(tmp_path, "cable")
     (tmp_path / "cable" / "mvtec" / "readme.txt").write_text("theirs")
     path.write_bytes(packed(tmp_path / "cable" / "mvtec", "xz"))
-    get_dataset("mvtec", tmp_path / "d", source_file=path)
+    get_dataset("mvtec", tmp_path / "d", source_file=path, any_digest=True)
     assert sorted(p.name for p in target.iterdir()) == ["bottle", "cable", "readme.txt"]
     assert (target / "readme.txt").read_text() == "mine"
 
@@ -280,7 +294,7 @@ def test_what_is_there_is_never_overwritten(tmp_path, capsys):
     target = tmp_path / "d" / "mvtec" / "bottle"
     target.mkdir(parents=True)
     with pytest.raises(PoutaError, match="expected no bottle yet, found folders of that name"):
-        get_dataset("mvtec", tmp_path / "d", source_file=path)
+        get_dataset("mvtec", tmp_path / "d", source_file=path, any_digest=True)
     assert list(target.iterdir()) == []
     assert [p.name for p in (tmp_path / "d").iterdir()] == ["mvtec"]
     get_dataset("mvtec", tmp_path / "d")
@@ -295,7 +309,7 @@ def test_dtd_lies_where_the_textures_are_looked_for(tmp_path):
         save(tmp_path / "one.jpg", load_textures("builtin", 32)[0].transpose(1, 2, 0))
         out.write(tmp_path / "one.jpg", "dtd/images/banded/banded_0002.jpg")
         out.writestr("dtd/labels/train1.txt", "banded/banded_0002.jpg\n")
-    get_dataset("dtd", tmp_path / "d", source_file=tmp_path / "dtd.zip")
+    get_dataset("dtd", tmp_path / "d", source_file=tmp_path / "dtd.zip", any_digest=True)
     assert load_textures("dtd", 16, root=tmp_path / "d").shape == (1, 3, 16, 16)
     report = check_dataset("dtd", tmp_path / "d")
     assert report.problems == ["not 120 images: banded (1)", "1 classes, 47 published"]
@@ -374,3 +388,335 @@ def test_an_archive_that_was_cut_off_is_refused(tmp_path, suffix):
         path.write_bytes(content[: int(len(content) * share) // 512 * 512 + 100])
         with pytest.raises(PoutaError, match="expected a whole tar or zip archive"):
             unpack.unpack(path, tmp_path / f"out{share}")
+
+
+# -- archives that lie ------------------------------------------------------------------------
+
+
+def tar_of(*members, suffix=""):
+    """A tar of (name, content) or of (TarInfo, content); what a TarInfo claims is kept."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode=f"w:{suffix}") as archive:
+        for name, content in members:
+            member = name if isinstance(name, tarfile.TarInfo) else tarfile.TarInfo(name)
+            if member is not name:
+                member.size = len(content)
+            archive.fileobj.write(member.tobuf() + content + bytes(-len(content) % 512))
+    return out.getvalue()
+
+
+def refused(tmp_path, content, match, name="a.tar"):
+    (tmp_path / name).write_bytes(content)
+    out = tmp_path / f"{uuid4().hex}.out"
+    with pytest.raises(PoutaError, match=match) as error:
+        unpack.unpack(tmp_path / name, out)
+    assert len(str(error.value)) < 3000
+    assert "\n  to do: " in str(error.value)
+    return out
+
+
+WHOLE = "expected a whole tar or zip archive"
+
+
+@pytest.mark.parametrize("suffix", ["gz", "bz2", "xz", ".zip"])
+def test_a_flipped_bit_is_noticed(tmp_path, suffix):
+    """Whatever bit it is: the contents are those that were packed, or the archive is refused."""
+    mvtec_tree(tmp_path / "source")
+    content = packed(tmp_path / "source", suffix)
+    wanted = {
+        path.relative_to(tmp_path / "source").as_posix(): path.read_bytes()
+        for path in sorted((tmp_path / "source").rglob("*.png"))
+    }
+    flips = np.random.default_rng(0).integers(0, 8 * len(content), 60)
+    caught = 0
+    for k, bit in enumerate(flips):
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        (tmp_path / "a").write_bytes(damaged)
+        out = tmp_path / f"out{k}"
+        try:
+            unpack.unpack(tmp_path / "a", out)
+        except PoutaError:
+            caught += 1
+            continue
+        # what no checksum covers: names and times in a zip's list, a gzip's header
+        found = sorted(path.read_bytes() for path in out.rglob("*") if path.is_file())
+        assert found == sorted(wanted.values())
+    assert caught > 40
+
+
+def test_a_tar_with_a_damaged_header_is_not_taken_for_its_beginning(tmp_path):
+    content = bytearray(tar_of(("a", b"1" * 600), ("b", b"2" * 600), ("c", b"3")))
+    content[3 * 512 + 20] ^= 1
+    refused(tmp_path, content, r"damaged header")
+    content[3 * 512 : 4 * 512] = bytes(512)
+    refused(tmp_path, content, r"something behind its end")
+
+
+def test_bombs_of_files_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(unpack, "MOST_FILES", 50)
+    many = [(f"f{k}", b"") for k in range(51)]
+    refused(tmp_path, tar_of(*many, suffix="gz"), "found more than 50 files")
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as out:
+        for name, content in many:
+            out.writestr(name, content)
+    refused(tmp_path, (tmp_path / "b.zip").read_bytes(), "found more than 50 files")
+
+
+@pytest.mark.parametrize("suffix", ["gz", "xz", "bz2", ".zip"])
+def test_bombs_of_bytes_are_refused(tmp_path, suffix, monkeypatch):
+    monkeypatch.setattr(unpack, "FREE_BYTES", 1000)
+    zeros = bytes(10_000_000)
+    if suffix == ".zip":
+        with zipfile.ZipFile(tmp_path / "b.zip", "w", zipfile.ZIP_DEFLATED) as out:
+            out.writestr("zeros", zeros)
+        content = (tmp_path / "b.zip").read_bytes()
+    else:
+        content = tar_of(("zeros", zeros), suffix=suffix)
+    out = refused(tmp_path, content, r"found more than \d+.\d GB, from \d+ bytes")
+    assert sum(path.stat().st_size for path in out.iterdir()) == 0
+
+
+def test_zeros_behind_the_end_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(unpack, "FREE_BYTES", 1000)
+    monkeypatch.setattr(unpack, "MOST_FILES", 10)
+    content = gzip.compress(tar_of(("a", b"1")) + bytes(50_000_000))
+    refused(tmp_path, content, "more bytes than pictures are packed into")
+
+
+def test_claims_of_size_are_refused_before_they_are_written(tmp_path):
+    huge = tarfile.TarInfo("huge")
+    huge.size = 10**12
+    out = refused(tmp_path, tar_of((huge, b"")), "found more than 0.1 GB")
+    assert list(out.iterdir()) == []
+    sparse = tarfile.TarInfo("holes")
+    sparse.type = tarfile.GNUTYPE_SPARSE
+    refused(tmp_path, tar_of((sparse, b"")), "a file with holes")
+
+
+@pytest.mark.parametrize("suffix", ["", "gz"])
+def test_long_headers_take_neither_memory_nor_lines(tmp_path, suffix):
+    """A name of 100 MB in 100 KB."""
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 100_000_000
+    content = tar_of((header, b""))[:512] + bytes(1000)
+    tracemalloc.start()
+    refused(tmp_path, gzip.compress(content) if suffix else content, "a header of 100000000 bytes")
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("length", [256, 5000, 60_000])
+def test_long_names_are_refused_and_shortened(tmp_path, length):
+    refused(tmp_path, tar_of(("n" * length, b"x")), f"a name of {length} bytes, 'nnn")
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as out:
+        out.writestr("n" * length, "x")
+    refused(tmp_path, (tmp_path / "b.zip").read_bytes(), f"a name of {length} bytes, 'nnn")
+
+
+@pytest.mark.parametrize("name", [*PATHS, "a\0b", "/", "a/./../../b", "x" * 200 + "/../../b"])
+def test_names_that_lead_outside_of_a_tar_are_refused(tmp_path, name):
+    member = tarfile.TarInfo("a")
+    member.pax_headers = {"path": name}
+    member.size = 1
+    if name == "/":
+        member.pax_headers = {"path": "//b"}
+    refused(tmp_path, tar_of((member, b"x")), HOSTILE)
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("mtime", ["1e30", "-1e30", "nan", "inf", "x"])
+def test_impossible_times_are_no_matter(tmp_path, mtime):
+    member = tarfile.TarInfo("a")
+    member.size, member.pax_headers = 1, {"mtime": mtime}
+    (tmp_path / "a.tar").write_bytes(tar_of((member, b"x")))
+    unpack.unpack(tmp_path / "a.tar", tmp_path / "out")
+    assert (tmp_path / "out" / "a").read_bytes() == b"x"
+    assert (tmp_path / "out" / "a").stat().st_mode & 0o7111 == 0, "no mode is taken over either"
+
+
+@pytest.mark.parametrize("size", ["-1", "1e3", "x", "99999999999999999999999"])
+def test_impossible_sizes_are_refused(tmp_path, size):
+    member = tarfile.TarInfo("a")
+    member.size, member.pax_headers = 1, {"size": size}
+    refused(tmp_path, tar_of((member, b"x")), "expected (a whole tar|files inside)")
+
+
+def test_headers_about_headers_end(tmp_path):
+    one = tarfile.TarInfo("././@PaxHeader")
+    one.type, one.size = tarfile.XHDTYPE, 12
+    block = tar_of((one, b"12 comment=\n"))[:1024]
+    refused(tmp_path, block * 3000 + bytes(1024), WHOLE)
+
+
+def test_one_name_twice_is_refused(tmp_path):
+    refused(tmp_path, tar_of(("a", b"1"), ("./a", b"2")), r"found ./a twice")
+    refused(tmp_path, tar_of(("a", b"1"), ("a/b", b"2")), WHOLE)
+
+
+def test_a_zip_that_claims_less_than_it_holds_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "b.zip", "w", zipfile.ZIP_DEFLATED) as out:
+        out.writestr("a", b"x" * 1000)
+    content = (tmp_path / "b.zip").read_bytes()
+    at = content.index(b"PK\1\2") + 24
+    refused(tmp_path, content[:at] + struct.pack("<I", 10) + content[at + 4 :], WHOLE)
+
+
+def test_a_list_of_members_beyond_all_bounds_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(unpack, "MOST_LIST", 1000)
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as out:
+        for k in range(30):
+            out.writestr(f"f{k}", b"")
+    refused(tmp_path, (tmp_path / "b.zip").read_bytes(), r"a list of members of \d+ bytes")
+
+
+@settings(max_examples=100, deadline=None, database=None, derandomize=True)
+@given(st.data())
+def test_damaged_archives_are_read_right_or_refused(tmp_path_factory, data):
+    """Any bytes changed in a tar or zip: never another error, never a file outside."""
+    folder = tmp_path_factory.mktemp("archive")
+    suffix = data.draw(st.sampled_from(["", "gz", "zip"]))
+    if suffix == "zip":
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as out:
+            out.writestr("d/a", b"1" * 100)
+            out.writestr("d/b", b"2" * 700)
+        content = bytearray(buffer.getvalue())
+    else:
+        content = bytearray(tar_of(("d/a", b"1" * 100), ("d/b", b"2" * 700)))
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(content) - 1))
+        content[at] = data.draw(st.integers(0, 255))
+    path = folder / "in" / "a"
+    path.parent.mkdir()
+    path.write_bytes(gzip.compress(content) if suffix == "gz" else content)
+    with contextlib.suppress(PoutaError):
+        unpack.unpack(path, folder / "in" / "out")
+    assert sorted(p.name for p in folder.iterdir()) == ["in"]
+    assert sorted(p.name for p in path.parent.iterdir()) in (["a"], ["a", "out"])
+    shutil.rmtree(folder)
+
+
+# -- by hand, and what a killed process left -----------------------------------------------------
+
+
+def test_another_digest_by_hand_is_refused_unless_it_is_said(one_archive, tmp_path, capsys):
+    path = by_hand(tmp_path, "bottle")
+    told = r"expected sha256 \w{64}, found sha256 \w{64}(.|\n)*say so with --any-digest"
+    with pytest.raises(PoutaError, match=told):
+        get_dataset("mvtec", one_archive, source_file=path)
+    assert not one_archive.exists() or list(one_archive.iterdir()) == []
+    root = ["--data-root", str(one_archive), "--any-digest"]
+    assert cli.main(["data", "get", "mvtec", "--from", str(path), *root]) == 0
+    assert "not a digest that is known here" in capsys.readouterr().out
+
+
+def test_the_published_archive_by_hand(server, one_archive, tmp_path, capsys):
+    (tmp_path / "mine.tar.xz").write_bytes(server.files["a.tar.xz"])
+    get_dataset("mvtec", one_archive, source_file=tmp_path / "mine.tar.xz")
+    assert ", as published" in capsys.readouterr().out
+
+
+def test_what_a_killed_unpacking_left_is_removed(server, one_archive, monkeypatch):
+    from pouta_lib.ground import paths
+
+    monkeypatch.setattr(paths.os, "getpid", lambda: 2**22 + 7)  # a process that is not there
+    left = paths.temporary_beside(one_archive / "mvtec")
+    monkeypatch.undo()
+    (left / "half").mkdir(parents=True)
+    (one_archive / ".mine").mkdir()
+    with pytest.raises(PoutaError):
+        get_dataset("mvtec", one_archive, source_file=one_archive / "no.tar")
+    assert [path.name for path in one_archive.iterdir()] == [".mine"]
+
+
+# -- servers that lie ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def liar(monkeypatch):
+    """Answers every request with ``state.answer``, raw."""
+    monkeypatch.setattr(downloads, "TIMEOUT_SECONDS", 5)
+    state = SimpleNamespace(answer=b"", asked=[])
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self):
+            state.asked.append(self.request.recv(65536))
+            with contextlib.suppress(OSError):
+                self.request.sendall(state.answer)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as serving:
+        serving.daemon_threads = True
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        state.url = f"http://127.0.0.1:{serving.server_address[1]}/a.zip"
+        yield state
+        serving.shutdown()
+
+
+def answer(*headers, status="200 OK", body=b"abc"):
+    lines = [f"HTTP/1.1 {status}", *headers, "Connection: close", "", ""]
+    return "\r\n".join(lines).encode("latin-1") + body
+
+
+LIES = {
+    "a length in words": answer("Content-Length: many"),
+    "a negative length": answer("Content-Length: -5"),
+    "a length with a sign": answer("Content-Length: +3"),
+    "two lengths": answer("Content-Length: 3, 4"),
+    "a length beyond all disks": answer(f"Content-Length: {10**14}"),
+    "a length of a thousand digits": answer("Content-Length: " + "9" * 1000),
+    "too long a length": answer("Content-Length: 10"),
+    "no status": b"hello\r\n\r\n",
+    "a status in words": b"HTTP/1.1 fine OK\r\n\r\n",
+    "a status of 999": answer(status="999 What"),
+    "nothing": b"",
+    "chunks that are none": answer("Transfer-Encoding: chunked", body=b"zz\r\nabc"),
+    "a header without end": b"HTTP/1.1 200 OK\r\nX: " + b"a" * 100_000,
+    "ten thousand headers": answer(*(f"X-{k}: 1" for k in range(10_000))),
+    "a way to a file": answer("Location: file:///etc/passwd", status="302 Found"),
+    "a way round in circles": answer("Location: /a.zip", status="302 Found"),
+}
+
+
+@pytest.mark.parametrize("content", LIES.values(), ids=LIES.keys())
+def test_what_no_server_should_say_is_told_in_four_parts(liar, tmp_path, content):
+    liar.answer = content
+    with pytest.raises(PoutaError) as error:
+        download(liar.url, tmp_path / "a.zip", "ask its owners")
+    assert "\n  to do: " in str(error.value)
+    assert not (tmp_path / "a.zip").exists()
+
+
+@pytest.mark.parametrize("tag", ["a\r\n b", '"\xff\xfe"', '"' + "x" * 5000 + '"', "\x00"])
+def test_a_tag_that_cannot_be_sent_back_is_not_kept(liar, tmp_path, tag):
+    liar.answer = answer(f"ETag: {tag}", "Content-Length: 10")
+    for _ in range(2):
+        with pytest.raises(PoutaError, match="expected 10 bytes, found 3 bytes"):
+            download(liar.url, tmp_path / "a.zip", "ask its owners", resumable=False)
+    assert b"Range" not in liar.asked[1]
+
+
+def test_another_part_than_was_asked_for_is_refused(liar, tmp_path):
+    (tmp_path / "a.zip.part").write_bytes(b"abc")
+    ranged = ("Content-Range: bytes 0-2/6", "Content-Length: 3")
+    liar.answer = answer(*ranged, status="206 Partial Content")
+    with pytest.raises(PoutaError, match=r"Content-Range 'bytes 0-2/6', asked for from byte 3"):
+        download(liar.url, tmp_path / "a.zip", "ask its owners")
+    assert (tmp_path / "a.zip.part").read_bytes() == b"abc"
+
+
+def test_an_answer_without_end_stops_where_the_disk_does(liar, tmp_path, monkeypatch):
+    liar.answer = answer(body=bytes(5_000_000))
+    free = iter([10**9, 10**9, 10**9, 0, 0, 0])
+    usage = SimpleNamespace(disk_usage=lambda _: SimpleNamespace(free=next(free)))
+    monkeypatch.setattr(downloads, "shutil", usage)
+    with pytest.raises(PoutaError, match="GB of room"):
+        download(liar.url, tmp_path / "a.zip", "ask its owners")
+
+
+def test_a_server_that_stalls_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(downloads, "TIMEOUT_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/a.zip"
+        with pytest.raises(PoutaError, match="timed out"):
+            download(url, tmp_path / "a.zip", "ask its owners")
