@@ -65,11 +65,24 @@ METRICS = ("image_auroc", "pixel_auroc", "pixel_ap")
 
 
 def plan(profile: str, words: list[str], overrides: list[str]) -> dict[str, Any]:
-    """The jobs with all their settings, which need no YAML reader where they are run."""
+    """The jobs with all their settings, which need no YAML reader where they are run.
+
+    Without any words: all runs of the profile's study, those of the first seed first.
+    """
     settings = load_profile(profile, **parse_overrides(overrides))
     head, dirty = commit()
     made_from = {"commit": head, "dirty": dirty, "sources": sources_digest()}
+    if not words:
+        from pouta_lib.study.plan import planned_runs
+
+        keys = planned_runs(profile, **parse_overrides(overrides))
+        words = [_word(key) for key in sorted(keys, key=lambda key: key.seed)]
     return made_from | {"jobs": [_job(word, settings) for word in words]}
+
+
+def _word(key: RunKey) -> str:
+    shots = "all" if key.shots is None else f"k{key.shots}"
+    return f"{key.dataset}/{key.category}/{key.variant}/{shots}/seed{key.seed}"
 
 
 def sources_digest() -> str:
@@ -323,7 +336,7 @@ def main(arguments: list[str] | None = None) -> int:
     planning = actions.add_parser("plan", help="print a list of jobs as JSON")
     planning.add_argument("--profile", default="paper")
     planning.add_argument("--set", dest="overrides", action="append", default=[])
-    planning.add_argument("jobs", nargs="+")
+    planning.add_argument("jobs", nargs="*", help="default: the whole study of the profile")
     running = actions.add_parser("run", help="run the jobs of one list or of several")
     running.add_argument("lists", type=Path, nargs="+")
     running.add_argument("--workers", type=int, default=1, help="jobs side by side; default 1")

@@ -17,6 +17,7 @@ from conftest import REPOSITORY
 from pouta_lib.cli import main
 from pouta_lib.ground.profiles import load_profile
 from pouta_lib.study.judgements import find_judgements
+from pouta_lib.study.plan import planned_runs
 from pouta_lib.study.records import RunKey, find_records, read_record, write_run
 from pouta_lib.study.run import open_run
 
@@ -162,6 +163,13 @@ def test_two_workers_run_and_judge_and_bring_both_home(data_folder, tmp_path, mo
     assert [r.path for r in find_records(label, unpacked)] == [folder]
     (judgement,) = find_judgements("smoke", unpacked)
     assert (judgement.label, judgement.steps) == (label, 4)
+
+
+def test_without_words_the_whole_study_is_planned_the_first_seed_first():
+    runs = [gpu_jobs._run_of(job) for job in gpu_jobs.plan("demo", [], [])["jobs"]]
+    assert {run.key for run in runs} == set(planned_runs("demo"))
+    assert [run.key.seed for run in runs] == sorted(run.key.seed for run in runs)
+    assert any(run.key.shots for run in runs)
 
 
 def test_what_is_not_done_when_the_time_is_up_is_said_and_stopped(tmp_path, monkeypatch):
