@@ -1,12 +1,13 @@
 """``pouta``: the study, single runs, data and tables from the command line."""
 
 import argparse
+import errno
 import os
 import sys
 from pathlib import Path
 
 import pouta_lib
-from pouta_lib.ground.errors import PoutaError
+from pouta_lib.ground.errors import PoutaError, problem
 from pouta_lib.ground.locks import only_one, stoppable
 from pouta_lib.ground.threads import wait_passively
 
@@ -36,6 +37,18 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # `pouta why ... | head`: what was not read needs no traceback
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:  # a full disk, one that may not be written to, a folder in the way
+        print(f"pouta: {_of_the_system(error)}", file=sys.stderr)
+        return 1
+
+
+def _of_the_system(error: OSError) -> PoutaError:
+    """What the system refused, in this library's words."""
+    todo = "name another folder (--results, --figures, --data-root), or mend this one"
+    if error.errno == errno.ENOSPC:
+        todo = "free some space, or name another folder (--results, --figures, --data-root)"
+    where = error.filename2 or error.filename or "not told by the system"
+    return problem("a disk to read and write", error.strerror or str(error), where, todo)
 
 
 class _Version(argparse.Action):

@@ -47,6 +47,25 @@ def test_stopping_says_how_to_go_on(monkeypatch, capsys):
     assert "pouta: stopped; the same command goes on" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(28, "No space left on device", "/r/x"), "found No space left on device"),
+        (PermissionError(30, "Read-only file system", "/r/x"), "found Read-only file system"),
+        (IsADirectoryError(21, "Is a directory", "/r/x"), "found Is a directory"),
+    ],
+)
+def test_what_the_system_refuses_has_four_parts(error, message, monkeypatch, capsys):
+    def refuse(options):
+        raise error
+
+    monkeypatch.setattr(cli, "_tables", refuse)
+    assert cli.main(["tables"]) == 1
+    text = capsys.readouterr().err
+    assert text.startswith("pouta: expected a disk to read and write")
+    assert message in text and "where: /r/x" in text and "to do: " in text
+
+
 def test_drawn_datasets_are_kept(tmp_path, capsys):
     generate_mini(tmp_path, share=0.02, workers=1)
     before = sorted(tmp_path.rglob("*"))

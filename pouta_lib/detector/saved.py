@@ -16,7 +16,7 @@ from pouta_lib.ground.profiles import Profile, todays_profile
 from pouta_lib.ground.validation import STRICT, above, checked
 from pouta_lib.method.device import Compute, compute_of
 from pouta_lib.method.models import build_model
-from pouta_lib.method.weights import load_weights, save_weights
+from pouta_lib.method.weights import load_weights, save_weights, weights_digest
 from pouta_lib.score.evaluation import detect
 
 FORMAT_VERSION = 1
@@ -37,6 +37,7 @@ class DetectorNote:
     threshold: Annotated[float, above(0)]
     how: str
     scale: Scale = (0.0, 1.0)  # what detectors had that were saved without
+    weights: str | None = None  # their digest, where it was noted
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,7 @@ def save_detector(
         "threshold": float(threshold),
         "how": how,
         "scale": [float(bound) for bound in scale],
+        "weights": weights_digest(model.state_dict()),
     }
     with own_files(folder, KIND, NOTE) as temporary:
         save_weights(model, temporary)
@@ -167,18 +169,14 @@ def load_detector(folder: str | Path) -> Detector:
         note = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise problem("a saved detector", f"none ({error.strerror})", path, todo) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise problem("a saved detector", f"an unreadable file ({error})", path, todo) from error
     if isinstance(note, dict) and isinstance(note.get("profile"), dict):
         note |= {"profile": todays_profile(note["profile"])}
     note = checked(DetectorNote, note, path, "save it again with notebook 20")
     profile = note.profile
     model = build_model(note.variant, profile)
-    try:
-        load_weights(model, folder)
-    except RuntimeError as error:
-        found = str(error).splitlines()[0]
-        raise problem("weights that fit the settings", found, folder, todo) from error
+    load_weights(model, folder, note.weights)
     compute = compute_of(note.variant, profile)
     model = model.to(compute.device)
     chosen = note.threshold, note.how, note.scale

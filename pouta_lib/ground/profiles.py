@@ -129,8 +129,8 @@ def todays_profile(old: dict[str, Any]) -> dict[str, Any]:
     overrides = old.get("overrides")
     if not isinstance(overrides, list):
         return old
-    changed = [word.partition("=")[0] for word in overrides]
-    return old | {"overrides": {field: old[field] for field in changed}}
+    changed = [str(word).partition("=")[0] for word in overrides]
+    return old | {"overrides": {field: old[field] for field in changed if field in old}}
 
 
 def profile_names() -> list[str]:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import platform
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ import torch
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.profiles import Profile
+
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # in torch's words
 
 
 @dataclass(frozen=True)
@@ -89,3 +92,19 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
 def compute_of(method: str, profile: Profile, device: str = "auto") -> Compute:
     """Where `method` computes, in the profile's precision or in the only one it is meant for."""
     return choose_compute(device, find_method(method).precision or profile.precision)
+
+
+@contextlib.contextmanager
+def within_memory(profile: Profile) -> Iterator[None]:
+    """*Raises* :class:`PoutaError` where the block asks for more memory than the device has."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        told = " ".join(str(error).split())
+        known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        if not known and not any(sign in told for sign in OUT_OF_MEMORY):
+            raise
+        wanted = f"{profile.size_px} px, width {profile.width}, batch {profile.batch_size} to fit"
+        todo = f"lower one of them, say --set batch_size={max(1, profile.batch_size // 2)}"
+        where = "the device's memory"
+        raise problem(wanted, told[:300] or "not enough memory", where, todo) from error

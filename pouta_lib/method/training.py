@@ -9,8 +9,10 @@ import hashlib
 import math
 import time
 import warnings
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -22,7 +24,7 @@ from pouta_lib.ground.errors import problem
 from pouta_lib.ground.methods import find_method, resolve
 from pouta_lib.ground.paths import atomic_path
 from pouta_lib.ground.profiles import Profile
-from pouta_lib.method.device import Compute, compute_of
+from pouta_lib.method.device import Compute, compute_of, within_memory
 from pouta_lib.method.losses import MSS_WEIGHTS, total_loss
 from pouta_lib.method.models import build_model
 from pouta_lib.method.synthesis import SyntheticBatch, synthesize
@@ -152,20 +154,22 @@ def fit(
     The arguments are those of :func:`train`; a method leaves unused what it has no need of.
 
     *Shape*: images ``(N, 3, S, S)`` uint8; textures ``(K, 3, S, S)`` uint8.
-    *Raises* :class:`PoutaError` for the name of no method, and what the method's own way raises.
+    *Raises* :class:`PoutaError` for the name of no method, where the memory is too small, and what
+    the method's own way raises.
     """
-    return resolve(find_method(method).fit)(
-        images,
-        textures,
-        profile,
-        method,
-        seed,
-        shots=shots,
-        device=device,
-        checkpoint=checkpoint,
-        progress=progress,
-        watch=watch,
-    )
+    with within_memory(profile):
+        return resolve(find_method(method).fit)(
+            images,
+            textures,
+            profile,
+            method,
+            seed,
+            shots=shots,
+            device=device,
+            checkpoint=checkpoint,
+            progress=progress,
+            watch=watch,
+        )
 
 
 def train(
@@ -198,7 +202,8 @@ def train(
     state = _begin(method, profile, seed, steps, compute)
     identity = profile.to_dict() | {"variant": method, "seed": seed, "steps": steps}
     identity |= {"precision": compute.precision, "images": _digest(images)}
-    identity |= {"textures": _digest(textures)}
+    identity |= {"textures": _digest(textures), "torch": str(torch.__version__)}
+    identity |= {"sources": _sources_digest()}
     if checkpoint is not None and checkpoint.is_file():
         state.load(checkpoint, identity)
     one_step = _stepper(state, images, textures, profile, seed, compute, recipe)
@@ -252,24 +257,44 @@ class _State:
             torch.save(kept, temporary)
 
     def load(self, path: Path, identity: dict[str, Any]) -> None:
-        """Goes on from a checkpoint. *Raises* :class:`PoutaError` for another run's."""
+        """Goes on from a checkpoint.
+
+        *Raises* :class:`PoutaError` for a damaged one, and for one of another run, of other code,
+        or of another version of torch, whose steps would be others.
+        """
         todo = "delete this file to train from the start"
         try:
+            with zipfile.ZipFile(path) as parts:  # torch does not look at the checksums
+                if (broken := parts.testzip()) is not None:
+                    raise zipfile.BadZipFile(f"other bytes in {broken} than were written")
             kept = torch.load(path, map_location=self.losses.device, weights_only=True)
+            theirs = dict(kept["identity"])
         except Exception as error:
-            raise problem("a checkpoint", f"an unreadable file ({error})", path, todo) from error
-        theirs = kept["identity"]
+            found = f"an unreadable file ({' '.join(str(error).split())[:300]})"
+            raise problem("a checkpoint", found, path, todo) from error
         differing = [k for k in identity | theirs if identity.get(k) != theirs.get(k)]
         if differing:
             pairs = ((k, theirs.get(k), identity.get(k)) for k in differing)
             found = ", ".join(f"{k}={other} in place of {own}" for k, other, own in pairs)
             raise problem("a checkpoint of this run", f"another's: {found}", path, todo)
+        try:
+            self._take(kept)
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            found = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            raise problem("a whole checkpoint", found, path, todo) from error
+
+    def _take(self, kept: dict[str, Any]) -> None:
         self.model.load_state_dict(kept["model"])
         self.optimizer.load_state_dict(kept["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(kept["average"])
-        self.losses[: kept["step"]] = kept["losses"]
-        self.done, self.watched = kept["step"], kept["watched"]
+        done, losses = kept["step"], kept["losses"]
+        if not 0 < done <= len(self.losses) or losses.shape != self.losses[:done].shape:
+            raise ValueError(f"step {done} of {len(self.losses)} with {len(losses)} losses")
+        if not all(t.isfinite().all() for t in self.kept.state_dict().values()):
+            raise ValueError("weights that are not finite")
+        self.losses[:done] = losses
+        self.done, self.watched = done, list(kept["watched"])
 
 
 def _begin(method: str, profile: Profile, seed: int, steps: int, compute: Compute) -> _State:
@@ -440,6 +465,16 @@ def summarise(losses: Tensor, points: int = HISTORY_POINTS) -> dict[str, list[fl
     ends = np.cumsum([len(part) for part in stretches]).tolist()
     means = torch.stack([part.mean(dim=0) for part in stretches]).T.tolist()
     return {"step": ends} | dict(zip(LOSSES, means, strict=True))
+
+
+@cache
+def _sources_digest() -> str:
+    """Of the code that makes a training step: a checkpoint goes on with what it began with."""
+    digest, floor = hashlib.sha256(), Path(__file__).parent
+    for path in sorted(floor.rglob("*.py")):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(floor).as_posix()} {len(content)}\n".encode() + content)
+    return digest.hexdigest()[:16]
 
 
 def _digest(array: np.ndarray) -> str:

@@ -1,35 +1,70 @@
-"""A network's weights as a file that runs no code when it is read."""
+"""A network's weights as a file that runs no code when it is read, and a digest to know them by."""
 
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors.torch import load_file, save
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from pouta_lib.ground.errors import problem
 
 FILE = "model.safetensors"
+TODO = "models stay out of git: make the run again on this machine"
 
 
-def save_weights(model: nn.Module | dict[str, Tensor], folder: str | Path) -> Path:
+def weights_digest(state: Mapping[str, Tensor]) -> str:
+    """The SHA-256 of a network's state: names, types, shapes and every bit of the numbers."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def save_weights(model: nn.Module | Mapping[str, Tensor], folder: str | Path) -> Path:
     """Writes the weights of a network, or of its state, into a folder; the file's path.
 
-    The file's rights are those that the user's umask gives: safetensors' own writer would leave
-    it to its owner alone.
+    Their digest stands in the file's header. The file's rights are those that the user's umask
+    gives: safetensors' own writer would leave it to its owner alone.
     """
     state = model.state_dict() if isinstance(model, nn.Module) else model
     path = Path(folder) / FILE
-    path.write_bytes(save({name: t.detach().cpu().contiguous() for name, t in state.items()}))
+    tensors = {name: t.detach().cpu().contiguous() for name, t in state.items()}
+    path.write_bytes(save(tensors, {"sha256": weights_digest(tensors)}))
     return path
 
 
-def load_weights(model: nn.Module, folder: str | Path) -> nn.Module:
+def load_weights(model: nn.Module, folder: str | Path, digest: str | None = None) -> nn.Module:
     """`model` with the weights of a run's or a detector's folder, in eval mode.
 
-    *Raises* :class:`PoutaError` where they are absent.
+    `digest` is what the record or the detector says of them; None, as in older ones: nothing.
+
+    *Raises* :class:`PoutaError` where they are absent, damaged, not finite, others than the
+    digests say, or do not fit the model.
     """
     path = Path(folder) / FILE
     if not path.is_file():
-        todo = "models stay out of git: make the run again on this machine"
-        raise problem("the run's weights", "no file", path, todo)
-    model.load_state_dict(load_file(path))
+        raise problem("the run's weights", "no file", path, TODO)
+    try:
+        with safe_open(path, "pt") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            told = (file.metadata() or {}).get("sha256")
+    except Exception as error:  # safetensors has errors of its own for each kind of damage
+        raise problem("the run's weights", f"a damaged file ({error})", path, TODO) from error
+    found = weights_digest(state)
+    if any(said not in (None, found) for said in (told, digest)):
+        wanted = "the weights as they were saved, by their digest"
+        raise problem(wanted, f"others ({found[:12]})", path, TODO)
+    bad = [name for name, t in state.items() if t.is_floating_point() and not t.isfinite().all()]
+    if bad:
+        raise problem("finite weights", f"NaN or infinity in {bad[0]}", path, TODO)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        found = " ".join(str(error).split())[:300]
+        raise problem("weights that fit the settings", found, path, TODO) from error
     return model.eval()

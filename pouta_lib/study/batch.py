@@ -66,7 +66,8 @@ def execute_notebook(source: Path, target: Path, parameters: dict[str, Any]) -> 
         partial.replace(target)
         failed.unlink(missing_ok=True)
     except papermill.PapermillExecutionError as error:
-        partial.replace(failed)
+        with suppress(FileNotFoundError):
+            partial.replace(failed)
         raise PoutaError(
             f"{source.name} failed in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
             f"  where: {failed}\n  to do: open this copy; the failing cell is marked"

@@ -137,6 +137,7 @@ class Record:
     metrics: Annotated[dict[Metric, Fraction], _has_all(METRICS)]
     watched: list[Annotated[dict[str, float | None], _has_all(("step", *METRICS))]]
     seconds: Seconds
+    weights: str | None = None  # their digest, where it was noted
     path: Path = Path()  # the run's folder, where the record was read
 
     @property
@@ -181,13 +182,14 @@ def write_run(
     """
     import torch
 
-    from pouta_lib.method.weights import save_weights
+    from pouta_lib.method.weights import save_weights, weights_digest
 
     head, dirty = commit()
     names = asdict(key)
     names.pop("label")
     whole = {"schema_version": SCHEMA_VERSION, "run": names, "commit": head, "dirty": dirty}
     whole |= {"threads": torch.get_num_threads(), "versions": versions()} | record
+    whole |= {"weights": weights_digest(model.state_dict())}
     folder = key.folder(results)
     if find_spec("pydantic"):  # none on a bare GPU machine (tools/gpu_jobs.py): checked when read
         _checked(whole, folder)
@@ -233,7 +235,7 @@ def read_record(path: str | Path) -> Record:
         record = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise problem("a run record", f"none ({error.strerror})", path, "make the run") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise problem("a run record in JSON", f"{error}", path, TODO) from error
     return replace(_checked(_todays(record), path), path=path.parent)
 
@@ -246,7 +248,9 @@ def _todays(record: Any) -> Any:
     """A record as it is written today; version 2 kept overrides as text."""
     if not isinstance(record, dict) or record.get("schema_version") != 2:
         return record
-    profile = todays_profile(record.get("profile", {}))
+    if not isinstance(profile := record.get("profile"), dict):
+        return record
+    profile = todays_profile(profile)
     return record | {"schema_version": SCHEMA_VERSION, "profile": profile}
 
 
@@ -273,10 +277,16 @@ def require(records: Sequence[Record], expected: Sequence[RunKey]) -> None:
 
 
 def load_arrays(folder: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of a run: maps, scores and reconstructions. Raises where they are absent."""
+    """The arrays of a run: maps, scores and reconstructions.
+
+    *Raises* :class:`PoutaError` where they are absent or damaged.
+    """
     path = Path(folder) / "maps.npz"
+    todo = "maps stay out of git: make the run again on this machine"
     if not path.is_file():
-        todo = "maps stay out of git: make the run again on this machine"
         raise problem("the run's maps", "no file", path, todo)
-    with np.load(path) as arrays:
-        return dict(arrays)
+    try:
+        with np.load(path) as arrays:
+            return dict(arrays)
+    except Exception as error:  # NumPy, zipfile and zlib each have errors of their own
+        raise problem("the run's maps", f"a damaged file ({error})", path, todo) from error

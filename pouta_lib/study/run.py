@@ -162,7 +162,7 @@ def open_run(record: Record) -> "tuple[Category, nn.Module, Compute]":
     run = run_of(record)
     model = build_model(run.key.variant, run.profile)
     compute = choose_compute(precision=record.precision)
-    model = load_weights(model, record.path).to(compute.device)
+    model = load_weights(model, record.path, record.weights).to(compute.device)
     return open_data(record), model, compute
 
 

@@ -238,7 +238,8 @@ def test_a_blind_detector_is_neither_made_nor_used(folder, model, tmp_path, how,
     with pytest.raises(PoutaError, match=words):
         save_detector(tmp_path / "blind", blind, *rest)
     assert not (tmp_path / "blind").exists()
-    note = json.loads((folder / "detector.json").read_text("utf-8")) | {"threshold": threshold}
+    note = json.loads((folder / "detector.json").read_text("utf-8"))
+    note |= {"threshold": threshold, "weights": None}
     (folder / "detector.json").write_text(json.dumps(note), encoding="utf-8")
     save_weights(blind, folder)
     with pytest.raises(PoutaError, match=words if how else "threshold"):

@@ -1,12 +1,35 @@
 """Where a run computes: what is named is what is taken."""
 
 import pytest
+import torch
 
 from pouta_lib.ground.errors import PoutaError
-from pouta_lib.method.device import choose_compute
+from pouta_lib.ground.profiles import load_profile
+from pouta_lib.method.device import choose_compute, within_memory
 
 
 def test_devices():
     assert choose_compute("cpu").device.type == "cpu"
     with pytest.raises(PoutaError, match="expected a device out of"):
         choose_compute("tpu")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_too_little_memory_names_the_setting_to_lower(error):
+    profile = load_profile("demo")
+    with pytest.raises(PoutaError) as told, within_memory(profile):
+        raise error
+    assert f"{profile.size_px} px, width {profile.width}, batch 4 to fit" in str(told.value)
+    assert "--set batch_size=2" in str(told.value)
+
+
+def test_other_errors_stay_what_they_are():
+    with pytest.raises(RuntimeError, match="shapes"), within_memory(load_profile("demo")):
+        raise RuntimeError("shapes")

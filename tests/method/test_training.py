@@ -1,5 +1,6 @@
 """Training: resumes to the bit, follows the schedule, refuses another run's checkpoint."""
 
+import io
 import os
 import subprocess
 import sys
@@ -139,6 +140,81 @@ def test_checkpoint_of_other_images_is_refused(images, textures, tmp_path):
     train(images, textures, settings(steps=2), "base", 0, checkpoint=checkpoint)
     with pytest.raises(PoutaError, match=r"another's: images="):
         train(255 - images, textures, settings(steps=2), "base", 0, checkpoint=checkpoint)
+
+
+def test_checkpoint_of_other_code_is_refused(images, textures, tmp_path, monkeypatch):
+    checkpoint = tmp_path / "checkpoint.pt"
+    train(images, textures, settings(steps=2), "base", 0, checkpoint=checkpoint)
+    for name, value in (("_sources_digest", lambda: "0"), ("torch.__version__", "1.0")):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"pouta_lib.method.training.{name}", value)
+            with pytest.raises(PoutaError, match=r"another's: (sources|torch)=.* in place of "):
+                train(images, textures, settings(steps=2), "base", 0, checkpoint=checkpoint)
+
+
+@pytest.fixture(scope="module")
+def half_way(images, textures, tmp_path_factory):
+    """A checkpoint of step 2 of 4, as bytes, and what makes and continues it."""
+    path = tmp_path_factory.mktemp("half way") / "checkpoint.pt"
+    profile = settings(steps=4, checkpoint_steps=2, width=4)
+
+    def go_on(content=None):
+        if content is not None:
+            path.write_bytes(content)
+        return weights(train(images, textures, profile, "base", 0, checkpoint=path))
+
+    save = training._State.save
+
+    def save_and_stop(state, *arguments):
+        save(state, *arguments)
+        raise Stop
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training._State, "save", save_and_stop)
+        with pytest.raises(Stop):
+            go_on()
+    return path.read_bytes(), go_on
+
+
+def test_no_flipped_bit_of_a_checkpoint_changes_what_is_trained(half_way):
+    content, go_on = half_way
+    whole, random, told = go_on(content), np.random.default_rng(0), []
+    for place in random.integers(0, len(content), 16):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << random.integers(8)
+        try:
+            assert equal(go_on(bytes(damaged)), whole)  # a bit that means nothing
+        except PoutaError as error:
+            told.append(str(error))
+    assert len(told) > 8
+    assert all(text.count("\n") == 2 and "checkpoint.pt" in text for text in told)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda kept: kept.pop("optimizer"),
+        lambda kept: kept.update(optimizer={}),
+        lambda kept: kept.update(step=5),
+        lambda kept: kept.update(step="two"),
+        lambda kept: kept.update(losses=torch.zeros(7, 4)),
+        lambda kept: kept.update(watched=None),
+        lambda kept: kept["model"].popitem(),
+        lambda kept: next(iter(kept["model"].values())).fill_(float("nan")),
+        lambda kept: kept.update(identity=None),
+        lambda kept: kept.clear(),
+    ],
+)
+def test_a_malformed_checkpoint_is_refused(half_way, change, tmp_path):
+    content, go_on = half_way
+    kept = torch.load(io.BytesIO(content), weights_only=True)
+    change(kept)
+    torch.save(kept, tmp_path / "changed")
+    with pytest.raises(PoutaError, match="to do: delete this file to train from the start"):
+        go_on((tmp_path / "changed").read_bytes())
+    for nothing in (b"", content[: len(content) // 2]):
+        with pytest.raises(PoutaError, match="found an unreadable file"):
+            go_on(nothing)
 
 
 def test_truncated_checkpoint_is_refused(images, textures, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -196,3 +197,21 @@ def test_weights_are_readable_as_the_umask_says(tmp_path, umask, mode):
     finally:
         os.umask(before)
     assert path.stat().st_mode & 0o777 == mode
+
+
+def test_a_record_knows_its_weights(tmp_path):
+    folder = fake_run(tmp_path, "mini-mvtec", "nut")
+    other = fake_run(tmp_path, "mini-mvtec", "cap")
+    noted = read_record(folder).weights
+    assert load_weights(torch.nn.Conv2d(3, 2, 1), folder, noted)
+    shutil.copy(other / "model.safetensors", folder)
+    with pytest.raises(PoutaError, match="the weights as they were saved"):
+        load_weights(torch.nn.Conv2d(3, 2, 1), folder, noted)
+
+
+@pytest.mark.parametrize("keep", [0, 10, -1])
+def test_damaged_maps_are_named(tmp_path, keep):
+    path = fake_run(tmp_path, "mini-mvtec", "nut") / "maps.npz"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(PoutaError, match=r"the run's maps, found a damaged file.*\n.*maps.npz\n"):
+        load_arrays(path.parent)
