@@ -5,6 +5,7 @@
 #   make study ARGS="--help"                make data NAME=mvtec fetch a dataset
 #   make test-browser    JupyterLab in a headless Chromium, which has to be installed:
 #                        .venv/bin/playwright install --with-deps chromium, or apt install chromium
+#   make bench           speed and memory beside the peers, into results/bench
 #   make format          tidy code and notebooks before a commit
 #   make coverage        the tests, and what share of the library they run through
 #   make lock            requirements.lock and environment.yml from pyproject.toml
@@ -25,7 +26,7 @@ TRIAL = build/test
 # torch's threads spin while they wait, which costs tenfold when two runs share two cores.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: help study smoke test coverage test-browser lint lab data format lock clean
+.PHONY: bench help study smoke test coverage test-browser lint lab data format lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -68,6 +69,9 @@ coverage: .venv/.ready
 
 test-browser: .venv/.ready
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest tests/house/browser_lab.py $(ARGS)
+
+bench: .venv/.ready
+	$(BIN)/python benchmarks/bench.py $(ARGS)
 
 lint: .venv/.ready
 	$(BIN)/ruff check .

@@ -49,7 +49,7 @@ def cpu_has_bf16_units() -> bool:
     """Whether this CPU multiplies bf16 in hardware (AMX, or AVX-512 with its bf16 extension).
 
     Asked of the processor, not timed, so that the same kind of machine always chooses the same
-    precision and a run repeats bit for bit. ``benchmarks/training_step.py`` says what it gains.
+    precision and a run repeats bit for bit. ``make bench`` says what it gains.
     """
     probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return any(getattr(torch.cpu, probe, bool)() for probe in probes)

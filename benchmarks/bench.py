@@ -1,0 +1,123 @@
+"""The library beside its peers: `make bench` writes results/bench/.
+
+    python benchmarks/bench.py --works pixel_metrics coreset --rounds 9
+
+Every contestant of a work (benchmarks/works.py) is a process of its own, and they take turns: where
+a machine's speed wanders, the ratios stay fair. The first round warms up and does not count. First
+with one thread, then with all cores. anomalib takes part where ``tools/peers_env.py`` has made its
+environment.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+from works import SIZES, WORKS
+
+from pouta_lib.ground.paths import atomic_path, results_root
+from pouta_lib.method.device import cpu_has_bf16_units, cpu_name
+from pouta_lib.study.peers import peers_python
+
+WORKER = Path(__file__).with_name("works.py")
+UNITS = ("cpu_s", "wall_s", "mib")
+Taken = dict[str, dict[str, list[float | None]]]  # by contestant and unit, one a round
+
+
+def interpreters(work: str) -> dict[str, Path]:
+    """What runs each contestant; those whose environment is missing are left out, with a word."""
+    found = {}
+    for name in WORKS[work]:
+        python = peers_python() if name == "anomalib" else Path(sys.executable)
+        if python is None:
+            print(f"{work}: without anomalib; tools/peers_env.py makes its environment")
+        else:
+            found[name] = python
+    return found
+
+
+def take_turns(work: str, size: str, rounds: int, threads: int) -> Taken:
+    """What each contestant took in each round but the first."""
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    running = {
+        name: subprocess.Popen(
+            [python, "-W", "ignore", WORKER, work, name, size],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name, python in interpreters(work).items()
+    }
+    taken: Taken = {name: {unit: [] for unit in UNITS} for name in running}
+    for turn in tqdm(range(rounds + 1), desc=f"{work}, threads: {threads}"):
+        for name, process in running.items():
+            process.stdin.write("\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()
+            if not answer:
+                raise SystemExit(f"{work}, {name}: stopped; its message stands above")
+            if turn:
+                for unit, value in json.loads(answer).items():
+                    taken[name][unit].append(value)
+    for process in running.values():
+        process.communicate()
+    return taken
+
+
+def rows(work: str, threads: str, taken: Taken) -> list[dict[str, str]]:
+    """A row a contestant: medians with their range, and the ratio of CPU time to the first's."""
+    first = statistics.median(next(iter(taken.values()))["cpu_s"])
+    found = []
+    for name, values in taken.items():
+        cpu = values["cpu_s"]
+        memory = [value for value in values["mib"] if value is not None]
+        found.append(
+            {
+                "work": work,
+                "threads": threads,
+                "who": name,
+                "CPU-s": f"{statistics.median(cpu):.3g} ({min(cpu):.3g} to {max(cpu):.3g})",
+                "s": f"{statistics.median(values['wall_s']):.3g}",
+                "CPU-s, times the first's": f"{statistics.median(cpu) / first:.2f}",
+                "MiB": f"{max(memory):.0f}" if memory else "–",
+            }
+        )
+    return found
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--works", nargs="+", choices=WORKS, default=list(WORKS))
+    parser.add_argument("--size", choices=SIZES, default="full")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, os.cpu_count() or 1])
+    parser.add_argument("--output", type=Path, default=results_root() / "bench")
+    chosen = parser.parse_args(arguments)
+    chosen.output.mkdir(parents=True, exist_ok=True)
+    for work in chosen.works:
+        told: dict[str, Any] = {"work": work, "size": chosen.size, "machine": cpu_name()}
+        told |= {"cores": os.cpu_count(), "bf16_units": cpu_has_bf16_units(), "threads": {}}
+        for threads in dict.fromkeys(chosen.threads):
+            taken = take_turns(work, chosen.size, chosen.rounds, threads)
+            told["threads"][str(threads)] = taken
+        with atomic_path(chosen.output / f"{work}.json") as path:
+            path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    table = []
+    for path in sorted(chosen.output.glob("*.json")):
+        told = json.loads(path.read_text(encoding="utf-8"))
+        for threads, taken in told["threads"].items():
+            table += rows(told["work"], threads, taken)
+    text = pd.DataFrame(table).to_markdown(index=False, disable_numparse=True)
+    (chosen.output / "table.md").write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

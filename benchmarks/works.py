@@ -1,0 +1,267 @@
+"""What `make bench` measures: each work, by the library and by those it is compared with.
+
+    python benchmarks/works.py WORK CONTESTANT SIZE
+
+prepares one and then does it once for each line it reads, answering with what it took. Contestants
+named anomalib run in the environment of ``tools/peers_env.py``, which has no pouta_lib: imports are
+made by those who need them.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Done = Callable[[], Any]  # does the work once
+SIZES = ("full", "tiny")
+
+
+def test_set(size: str) -> tuple[np.ndarray, np.ndarray]:
+    """Masks and probability maps: 83 images of 224 px, a third of them good; blobs in noise."""
+    from scipy import ndimage
+
+    count, side = (83, 224) if size == "full" else (6, 48)
+    rng = np.random.default_rng(0)
+    masks = ndimage.gaussian_filter(rng.standard_normal((count, side, side)), (0, 12, 12)) > 0.045
+    masks[: count // 3] = False
+    noise = ndimage.gaussian_filter(rng.standard_normal(masks.shape), (0, 3, 3))
+    logits = 4 * ndimage.gaussian_filter(masks.astype(float), (0, 4, 4)) + 1.5 * noise / noise.std()
+    return masks, (1 / (1 + np.exp(4 - logits))).astype(np.float32)
+
+
+def metrics_here(size: str) -> Done:
+    from pouta_lib.score.metrics import pixel_metrics
+
+    masks, maps = test_set(size)
+    return lambda: pixel_metrics(masks, maps)
+
+
+def metrics_of_scikit_learn(size: str) -> Done:
+    """AUROC, AP and best F1; it has no AUPRO."""
+    from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+
+    masks, maps = (values.ravel() for values in test_set(size))
+
+    def done() -> dict[str, float]:
+        precision, recall, _ = precision_recall_curve(masks, maps)
+        f1 = np.max(2 * precision * recall / np.maximum(precision + recall, 1e-12))
+        auroc, ap = roc_auc_score(masks, maps), average_precision_score(masks, maps)
+        return {"pixel_auroc": auroc, "pixel_ap": ap, "pixel_f1max": f1}
+
+    return done
+
+
+def metrics_of_anomalib(size: str) -> Done:
+    import torch
+    from anomalib.data import ImageBatch
+    from anomalib.metrics import AUPR, AUPRO, AUROC, F1Max
+
+    masks, maps = (torch.from_numpy(values) for values in test_set(size))
+    batch = ImageBatch(image=torch.zeros(len(maps), 3, 1, 1), anomaly_map=maps, gt_mask=masks)
+
+    def done() -> dict[str, float]:
+        found = {}
+        for metric in (AUROC, AUPR, F1Max, AUPRO):
+            kept = metric(fields=["anomaly_map", "gt_mask"])
+            kept.update(batch)
+            found[metric.__name__] = float(kept.compute())
+        return found
+
+    return done
+
+
+def scores_here(size: str) -> Done:
+    from pouta_lib.score.evaluation import image_scores
+
+    maps = test_set(size)[1]
+    return lambda: image_scores(maps, 21)
+
+
+def scores_of_torch(size: str) -> Done:
+    import torch
+    from torch.nn import functional as F
+
+    maps = torch.from_numpy(test_set(size)[1]).unsqueeze(1)
+    return lambda: F.avg_pool2d(maps, 21, stride=1, padding=10).amax(dim=(1, 2, 3)).numpy()
+
+
+def patches(size: str) -> Any:
+    """Features of 1,024 dimensions, of which 64 carry most."""
+    import torch
+
+    count = 40_000 if size == "full" else 600
+    generator = torch.Generator().manual_seed(0)
+    found = torch.randn(count, 64, generator=generator) @ torch.randn(64, 1024, generator=generator)
+    return found.add_(torch.randn(found.shape, generator=generator), alpha=0.1)
+
+
+def coreset_here(size: str) -> Done:
+    import torch
+
+    from pouta_lib.method.models.patchcore import greedy_coreset
+
+    features = patches(size)
+    count = len(features) // 100
+    return lambda: greedy_coreset(features, count, torch.Generator().manual_seed(0))
+
+
+def coreset_by_passes(size: str) -> Done:
+    """The definition: after each pick, a pass over all features."""
+    import torch
+
+    from pouta_lib.method.models.patchcore import PROJECTED
+
+    features = patches(size)
+
+    def done() -> Any:
+        generator = torch.Generator().manual_seed(0)
+        matrix = torch.randn(features.shape[1], PROJECTED, generator=generator)
+        projected = features @ matrix / PROJECTED**0.5
+        chosen = [int(torch.randint(len(features), (), generator=generator))]
+        distance = torch.full((len(features),), torch.inf)
+        while len(chosen) < len(features) // 100:
+            difference = projected - projected[chosen[-1]]
+            distance = torch.minimum(distance, difference.square().sum(dim=1))
+            chosen.append(int(distance.argmax()))
+        return torch.tensor(chosen)
+
+    return done
+
+
+def coreset_of_anomalib(size: str) -> Done:
+    from anomalib.models.components.sampling import KCenterGreedy
+
+    features = patches(size)
+    return lambda: KCenterGreedy(features, sampling_ratio=0.01).select_coreset_idxs()
+
+
+def inference(method: str) -> Callable[[str], Done]:
+    """One image through a network of the paper's size, in float32."""
+
+    def prepare(size: str) -> Done:
+        import torch
+
+        from pouta_lib.ground.profiles import load_profile
+        from pouta_lib.method.models import build_model
+
+        profile = load_profile("paper" if size == "full" else "smoke")
+        model = build_model(method, profile).eval()
+        image = torch.rand(1, 3, profile.size_px, profile.size_px)
+        image = image.contiguous(memory_format=torch.channels_last)
+
+        def done() -> Any:
+            with torch.inference_mode():
+                return model(image)
+
+        return done
+
+    return prepare
+
+
+def training_step(method: str, layout: str, bf16: bool) -> Callable[[str], Done]:
+    """Trace, losses and gradients of a batch at the `demo` profile."""
+
+    def prepare(size: str) -> Done:
+        import torch
+
+        from pouta_lib.ground.profiles import load_profile
+        from pouta_lib.method.losses import total_loss
+        from pouta_lib.method.models import build_model
+
+        profile = load_profile("demo" if size == "full" else "smoke")
+        model = build_model(method, profile).to(memory_format=getattr(torch, layout))
+        shape = (profile.batch_size, 3, profile.size_px, profile.size_px)
+        image = torch.rand(shape).contiguous(memory_format=getattr(torch, layout))
+        mask = (torch.rand(shape)[:, :1] > 0.9).float()
+
+        def done() -> Any:
+            model.zero_grad(set_to_none=True)
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+                named = model.trace(image)
+            total_loss(named, image, mask)["total"].backward()
+
+        return done
+
+    return prepare
+
+
+def synthesis_here(size: str) -> Done:
+    import torch
+
+    from pouta_lib.method.synthesis import synthesize
+
+    count, side = (8, 224) if size == "full" else (2, 64)
+    good, generator = torch.rand(count, 3, side, side), torch.Generator().manual_seed(0)
+    textures = torch.randint(256, (8, 3, side, side), dtype=torch.uint8)
+    return lambda: synthesize(good, textures, generator)
+
+
+def synthesis_of_anomalib(size: str) -> Done:
+    """As many images, one after another as in its own training."""
+    import torch
+    from anomalib.data.utils.generators.perlin import PerlinAnomalyGenerator
+
+    count, side = (8, 224) if size == "full" else (2, 64)
+    good, generator = torch.rand(count, 3, side, side), PerlinAnomalyGenerator(probability=1.0)
+    return lambda: [generator(one) for one in good]
+
+
+# the first of each is what the others are measured by
+WORKS: dict[str, dict[str, Callable[[str], Done]]] = {
+    "pixel_metrics": {
+        "ours": metrics_here,
+        "scikit-learn": metrics_of_scikit_learn,
+        "anomalib": metrics_of_anomalib,
+    },
+    "image_scores": {"ours": scores_here, "torch": scores_of_torch},
+    "coreset": {
+        "ours": coreset_here,
+        "a pass each": coreset_by_passes,
+        "anomalib": coreset_of_anomalib,
+    },
+    "synthesis": {"ours": synthesis_here, "anomalib": synthesis_of_anomalib},
+    "inference": {name: inference(name) for name in ("pouta", "vanilla", "draem")},
+    "training_step": {
+        "pouta, channels_last, bf16": training_step("pouta", "channels_last", True),
+        "pouta, channels_last, fp32": training_step("pouta", "channels_last", False),
+        "pouta, contiguous, fp32": training_step("pouta", "contiguous_format", False),
+        "vanilla, channels_last, bf16": training_step("vanilla", "channels_last", True),
+    },
+}
+
+
+def memory_mib(field: str) -> float | None:
+    """VmRSS, memory held now, or VmHWM, the most since the mark was set back; on Linux alone."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(field)), None)
+
+
+def measure(done: Done) -> dict[str, float | None]:
+    """CPU seconds and seconds of one call, and by how much it raised the memory held."""
+    before = memory_mib("VmRSS")
+    if before is not None:
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # sets the mark back
+    cpu, wall = time.process_time(), time.perf_counter()
+    done()
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    highest = memory_mib("VmHWM")
+    raised = None if before is None or highest is None else max(0.0, highest - before)
+    return {"cpu_s": cpu, "wall_s": wall, "mib": raised}
+
+
+def main() -> None:
+    work, contestant, size = sys.argv[1:]
+    done = WORKS[work][contestant](size)
+    for _ in sys.stdin:
+        print(json.dumps(measure(done)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
