@@ -11,7 +11,7 @@ from pouta_lib.method.models import build_model
 from pouta_lib.report.judged import judged_frame
 from pouta_lib.report.published import read_published
 from pouta_lib.score.efficiency import count_multiply_adds, count_parameters
-from pouta_lib.study.judgements import find_judgements
+from pouta_lib.study.judgements import read_judgement
 
 
 def prose(repository):
@@ -186,18 +186,18 @@ def test_the_papers_protocol_is_that_of_the_tables(repository):
 
 
 def test_false_alarms_are_those_of_the_judgements(repository):
-    judgements = find_judgements("real-cpu", repository / "results" / "real")
-    frame = judged_frame([j for j in judgements if j.steps == 1200])
-    found = frame.set_index(["category", "setting"])["false alarms"]
-    text = " ".join((repository / "README.md").read_text(encoding="utf-8").split())
-    pair = [
-        [found[category, f"light_share={share}"] for share in (0.0, 0.5)]
-        for category in ("transistor", "toothbrush")
-    ]
-    assert (
-        "{:.1f} % false alarms on transistor without it and {:.1f} % with".format(*pair[0]) in text
-    )
-    assert "on toothbrush {:.1f} and {:.1f} %".format(*pair[1]) in text
+    rows = rows_below((repository / "README.md").read_text(encoding="utf-8"), "false alarms, %")
+    nothing = dict.fromkeys(("average_share", "light_share", "move_range", "noise_range"), 0.0)
+    light = dict.fromkeys(("average_share", "move_range", "noise_range"), 0.0)
+    merits = []
+    for (_, *cells), changes in zip(rows, (nothing, light, {}), strict=True):
+        label = make_label("real-cpu", {"steps": 1200} | changes)
+        folder = repository / "results" / "real" / folder_name(label) / "judged" / "mvtec"
+        paths = [folder / name / "pouta" / "seed0.json" for name in ("transistor", "toothbrush")]
+        frame = judged_frame([read_judgement(path) for path in paths])
+        assert cells == [f"{share:.1f}" for share in frame["false alarms"]]
+        merits.append(frame["both"].mean())
+    assert merits == sorted(merits), "each is better than the one before"
 
 
 def test_no_committed_result_has_a_path_of_a_machine(repository):
