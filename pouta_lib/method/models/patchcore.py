@@ -195,7 +195,7 @@ class ByProducts(PatchCore):
     def _as_map(self, distance: Tensor, side: int) -> Tensor:
         return self.grow @ distance @ self.grow.T
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # both at once
         return self.map_and_score(image)
 
 
