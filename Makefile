@@ -6,6 +6,7 @@
 #   make test-browser    JupyterLab in a headless Chromium, which has to be installed:
 #                        .venv/bin/playwright install --with-deps chromium, or apt install chromium
 #   make bench           speed and memory beside the peers, into results/bench
+#   make test-faults     the smoke study killed, stopped and doubled: results/reliability.md
 #   make format          tidy code and notebooks before a commit
 #   make coverage        the tests, and what share of the library they run through
 #   make lock            requirements.lock and environment.yml from pyproject.toml
@@ -26,7 +27,7 @@ TRIAL = build/test
 # torch's threads spin while they wait, which costs tenfold when two runs share two cores.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: bench help study smoke test coverage test-browser lint lab data format lock clean
+.PHONY: bench help study smoke test coverage test-faults test-browser lint lab data format lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -66,6 +67,9 @@ coverage: .venv/.ready
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage html --quiet --fail-under=0
 	$(BIN)/coverage report
+
+test-faults: .venv/.ready
+	$(BIN)/python tools/faults.py $(ARGS)
 
 test-browser: .venv/.ready
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest tests/house/browser_lab.py $(ARGS)

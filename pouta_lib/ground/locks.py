@@ -53,7 +53,7 @@ def only_one(path: Path, what: str, *, wait: bool = False) -> Iterator[Lock]:
             holder = path.read_text(encoding="utf-8", errors="replace") or holder
         if not wait:
             todo = "wait until it has ended, or end that process and give the command again"
-            raise problem(f"{what} to be made once at a time", f"{holder}, at it", path, todo)
+            raise problem(f"one process at a time for {what}", holder, path, todo)
         if since is None:
             print(f"{what}: waiting for {holder}", file=sys.stderr, flush=True)
         with suppress(OSError):

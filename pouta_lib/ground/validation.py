@@ -73,7 +73,9 @@ def read_yaml(text: str, where: object) -> Any:
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         if isinstance(error, PoutaError):
             raise
-        found = " ".join(str(error).split())[:300]
+        mark = getattr(error, "problem_mark", None)
+        found = getattr(error, "problem", None) or " ".join(str(error).split())[:300]
+        found += f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         raise problem("YAML of plain values", found, where, "correct it") from error
 
 

@@ -4,10 +4,15 @@ import csv
 import dataclasses
 import hashlib
 import multiprocessing
+import os
+import subprocess
+import sys
+import time
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 from scipy import ndimage
@@ -236,3 +241,22 @@ def test_grid_is_centred():
     grid = make_grid(4)
     assert grid.x[0].tolist() == [-0.75, -0.25, 0.25, 0.75]
     assert (grid.x == grid.y.T).all()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_what_a_killed_drawing_left_goes_with_the_next(tmp_path):
+    code = "import sys; from pouta_lib.data.mini import generate_mini\n"
+    code += "if __name__ == '__main__': generate_mini(sys.argv[1])"
+    (tmp_path / "draws.py").write_text(code)
+    root = tmp_path / "data"
+    drawing = subprocess.Popen([sys.executable, tmp_path / "draws.py", root])
+    while not list(root.glob(".mini.*.tmp/*/*")):
+        time.sleep(0.1)
+    workers = psutil.Process(drawing.pid).children(recursive=True)
+    assert workers
+    drawing.kill()
+    drawing.wait()
+    assert psutil.wait_procs(workers, timeout=20)[1] == []
+    assert len(list(root.iterdir())) == 1
+    generate_mini(root, share=0.02, workers=1)
+    assert sorted(path.name for path in root.iterdir()) == ["mini-dagm", "mini-mvtec", "mini-visa"]

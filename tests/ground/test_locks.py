@@ -50,7 +50,7 @@ def test_the_second_is_refused_and_told_who_is_the_first(tmp_path, hold):
     assert holder.stdout.readline() == "held\n"
     with pytest.raises(PoutaError) as refused, only_one(path, "study smoke"):
         pytest.fail("two at once")
-    assert "study smoke to be made once at a time" in str(refused.value)
+    assert "one process at a time for study smoke" in str(refused.value)
     assert f"process {holder.pid} on {platform.node()}, since " in str(refused.value)
     assert f"where: {path}" in str(refused.value)
 

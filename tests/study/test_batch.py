@@ -80,7 +80,7 @@ def test_a_second_study_at_the_same_place_is_refused(folder: Path, category: str
     with only_one(folder / "results" / "smoke" / ".study.lock", "the first"):
         done = study(folder, "--categories", category)
     assert done.returncode == 1
-    assert "study smoke to be made once at a time" in done.stderr
+    assert "one process at a time for study smoke" in done.stderr
     assert f"process {os.getpid()} on {platform.node()}" in done.stderr
     assert made(folder) == before
 

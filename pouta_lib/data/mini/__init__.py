@@ -6,12 +6,11 @@ defective picture is drawn twice, with and without its defect, before the camera
 """
 
 import shutil
-import tempfile
 from pathlib import Path
 
 from pouta_lib.data.mini.plan import MINI_KINDS, SCENES
 from pouta_lib.data.mini.write import DATASETS, VERSION, write_mini
-from pouta_lib.ground.paths import data_root
+from pouta_lib.ground.paths import data_root, sweep, temporary_beside
 
 __all__ = ["MINI_KINDS", "SCENES", "ensure_mini", "generate_mini"]
 
@@ -36,8 +35,10 @@ def generate_mini(root: str | Path, seed: int = 0, *, share: float = 1.0, worker
     """
     root = Path(root)
     root.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".mini-", dir=root))  # of this process alone
+    sweep(root, deep=False)
+    temporary = temporary_beside(root / "mini")  # of this process alone
     try:
+        temporary.mkdir()
         write_mini(temporary, seed, share, workers)
         for name in DATASETS:
             (temporary / name / MARKER).write_text(_marking(seed, share) + "\n", encoding="ascii")

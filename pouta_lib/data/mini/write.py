@@ -3,6 +3,7 @@
 import csv
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -36,13 +37,25 @@ def write_mini(folder: Path, seed: int, share: float, workers: int) -> None:
         # spawned, as on macOS and Windows: a forked kernel or torch can hang
         context = multiprocessing.get_context("spawn")
         try:
-            with ProcessPoolExecutor(workers, context) as pool:
+            with ProcessPoolExecutor(workers, context, _end_with_parent) as pool:
                 rows = list(_ticking(pool.map(_write_category, jobs), bar))
         except BrokenProcessPool:  # a main program that cannot be imported again
             bar.reset()
             rows = list(_ticking(map(_write_category, jobs), bar))
     bar.close()
     _write_split(folder / "mini-visa", [row for part in rows for row in part])
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would draw on, into a folder that nobody wants."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _ticking(parts: Iterable[list[Row]], bar: Bar) -> Iterable[list[Row]]:
