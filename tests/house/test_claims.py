@@ -1,0 +1,62 @@
+"""docs/CLAIMS.md: every difference in its table follows from tables of results and of the paper."""
+
+import pandas as pd
+import pytest
+from test_readme import METRICS, earlier, measured, rows_below
+
+from pouta_lib.report.published import read_published
+
+PAIRS = {
+    "FCM: base less Vanilla": ("base", "vanilla"),
+    "HSG: base+HSG less base": ("base+hsg", "base"),
+    "MSS: base+MSS less base": ("base+mss", "base"),
+    "both: POUTA less base": ("pouta", "base"),
+    "all of it: POUTA less Vanilla": ("pouta", "vanilla"),
+}
+
+
+@pytest.fixture(scope="module")
+def page(repository):
+    return (repository / "docs" / "CLAIMS.md").read_text(encoding="utf-8")
+
+
+def gains(frame, later, earlier_one, metric):
+    """By category: what the later method has more, in points."""
+    frame = frame[(frame["category"] != "average") & (frame["metric"] == metric)]
+    table = frame.pivot(index="category", columns="method", values="measured")
+    return (table[later] - table[earlier_one]).dropna()
+
+
+def test_the_differences_are_those_of_the_tables(repository, page):
+    frames = [measured(repository, "table_5_*.csv", study) for study in ("demo", earlier())]
+    published = read_published(5).set_index(["note", "metric"])["value"]
+    rows = rows_below(page, "claim")
+    assert [name for name, *_ in rows] == list(PAIRS)
+    for name, *cells in rows:
+        later, earlier_one = PAIRS[name]
+        for k, metric in enumerate((METRICS[0], METRICS[2])):
+            *measured_cells, theirs = cells[3 * k : 3 * k + 3]
+            difference = published[later, metric] - published[earlier_one, metric]
+            assert float(theirs) == pytest.approx(difference, abs=1e-9)
+            for cell, frame in zip(measured_cells, frames, strict=True):
+                found = gains(frame, later, earlier_one, metric)
+                shown = f"{found.mean():+.1f} ({(found > 0).sum()} of {len(found)})"
+                assert cell == shown, (name, metric)
+
+
+def test_the_numbers_in_the_text_are_those_of_the_tables(repository, page):
+    text = " ".join(page.split())
+    five = measured(repository, "table_5_mini-mvtec.csv")
+    average = five[(five["category"] == "average") & (five["metric"] == METRICS[0])]
+    assert f"up to {average['std'].max():.1f} points of image AUROC over two drawn parts" in text
+    four = measured(repository, "table_4_mini-mvtec.csv")
+    average = four[four["category"] == "average"].sort_values("shots")  # all images last
+    told = [f"{value:.1f}" for value in average["measured"]]
+    assert "from {} with two images over {} and {} to {} with".format(*told) in text
+    light = measured(repository, "table_1_mvtec.csv", "real/paper~light_share=0.5")
+    plain = measured(repository, "table_1_mvtec.csv", "real/paper")
+    both = pd.concat([plain, light.assign(method="light")])
+    both = both[(both["category"] == "toothbrush") & (both["metric"] == METRICS[2])]
+    ap = both.set_index("method")["measured"]
+    assert f"pixel AP {ap['vanilla']:.1f} against {ap['pouta']:.1f} as the paper" in text
+    assert f"POUTA has {ap['light']:.1f}" in text
