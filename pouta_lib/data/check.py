@@ -27,7 +27,7 @@ class Report:
     """What is there, and what is wrong with it; printing it is its purpose."""
 
     dataset: str
-    counts: pd.DataFrame  # a row a category: what is there, and how many images were published
+    counts: pd.DataFrame  # one row per category: what is there, and how many images were published
     expected: int | None  # images, as published; defective ones in DAGM's Train included
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # what was read otherwise than one may think

@@ -31,21 +31,21 @@ def listing(folder: Path, category: str) -> Listing:
 
     *Raises* :class:`PoutaError` when Labels.txt and the files do not belong together.
     """
-    parts, lists = {}, []
+    splits, lists = {}, []
     for split in ("Train", "Test"):
         base = child(folder / category, split)
         if not base.is_dir():
             raise problem(f"a folder {split}", "none", base, AGAIN)
         labels = child(child(base, "Label"), "Labels.txt")
-        parts[split] = _items(base, labels)
+        splits[split] = _items(base, labels)
         lists.append(labels)
-    train = [item for item in parts["Train"] if item.defect == GOOD]
+    train = [item for item in splits["Train"] if item.defect == GOOD]
     return Listing(
         train,
-        parts["Test"],
+        splits["Test"],
         mask_kind="coarse",
         extra_files=lists,
-        num_left_out=len(parts["Train"]) - len(train),
+        num_left_out=len(splits["Train"]) - len(train),
     )
 
 

@@ -1,4 +1,4 @@
-"""The datasets that have a name here: where they live, who reads them, what they should hold."""
+"""The datasets that have a name here: where they live, what reads them, what they should hold."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The one error type that a user of this library can cause and mend."""
+"""The one error type that a user of this library can cause and fix."""
 
 import difflib
 import re

@@ -11,8 +11,9 @@ module and its entry:
    into ``model.seen_by_scale()``, the layers to look at;
 2. where it is trained in steps: ``model.trace(image)`` gives the tensors that its losses look at.
    Where its batches, losses or rates are its own: a ``fit`` that hands its own
-   :class:`pouta_lib.method.training.Recipe` to :func:`pouta_lib.method.training.train`. Where it
-   is not trained in steps: a ``fit`` with the signature of :func:`pouta_lib.method.training.fit`;
+   :class:`pouta_lib.method.training.Recipe` to :func:`pouta_lib.method.training.train`; where its
+   number of steps is, ``steps`` as well. Where it is not trained in steps: a ``fit`` with the
+   signature of :func:`pouta_lib.method.training.fit`, and ``steps=None``;
 3. where its image score is not the pooled maximum of its map: a ``detect(model, images, profile,
    compute)`` that gives both, as :func:`pouta_lib.score.evaluation.detect` does, and a
    ``deployed(model, profile)``: a module from ``(B, 3, H, W)`` in [0, 1] to both, which
@@ -49,16 +50,22 @@ class Method:
     title: str  # what readers see; the paper's word where it has one
     build: str  # (method, profile) -> nn.Module
     fit: str = "pouta_lib.method.training:train"
+    # (profile, number of images, shots) -> optimiser steps; None: not trained in steps
+    steps: str | None = "pouta_lib.method.training:num_steps"
     detect: str = "pouta_lib.score.evaluation:detect_by_map"
     deployed: str = "pouta_lib.score.evaluation:MapAndScore"
     notebook: str = TRAIN_NOTEBOOK  # the one that makes its runs
     modules: Modules | None = None  # its ticks in Table V; None: it has no row there
     compared: bool = False  # a measured row of Tables I to III
-    trained: bool = True  # in optimiser steps, whose time can be foretold
     rebuilds: bool = True  # gives a repaired image I_r
     bounded: bool = True  # its map is a probability; else a distance without an upper bound
     backbone: bool = False  # stands on the profile's pretrained backbone, and names it
     precision: str | None = None  # the only one it is computed in; None: the profile's
+
+    @property
+    def trained(self) -> bool:
+        """Whether it is trained in optimiser steps, whose time can be foretold."""
+        return self.steps is not None
 
 
 _POUTA = "pouta_lib.method.models.pouta:build"
@@ -78,6 +85,7 @@ _ALL = (  # in the order of the rows of Tables I to III
         title="DRAEM",
         build="pouta_lib.method.models.draem:build",
         fit="pouta_lib.method.draem_training:fit",
+        steps="pouta_lib.method.draem_training:num_steps",
         compared=True,
     ),
     Method(
@@ -89,7 +97,7 @@ _ALL = (  # in the order of the rows of Tables I to III
         deployed="pouta_lib.method.models.patchcore:ByProducts",
         notebook="07_patchcore",
         compared=True,
-        trained=False,
+        steps=None,
         rebuilds=False,
         bounded=False,
         backbone=True,

@@ -11,6 +11,7 @@ import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pouta_lib.ground.errors import PoutaError, did_you_mean, problem
@@ -80,7 +81,7 @@ def read_yaml(text: str, where: object) -> Any:
 
 
 def checked(kind: type[T], values: Any, where: object, todo: str = "correct the value") -> T:
-    """`values`, of the kinds that JSON and YAML know, as a `kind`.
+    """`values`, of the kinds that JSON and YAML know or made of dataclasses, as a `kind`.
 
     *Raises* :class:`PoutaError` for the first value that is missing, unknown, of the wrong type
     or against its rule.
@@ -89,13 +90,31 @@ def checked(kind: type[T], values: Any, where: object, todo: str = "correct the 
 
     shape: Any = kind
     try:
-        found: T = _adapter(shape).validate_json(json.dumps(values, default=str))
+        found: T = _adapter(shape).validate_json(json.dumps(values, default=_plain))
         return found
     except ValidationError as error:
         faults = error.errors()
     # a misspelt name is unknown and missing at once: it is told as what it is
     faults.sort(key=lambda fault: fault["type"] != UNKNOWN)
     raise _told(kind, faults[0], where, todo)
+
+
+def read_json(path: Path, what: str, missing: str, broken: str) -> Any:
+    """What stands in a JSON file, not yet checked.
+
+    *Raises* :class:`PoutaError` for a file that is not there, with `missing` as what to do, and
+    for one that is no JSON, with `broken`.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise problem(what, f"none ({error.strerror})", path, missing) from error
+    except (ValueError, RecursionError) as error:
+        raise problem(f"{what} in JSON", f"{error}", path, broken) from error
+
+
+def _plain(value: Any) -> Any:
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(type(value)) else str(value)
 
 
 UNKNOWN = "unexpected_keyword_argument"
@@ -113,7 +132,7 @@ def _told(kind: Any, fault: Any, where: object, todo: str) -> PoutaError:
     *place, name = fault["loc"] or ("the whole",)
     dotted = ".".join(map(str, [*place, name]))
     if fault["type"] == UNKNOWN:
-        known = [field.name for field in dataclasses.fields(_at(kind, place))]
+        known = [field.name for field in dataclasses.fields(_without_null(_at(kind, place)))]
         inside = f" in {'.'.join(map(str, place))}" if place else ""
         return problem(
             f"a name out of {known}{inside}", repr(name), where, did_you_mean(name, known, todo)
@@ -132,8 +151,15 @@ def _told(kind: Any, fault: Any, where: object, todo: str) -> PoutaError:
 def _at(kind: Any, place: typing.Sequence[str | int]) -> Any:
     """The type of what stands at `place` in a `kind`."""
     for part in place:
+        kind = _without_null(kind)
         if dataclasses.is_dataclass(kind):
             kind = typing.get_type_hints(kind).get(str(part))
         else:
             kind = (typing.get_args(kind) or (None,))[-1]
     return kind
+
+
+def _without_null(kind: Any) -> Any:
+    """The one type of a ``kind | None``; any other as it is."""
+    rest = [option for option in typing.get_args(kind) if option is not type(None)]
+    return rest[0] if len(rest) < len(typing.get_args(kind)) else kind

@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from pouta_lib.ground.profiles import Profile, SynthesisSettings
+from pouta_lib.method import training
 from pouta_lib.method.losses import focal_loss, reconstruction_loss
 from pouta_lib.method.synthesis import (
     PLAIN,
@@ -62,8 +63,13 @@ def fit(
     return train(images, textures, draem_settings(profile), method, seed, **options, recipe=RECIPE)
 
 
+def num_steps(profile: Profile, num_images: int, shots: int | None = None) -> int:
+    """Optimiser steps of a run of DRAEM, as of :func:`pouta_lib.method.training.num_steps`."""
+    return training.num_steps(draem_settings(profile), num_images, shots)
+
+
 def draem_losses(named: dict[str, Tensor], original: Tensor, mask: Tensor) -> dict[str, Tensor]:
-    """``L = L_2 + L_SSIM + L_focal`` and its parts, from a model's trace.
+    """``L = L_2 + L_SSIM + L_focal`` and its terms, from a model's trace.
 
     *Shape*: original ``(B, 3, H, W)`` in [0, 1]; mask ``(B, H, W)`` with 0 and 1.
     *Source*: DRAEM, 3.1 and 3.2, equally weighted. It has no multi-scale supervision: ``mss`` is
@@ -140,7 +146,7 @@ def augment_texture(texture: Tensor, generator: Generator) -> Tensor:
 def _each(
     image: Tensor, generator: Generator, low: float, high: float, channels: int = 1
 ) -> Tensor:
-    """Uniform draws, one an image or one a channel: ``(B, channels, 1, 1)``."""
+    """Uniform draws, one per image or one per channel: ``(B, channels, 1, 1)``."""
     return uniform(generator, (len(image), channels, 1, 1), low, high)
 
 

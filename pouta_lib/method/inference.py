@@ -21,11 +21,11 @@ def in_batches(
     *Shape*: images ``(M, 3, H, W)`` uint8; the function is handed ``(B, 3, H, W)`` in [0, 1] and
     gives tensors ``(B, ...)``, which come back as ``(M, ...)`` float32.
     """
-    parts = []
+    batches = []
     for start in range(0, len(images), batch_size):
         batch = torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size]))
         batch = batch.to(compute.device).float() / 255
         with compute.autocast():
             results = function(batch.contiguous(memory_format=torch.channels_last))
-        parts.append([result.float().cpu() for result in results])
-    return [torch.cat(column).numpy() for column in zip(*parts, strict=True)]
+        batches.append([result.float().cpu() for result in results])
+    return [torch.cat(column).numpy() for column in zip(*batches, strict=True)]

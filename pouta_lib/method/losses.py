@@ -87,7 +87,7 @@ def anomaly_loss(logits: Tensor, mask: Tensor) -> Tensor:
 
 
 def total_loss(named: dict[str, Tensor], original: Tensor, mask: Tensor) -> dict[str, Tensor]:
-    """``L_total`` and its parts, from a model's trace.
+    """``L_total`` and its terms, from a model's trace.
 
     *Shape*: original ``(B, 3, H, W)`` in [0, 1]; mask ``(B, H, W)`` with 0 and 1.
     *Source*: equations 6 and 8. Vanilla and POUTA without MSS have no ``logits1..4`` in their

@@ -6,7 +6,7 @@ Names, shapes and counts are asked of the modules, titles of the notebooks: neit
 import json
 import textwrap
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Protocol, Self, cast
 
 import matplotlib.pyplot as plt
 import torch
@@ -18,9 +18,7 @@ from torch import Tensor, nn
 from pouta_lib.ground.paths import project_root
 from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.models import build_model
-from pouta_lib.method.models.pouta import Pouta
 from pouta_lib.method.models.reconstructive import LEVELS
-from pouta_lib.method.models.vanilla import Vanilla
 from pouta_lib.score.efficiency import count_parameters
 
 Shapes = dict[str, tuple[int, ...]]
@@ -36,10 +34,21 @@ COLOURS = {  # light fills of the colour-blind palette
 WIDTH, HEIGHT = 1.62, 0.62  # of a box, in units of the drawing
 
 
+class _Pair(Protocol):
+    """A network of the paper: one part rebuilds, the other looks for the defect."""
+
+    reconstructive: nn.Module
+    discriminative: nn.Module
+
+    def to(self, device: str) -> Self: ...
+    def eval(self) -> Self: ...
+    def trace(self, image: Tensor) -> dict[str, Tensor]: ...
+
+
 def layer_shapes(method: str, width: int = 64, size_px: int = 224) -> Shapes:
     """``(C, H, W)`` of every tensor that a model names, by one pass that computes nothing.
 
-    For Vanilla also its U-Net's levels, ``U_E1`` .. ``U_E6`` and ``U_D5`` .. ``U_D1``.
+    Those of its trace, and the ``levels()`` of its discriminative network where that names any.
     """
     model = _network(method, width).to("meta").eval()
     found: Shapes = {}
@@ -47,19 +56,16 @@ def layer_shapes(method: str, width: int = 64, size_px: int = 224) -> Shapes:
     def note(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
         return lambda module, inputs, output: found.update({name: tuple(output.shape[1:])})
 
-    if isinstance(model, Vanilla):
-        for i, stage in enumerate(model.discriminative.encoder, start=1):
-            stage.register_forward_hook(note(f"U_E{i}"))
-        for i, stage in zip((5, 4, 3, 2, 1), model.discriminative.decoder, strict=True):
-            stage.register_forward_hook(note(f"U_D{i}"))
+    for name, stage in getattr(model.discriminative, "levels", dict)().items():
+        stage.register_forward_hook(note(name))
     with torch.no_grad():
         named = model.trace(torch.empty(1, 3, size_px, size_px, device="meta"))
     return found | {name: tuple(tensor.shape[1:]) for name, tensor in named.items()}
 
 
-def _network(method: str, width: int) -> Pouta | Vanilla:
+def _network(method: str, width: int) -> _Pair:
     """The paper's own network, at another width."""
-    return cast(Pouta | Vanilla, build_model(method, load_profile("paper", width=width)))
+    return cast(_Pair, build_model(method, load_profile("paper", width=width)))
 
 
 def draw_architecture(width: int = 64, size_px: int = 224) -> Figure:

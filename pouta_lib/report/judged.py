@@ -5,10 +5,10 @@ from typing import Any
 
 import pandas as pd
 
+from pouta_lib.ground.profiles import SETTINGS, Profile
 from pouta_lib.study.judgements import Judgement
 
 UNTOUCHED = "the profile's own"
-NAMES = ("name", "overrides")  # fields of a profile that are no setting
 
 
 def setting_names(judgements: Sequence[Judgement]) -> list[str]:
@@ -16,17 +16,16 @@ def setting_names(judgements: Sequence[Judgement]) -> list[str]:
 
     Where the profile's own settings were not judged, all those that are not the same everywhere.
     """
-    settings = [{k: v for k, v in j.profile.items() if k not in NAMES} for j in judgements]
-    own = [s for s, j in zip(settings, judgements, strict=True) if j.label == j.profile["name"]]
-    fields = list(dict.fromkeys(field for each in settings for field in each))
+    profiles = [judgement.profile for judgement in judgements]
+    own = [p for p, j in zip(profiles, judgements, strict=True) if j.label == p.name]
 
-    def differs(each: dict[str, Any], field: str) -> bool:
-        others = own[:1] or settings
-        return any(each.get(field) != other.get(field) for other in others)
+    def differs(profile: Profile, field: str) -> bool:
+        others = own[:1] or profiles
+        return any(getattr(profile, field) != getattr(other, field) for other in others)
 
     return [
-        ", ".join(f"{f}={each.get(f)}" for f in fields if differs(each, f)) or UNTOUCHED
-        for each in settings
+        ", ".join(f"{f}={getattr(p, f)}" for f in SETTINGS if differs(p, f)) or UNTOUCHED
+        for p in profiles
     ]
 
 

@@ -156,7 +156,7 @@ def plot_losses(history: dict[str, list[float]]) -> Figure:
 
 
 def plot_synthesis(batch: SyntheticBatch, count: int = 6) -> Figure:
-    """How a training sample comes about: one column a sample, one row a step."""
+    """How a training sample comes about: one column per sample, one row per step."""
     count = min(count, len(batch.image))
     rows = ["original", "Perlin field", "mask M", "augmented", "training input"]
     figure, axes = plt.subplots(
@@ -190,7 +190,7 @@ def plot_detections(
     *,
     linear: Sequence[str] = (),
 ) -> Figure:
-    """Detections side by side: one column of pictures an example, one row a stage.
+    """Detections side by side: one column per example, one row per stage.
 
     Each of `examples` has ``title``, ``image``, ``mask``, and for the other stages
     ``rebuilt`` (an image) or, under any other name, an anomaly map; the name is the row's title.
@@ -242,7 +242,7 @@ def _row_titles(axes: np.ndarray, titles: Sequence[str]) -> None:
 
 
 def plot_contact_sheet(categories: Sequence[Category], per_row: int = 6) -> Figure:
-    """Good test images left, defective ones right, one row a category, defects outlined."""
+    """Good test images left, defective ones right, one row per category, defects outlined."""
     columns = 2 * per_row
     figure, axes = plt.subplots(
         len(categories),

@@ -14,7 +14,7 @@ TENTH = Decimal("0.1")
 
 
 def read_published(table: int) -> pd.DataFrame:
-    """Table I to VI (1 to 6) of the paper, one value a row; missing where the paper has a dash.
+    """Table I to VI (1 to 6) of the paper, one value per row; missing where the paper has a dash.
 
     Categories are called as in the datasets' folders ("metal nut" is ``metal_nut``), the printed
     averages ``average``. ``note``: in Table III whether the method is supervised, in Table IV the

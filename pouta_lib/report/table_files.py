@@ -109,23 +109,23 @@ def markdown(frame: pd.DataFrame, records: Sequence[Record]) -> str:
     home = TABLES[number][0] if number in TABLES else TABLES[1][0]
     real = bool(number) and dataset == home
     title = f"Table {ROMAN[number]} ({dataset})" if number else dataset
-    parts = [f"# {title}\n", _caption(frame, records, real)]
+    sections = [f"# {title}\n", _caption(frame, records, real)]
     if number == FEW_SHOT:
-        parts.append(f"## POUTA by number of shots, {METRIC_NAMES[CLS]}\n\n{_by_shots(frame)}\n")
+        sections.append(f"## POUTA by number of shots, {METRIC_NAMES[CLS]}\n\n{_by_shots(frame)}\n")
     elif number == ABLATION:
-        parts += [f"{_by_module(frame, AVERAGE)}\n", "## Category by category\n"]
+        sections += [f"{_by_module(frame, AVERAGE)}\n", "## Category by category\n"]
         for name in [c for c in frame["category"].unique() if c != AVERAGE]:
-            parts.append(f"### {name}\n\n{_by_module(frame, name)}\n")
+            sections.append(f"### {name}\n\n{_by_module(frame, name)}\n")
     else:
         for method, part in frame.groupby("method", sort=False):
-            parts.append(f"## {_title(part, method)}, measured\n\n{_wide(part, real)}\n")
+            sections.append(f"## {_title(part, method)}, measured\n\n{_wide(part, real)}\n")
     if number and not real:
-        parts.append(
+        sections.append(
             f"## The paper's own table on {home}, for orientation only\n\n"
             "Published numbers, on other data and at another protocol: not to be compared cell by "
             f"cell.\n\n{_published_wide(number)}\n"
         )
-    return "\n".join(parts)
+    return "\n".join(sections)
 
 
 def _title(part: pd.DataFrame, method: str) -> str:
@@ -256,14 +256,14 @@ def explain_cell(table: Path, row: str, column: str) -> str:
     if not path.is_file():
         raise problem("a table written by the study", "no provenance", path, "make study")
     cells = json.loads(path.read_text(encoding="utf-8"))
-    words = {word.lower() for word in f"{row} {column}".replace("|", " ").split()}
-    fitting = [name for name in cells if words <= set(name.lower().split("|"))]
+    asked = {word.lower() for word in f"{row} {column}".replace("|", " ").split()}
+    fitting = [name for name in cells if asked <= set(name.lower().split("|"))]
     averages = [name for name in fitting if name.startswith(f"{AVERAGE}|")]
     fitting = averages if len(averages) == 1 else fitting
     if len(fitting) != 1:
-        parts = [sorted(set(part)) for part in zip(*(name.split("|") for name in cells))]
-        found = f"{len(fitting)} cells for {sorted(words)}"
-        todo = f"choose one of each: {'; '.join(', '.join(part) for part in parts)}"
+        known = [sorted(set(words)) for words in zip(*(name.split("|") for name in cells))]
+        found = f"{len(fitting)} cells for {sorted(asked)}"
+        todo = f"choose one of each: {'; '.join(', '.join(words) for words in known)}"
         raise problem("the words of one cell", found, path, todo)
     (name,) = fitting
     metric, lines = name.split("|")[-1], []

@@ -59,7 +59,7 @@ def number_of(dataset: str) -> int | None:
 def benchmark_table(records: Sequence[Record], dataset: str) -> pd.DataFrame:
     """Table I, II or III of one dataset: runs on all training images, method by method.
 
-    In long form, as all tables: one row a category, method, number of shots and metric.
+    In long form, as all tables: one row per category, method, number of shots and metric.
     ``measured`` is the mean over seeds, ``std`` their sample deviation (empty for one seed), ``n``
     their number, ``difference`` measured - published where both were measured on the same data.
     The average is over categories, its ``std`` that of the seeds' averages; a published average is
@@ -102,7 +102,7 @@ def ablation_table(records: Sequence[Record], dataset: str) -> pd.DataFrame:
 
 
 def run_frame(records: Sequence[Record], metrics: Sequence[Metric] = (CLS, *LOC)) -> pd.DataFrame:
-    """One row a run and metric, before any averaging: what strip plots and spreads are made of.
+    """One row per run and metric, before any averaging: what strip plots and spreads are made of.
 
     Columns: dataset, category, method (its id), title, shots, seed, metric, percent.
     """

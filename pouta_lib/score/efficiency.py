@@ -1,4 +1,4 @@
-"""What a model costs: parameters, multiply-adds and time an image."""
+"""What a model costs: parameters, multiply-adds and time per image."""
 
 import time
 from collections.abc import Callable
@@ -19,7 +19,7 @@ def count_multiply_adds(model: nn.Module, size_px: int = 224) -> int:
     Convolutions and matrix products count; normalisation, activation, pooling and up-sampling do
     not. Runs on the meta device: nothing is computed.
 
-    *Source*: Table VI's "FLOPs" are multiply-adds (D24): torch's counter counts two a piece.
+    *Source*: Table VI's "FLOPs" are multiply-adds (D24): torch's counter counts each as two.
     """
     model = model.to("meta").eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -30,7 +30,7 @@ def count_multiply_adds(model: nn.Module, size_px: int = 224) -> int:
 def inference_milliseconds(
     functions: dict[str, Callable[[Tensor], Tensor]], image: Tensor, rounds: int = 20
 ) -> dict[str, list[float]]:
-    """Milliseconds of each call, one image a call, function after function in every round.
+    """Milliseconds of each call, one image per call, function after function in every round.
 
     Taking turns makes the ratios fair where a machine's speed wanders; a first round warms up and
     is not counted. On an accelerator each call is waited for.

@@ -14,7 +14,7 @@ def bootstrap_interval(
     repeats: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """The percentile interval of ``statistic(indices)`` when the test images are drawn anew.
+    """The percentile interval of ``statistic(indices)`` when the test images are drawn again.
 
     Good and defective images are resampled apart, each with replacement, so that their numbers
     stay what they are. The interval tells how far the number depends on which images were in the

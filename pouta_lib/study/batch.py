@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -277,23 +278,28 @@ def _summarise(results: Path, figures: Path) -> None:
 
 
 def _parallel_runs(cores: int) -> int:
-    """Runs side by side: one an accelerator, else one a core."""
+    """Runs side by side: one per accelerator, otherwise one per core."""
     import torch
 
     return 1 if torch.cuda.is_available() or torch.backends.mps.is_available() else cores
 
 
 def _announce(settings: "Profile", missing: "list[RunKey]", cores: int) -> None:
-    """Says beforehand how long it will take, from a probe of a few training steps."""
-    from pouta_lib.ground.methods import find_method
-    from pouta_lib.method.training import num_steps
+    """Says beforehand how long it will take: a few training steps of each method tell."""
+    from pouta_lib.ground.methods import Method, find_method, resolve
     from pouta_lib.study.plan import seconds_per_step
 
-    a_step = seconds_per_step(settings)
     images = settings.max_train or 250  # where epochs count: a typical category
-    trained = [key for key in missing if find_method(key.variant).trained]
-    steps = [num_steps(settings, images, key.shots) for key in trained]
+    steps: Counter[Method] = Counter()
+    for key in missing:
+        method = find_method(key.variant)
+        if method.steps is not None:
+            steps[method] += resolve(method.steps)(settings, images, key.shots)
+    if not steps:
+        return
+    a_step = {method: seconds_per_step(settings, method.id, probe_seconds=1) for method in steps}
     side_by_side = min(_parallel_runs(cores), len(missing))
-    minutes = sum(steps) * a_step / side_by_side / 60
-    told = f"  a training step takes {a_step:.2f} s here: about {minutes:.0f} minutes of training"
+    minutes = sum(steps[method] * a_step[method] for method in steps) / side_by_side / 60
+    each = ", ".join(f"{seconds:.2f} s ({method.title})" for method, seconds in a_step.items())
+    told = f"  a training step takes {each} here: about {minutes:.0f} minutes of training"
     print(told, flush=True)

@@ -1,16 +1,16 @@
-"""Judging a recipe without any defect: good images that were held out, damaged and changed.
+"""Judging settings without any defect: good images that were held out, damaged and changed.
 
 The settings of a profile have to be chosen by something, and the test split may not be it. The
 training anomalies may not either: a network can learn the edge of a pasted texture so well that
 its loss falls while real defects are found less. So a quarter of the good images is held out. A
-recipe has to find what training never draws (:mod:`pouta_lib.study.damages`), and to keep calm
+model has to find what training never draws (:mod:`pouta_lib.study.damages`), and to keep calm
 where nothing but the circumstances are others (:mod:`pouta_lib.study.changes`).
 """
 
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ SIZE_PX = 224  # the images are damaged and changed at this size for every profi
 GRID = 2  # and the maps compared with the masks at every second of its rows and columns
 HELD_OUT = 4  # every fourth good image ...
 MOST = 40  # ... but no more than these
+METRICS = [field.name for field in fields(Metrics)]
 PASSED = 0.95  # the share of the whole images that the threshold passes
 STRENGTH = 0.5  # of the changes where every image is changed, each in one way
 
@@ -48,7 +49,7 @@ Look = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # images to maps a
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What a recipe is judged by. *Shape*: N good images, P damages that can be seen."""
+    """What a model is judged by. *Shape*: N good images, P damages that can be seen."""
 
     whole: np.ndarray  # (N, 3, S, S) uint8
     damaged: np.ndarray  # (P, 3, S, S) uint8
@@ -146,7 +147,7 @@ def compare(look: Look, held: HeldOut, *, each: bool = True) -> dict[str, dict[s
         truth, maps, scores = (np.concatenate([a[of] for a in arrays]) for arrays in zip(*take))
         found = image_metrics(np.tile(labels[of], len(take)), scores)
         found |= pixel_metrics(truth[:, ::GRID, ::GRID], maps)
-        return Metrics(**{name: found[name] for name in Metrics.model_fields})
+        return Metrics(**{name: found[name] for name in METRICS})
 
     return {
         name: {damage: metrics(take, of) for damage, of in chosen.items() if of.any()}

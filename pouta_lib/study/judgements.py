@@ -1,51 +1,49 @@
-"""Records of judgements: what a recipe was and what became of it on held-out good images."""
+"""Records of judgements: settings, and what became of them on held-out good images."""
 
 import itertools
+import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from pouta_lib.data import list_categories
 from pouta_lib.ground.errors import problem
-from pouta_lib.ground.labels import check_name, folder_name
-from pouta_lib.ground.methods import find_method
+from pouta_lib.ground.labels import folder_name
 from pouta_lib.ground.paths import atomic_path, results_root
-from pouta_lib.ground.profiles import config_path, load_profile, read_config
-from pouta_lib.ground.validation import STRICT, NamesOrAll, Seed, checked
-from pouta_lib.study.records import RunKey, commit, versions
+from pouta_lib.ground.profiles import SETTINGS, Profile, config_path, load_profile, todays_profile
+from pouta_lib.ground.validation import STRICT, Seed, checked, read_json, within
+from pouta_lib.study.plan import Choice, read_choices
+from pouta_lib.study.records import Fraction, RunKey, commit, versions
 
 if TYPE_CHECKING:
     from pouta_lib.study.run import Run
 
 STRENGTHS = (0.25, 0.5, 1.0)  # of the harmless changes
-Fraction = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, within(0, 1)]
+TODO = "make it again with pouta judge --again"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Metrics(_Part):
+@dataclass(frozen=True, kw_only=True)
+class Metrics:
     """Fractions in [0, 1]; None where a kind is missing."""
 
-    image_auroc: Fraction | None
-    pixel_auroc: Fraction | None
-    pixel_ap: Fraction | None
+    image_auroc: Fraction
+    pixel_auroc: Fraction
+    pixel_ap: Fraction
 
 
-class Judged(_Part):
+@dataclass(frozen=True, kw_only=True)
+class Judged:
     """What was judged: the words of its path."""
 
     dataset: str
     category: str
     variant: str
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
 
 
-class HeldOutData(_Part):
+@dataclass(frozen=True, kw_only=True)
+class HeldOutData:
     """The good images: their manifest, and how many served for what."""
 
     manifest_hash: str
@@ -54,40 +52,46 @@ class HeldOutData(_Part):
     num_damaged: int  # made of them
 
 
-class Shares(_Part):
+@dataclass(frozen=True, kw_only=True)
+class Shares:
     """The share of images above the threshold: as they are, and by change and strength."""
 
-    unchanged: Fraction
-    changed: dict[str, list[Fraction]]  # one for each of the record's strengths
+    unchanged: Share
+    changed: dict[str, list[Share]]  # one for each of the record's strengths
 
 
-class Moment(_Part):
+@dataclass(frozen=True, kw_only=True)
+class Moment:
     """A model on its way."""
 
     step: int
-    image_auroc_unchanged: Fraction | None
-    image_auroc_changed: Fraction | None
-    image_auroc_both: Fraction | None
-    pixel_ap_unchanged: Fraction | None
+    image_auroc_unchanged: Fraction
+    image_auroc_changed: Fraction
+    image_auroc_both: Fraction
+    pixel_ap_unchanged: Fraction
 
 
-class Seconds(_Part):
+@dataclass(frozen=True, kw_only=True)
+class Seconds:
     """How long it took."""
 
     train: float
     judge: float
 
 
-class Judgement(_Part):
-    """One recipe with one seed on one category, judged without a single defect.
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """A method with its settings, one seed, one category, judged without a single defect.
 
     *Source*: our choice (D35).
     """
 
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
     schema_version: Literal[1] = 1
     run: Judged
     label: str  # of the profile, with any overridden settings in it
-    profile: dict[str, Any]
+    profile: Profile
     commit: str | None
     dirty: bool | None
     device: str
@@ -105,7 +109,7 @@ class Judgement(_Part):
     false_alarms: Shares  # whole images
     detections: Shares  # damaged images
     watched: list[Moment] | None
-    path: Path = Field(Path(), exclude=True)  # of the file, once there is one
+    path: Path = Path()  # of the file, where the record was read
 
 
 def judgement_path(key: RunKey, results: str | Path | None = None) -> Path:
@@ -130,34 +134,32 @@ def write_judgement(run: "Run", record: dict[str, Any]) -> Judgement:
 
     key = run.key
     head, dirty = commit()
-    words = {name: getattr(key, name) for name in Judged.model_fields}
-    whole: dict[str, Any] = {"run": words, "label": key.label}
-    whole |= {"profile": run.profile.to_dict()}
+    whole: dict[str, Any] = {
+        "run": {field.name: getattr(key, field.name) for field in fields(Judged)}
+    }
+    whole |= {"label": key.label, "profile": run.profile}
     whole |= {"commit": head, "dirty": dirty, "versions": versions()}
     whole |= {"threads": torch.get_num_threads(), "strengths": list(STRENGTHS)} | record
-    judgement = Judgement.model_validate(whole)
     path = judgement_path(key)
+    judgement = checked(Judgement, whole, path, TODO)
+    plain = asdict(judgement)
+    del plain["path"]
     with atomic_path(path) as temporary:
-        temporary.write_text(judgement.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    return judgement.model_copy(update={"path": Path(path)})
+        text = json.dumps(plain, indent=1, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+    return replace(judgement, path=path)
 
 
 def read_judgement(path: str | Path) -> Judgement:
-    """One record, checked.
+    """One record, checked; its ``path`` is the file.
 
-    *Raises* :class:`PoutaError` for a file that is missing, is no JSON or breaks the schema.
+    *Raises* :class:`PoutaError` for a file that is missing, is no JSON or no judgement.
     """
-    try:
-        judgement = Judgement.model_validate_json(Path(path).read_bytes())
-        return judgement.model_copy(update={"path": Path(path)})
-    except OSError as error:
-        found, todo = f"none ({error.strerror})", "make it with pouta judge"
-        raise problem("a record of a judgement", found, path, todo) from error
-    except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        place = ".".join(map(str, fault["loc"]))
-        todo = "make it again with pouta judge --again"
-        raise problem("a record of a judgement", f"{place} {fault['msg']}", path, todo) from error
+    path = Path(path)
+    record = read_json(path, "a record of a judgement", "make it with pouta judge", TODO)
+    if isinstance(record, dict):
+        record |= {"profile": todays_profile(record.get("profile"))}
+    return replace(checked(Judgement, record, path, TODO), path=path)
 
 
 def judgement_of(run: "Run") -> Judgement | None:
@@ -169,12 +171,14 @@ def judgement_of(run: "Run") -> Judgement | None:
     if not path.is_file():
         return None
     judgement = read_judgement(path)
-    ours, theirs = run.profile.to_dict(), judgement.profile
-    differing = [k for k in ours.keys() & theirs.keys() - {"overrides"} if ours[k] != theirs[k]]
+    both = [
+        (name, getattr(judgement.profile, name), getattr(run.profile, name)) for name in SETTINGS
+    ]
+    differing = [f"{name}={then} in place of {now}" for name, then, now in both if then != now]
     if differing:
-        found = ", ".join(f"{k}={theirs[k]} in place of {ours[k]}" for k in sorted(differing))
         todo = "make it again with --again, or remove the record"
-        raise problem(f"a judgement of {run.key.label} as it is now", found, path, todo)
+        wanted = f"a judgement of {run.key.label} as it is now"
+        raise problem(wanted, ", ".join(sorted(differing)), path, todo)
     return judgement
 
 
@@ -187,16 +191,10 @@ def find_judgements(profile: str, results: str | Path | None = None) -> list[Jud
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
-    """Judgements of a study that are told together; `settings` is what each of them overrides."""
+class Group(Choice):
+    """Judgements of a study: also by each of the settings."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
-
-    dataset: str
-    categories: NamesOrAll
-    variants: list[str]
-    seeds: list[Seed]
-    settings: list[dict[str, Any]]
+    settings: list[dict[str, Any]]  # what to override; {} for nothing
     watch: bool
 
 
@@ -209,18 +207,12 @@ def planned_judgements(profile: str) -> dict[Path, str]:
 
     *Raises* :class:`PoutaError` for a group with unknown or missing words.
     """
-    config = config_path(profile)
-    groups = checked(list[Group], read_config(profile).get("judge") or [], config, "correct it")
+    where = f"{config_path(profile)}, judge"
     planned = {}
-    for group in groups:
-        names = group.categories
-        if names == "all":
-            names = list_categories(check_name(group.dataset, "a dataset"))
+    for group in read_choices(list[Group], profile, "judge"):
         labels = [load_profile(profile, **settings).label for settings in group.settings]
-        words = (labels, names, group.variants, group.seeds)
+        words = (labels, group.names(where), group.variants, group.seeds)
         for label, category, variant, seed in itertools.product(*words):
-            check_name(category, "a category")
-            find_method(variant)
             key = RunKey(label, group.dataset, category, variant, None, seed)
             watch = " --watch" if group.watch else ""
             planned[judgement_path(key)] = judge_command(key) + watch
@@ -253,7 +245,9 @@ def summary(judgement: Judgement) -> str:
     lines = ["%: image AUROC / pixel AUROC / pixel AP"]
     lines += [f"  {'':14}" + "".join(f"{name:>22}" for name in told)]
     for damage in judgement.unchanged:
-        cells = [" / ".join(map(_percent, dict(found[damage]).values())) for found in told.values()]
+        cells = [
+            " / ".join(map(_percent, asdict(found[damage]).values())) for found in told.values()
+        ]
         lines += [f"  {damage:14}" + "".join(f"{cell:>22}" for cell in cells)]
     alarms, detections = judgement.false_alarms, judgement.detections
     strengths = ", ".join(map(str, judgement.strengths))

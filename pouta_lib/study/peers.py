@@ -109,7 +109,7 @@ def _work(python: Path, folder: Path, peer: str) -> None:
         )
     if done.returncode:
         last = log.read_text(encoding="utf-8").strip().splitlines()[-1:] or ["no message"]
-        todo = "mend what it says, or make the environment again: tools/peers_env.py"
+        todo = "fix what it says, or make the environment again: tools/peers_env.py"
         if PEERS[peer][1]:
             todo = "let it download its pretrained weights once, where there is a network"
         raise problem(f"maps of {peer}", last[0], f"anomalib in {python.parent.parent}", todo)

@@ -3,32 +3,63 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import numpy as np
-import torch
 
 from pouta_lib.data import list_categories
-from pouta_lib.ground.errors import problem
+from pouta_lib.ground.errors import did_you_mean, problem
 from pouta_lib.ground.labels import check_name
 from pouta_lib.ground.methods import ABLATED, COMPARED, find_method
 from pouta_lib.ground.profiles import Profile, config_path, load_profile, read_config
 from pouta_lib.ground.validation import STRICT, NamesOrAll, Seed, above, checked
-from pouta_lib.method.training import train
 from pouta_lib.study.records import Record, RunKey, find_records, read_record, require
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
-    """Runs of a study that are told together: each category by each variant, shots and seed."""
+class Choice:
+    """What stands together in a profile's list: each category by each variant and seed."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     dataset: str
     categories: NamesOrAll
     variants: list[str]
-    shots: list[Annotated[int, above(0)] | None]
     seeds: list[Seed]
+
+    def names(self, where: object) -> list[str]:
+        """The categories.
+
+        *Raises* :class:`PoutaError` for a dataset, a category or a method that there is not.
+        """
+        for variant in self.variants:
+            find_method(variant)
+        check_name(self.dataset, "a dataset")
+        present = list_categories(self.dataset)  # draws the mini datasets, once for all runs
+        names: list[str] = present if self.categories == "all" else self.categories
+        for name in names:
+            if name not in present:
+                wanted = f"a category of {self.dataset} out of {present}"
+                raise problem(wanted, repr(name), where, did_you_mean(name, present))
+        return [check_name(name, "a category") for name in names]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group(Choice):
+    """Runs of a study: also by each number of shots."""
+
+    shots: list[Annotated[int, above(0)] | None]
+
+
+def read_choices(kind: type[T], profile: str, part: str) -> T:
+    """The list that stands in ``configs/<profile>.yaml`` under `part`, empty where there is none.
+
+    *Raises* :class:`PoutaError` for an entry with unknown, missing or wrong words.
+    """
+    listed = read_config(profile).get(part) or []
+    return checked(kind, listed, f"{config_path(profile)}, {part}")
 
 
 def planned_runs(
@@ -44,24 +75,14 @@ def planned_runs(
     """
     settings = load_profile(profile, **overrides)
     if categories:
-        groups = [_group_of(word) for word in categories]
+        where, groups = "--categories", [_group_of(word) for word in categories]
     else:
-        path = config_path(settings.name)
-        study = read_config(settings.name).get("study") or []
-        groups = checked(list[Group], study, path, "correct the study")
+        where = f"{config_path(settings.name)}, study"
+        groups = read_choices(list[Group], settings.name, "study")
     keys: dict[RunKey, None] = {}
     for group in groups:
-        check_name(group.dataset, "a dataset")
-        present = list_categories(group.dataset)  # draws the mini datasets, once for all runs
-        names = present if group.categories == "all" else group.categories
-        for category, variant, shots, seed in itertools.product(
-            names, group.variants, group.shots, group.seeds
-        ):
-            if category not in present:
-                where = f"the study of {settings.name}"
-                raise problem(f"a category out of {present}", repr(category), where, "correct it")
-            check_name(category, "a category")
-            find_method(variant)
+        words = (group.names(where), group.variants, group.shots, group.seeds)
+        for category, variant, shots, seed in itertools.product(*words):
             keys[RunKey(settings.label, group.dataset, category, variant, shots, seed)] = None
     return list(keys)
 
@@ -80,8 +101,8 @@ def study_notebooks(keys: Sequence[RunKey]) -> dict[str, list[RunKey]]:
         return there.get((key.dataset, key.category, key.seed), set())
 
     few = [key for key in keys if key.shots is not None]
-    parts = {(key.dataset, key.category, key.seed) for key in few}
-    whole = [k for k in full if (k.dataset, k.category, k.seed) in parts and k.variant == "pouta"]
+    of_few = {(key.dataset, key.category, key.seed) for key in few}
+    whole = [k for k in full if (k.dataset, k.category, k.seed) in of_few and k.variant == "pouta"]
     seeds: dict[tuple[str, str, str], int] = {}
     for key in full:
         name = (key.dataset, key.category, key.variant)
@@ -129,11 +150,15 @@ def _group_of(word: str) -> Group:
     return Group(dataset=dataset, categories=names, variants=["pouta"], shots=[None], seeds=[0])
 
 
-def seconds_per_step(profile: Profile, probe_seconds: float = 2.0) -> float:
-    """How long a training step of POUTA takes here on one thread, by doing a few.
+def seconds_per_step(profile: Profile, method: str = "pouta", probe_seconds: float = 2.0) -> float:
+    """How long a training step of `method` takes here on one thread, by doing a few.
 
     One step warms up and tells how many more fit into `probe_seconds`.
     """
+    import torch
+
+    from pouta_lib.method.training import fit
+
     size = profile.size_px
     images = np.random.default_rng(0).integers(0, 256, (8, 3, size, size), dtype=np.uint8)
     threads = torch.get_num_threads()
@@ -142,7 +167,7 @@ def seconds_per_step(profile: Profile, probe_seconds: float = 2.0) -> float:
         steps = 1
         while True:
             settings = replace(profile, steps=steps, epochs=None)
-            seconds = train(images, images, settings, "pouta", seed=0).seconds
+            seconds = fit(images, images, settings, method, seed=0).seconds
             if steps > 1 or seconds > probe_seconds:
                 return seconds / steps
             steps = max(2, int(probe_seconds / seconds))

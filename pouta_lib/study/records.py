@@ -18,7 +18,7 @@ from pouta_lib.ground.errors import problem
 from pouta_lib.ground.labels import folder_name, parse_label, setting_words
 from pouta_lib.ground.paths import atomic_path, project_root, results_root
 from pouta_lib.ground.profiles import Profile, todays_profile
-from pouta_lib.ground.validation import STRICT, Rule, above, checked, within
+from pouta_lib.ground.validation import STRICT, Rule, above, checked, read_json, within
 
 if TYPE_CHECKING:  # torch is imported where it is used: most of this module does without it
     from torch import nn
@@ -231,12 +231,7 @@ def read_record(path: str | Path) -> Record:
     """
     path = Path(path)
     path = path / "record.json" if path.is_dir() else path
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise problem("a run record", f"none ({error.strerror})", path, "make the run") from error
-    except (ValueError, RecursionError) as error:
-        raise problem("a run record in JSON", f"{error}", path, TODO) from error
+    record = read_json(path, "a run record", "make the run", TODO)
     return replace(_checked(_todays(record), path), path=path.parent)
 
 
@@ -248,9 +243,7 @@ def _todays(record: Any) -> Any:
     """A record as it is written today; version 2 kept overrides as text."""
     if not isinstance(record, dict) or record.get("schema_version") != 2:
         return record
-    if not isinstance(profile := record.get("profile"), dict):
-        return record
-    profile = todays_profile(profile)
+    profile = todays_profile(record.get("profile"))
     return record | {"schema_version": SCHEMA_VERSION, "profile": profile}
 
 

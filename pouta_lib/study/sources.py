@@ -1,6 +1,6 @@
 """What a notebook is made from: itself, and every file that its imports lead to.
 
-Read from the code, without running it, so that a batch knows what to make anew when a file has
+Read from the code, without running it, so that a batch knows what to make again when a file has
 changed: imports anywhere in a module, inside functions too, and names bound late as text of the
 form ``"pouta_lib.method.training:train"``.
 """

@@ -35,8 +35,8 @@ def test_the_order_of_the_tables():
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_an_entry_names_what_is_there(method):
-    for name in (method.build, method.fit, method.detect):
-        assert callable(resolve(name))
+    for name in (method.build, method.fit, method.detect, method.steps):
+        assert name is None or callable(resolve(name))
     assert (REPOSITORY / "notebooks" / f"{method.notebook}.ipynb").is_file()
     torch.manual_seed(0)
     model = build_model(method.id, load_profile("smoke"))
@@ -113,7 +113,7 @@ def bright(monkeypatch):
     module = types.ModuleType("bright")
     module.build, module.fit = lambda method, profile: Bright(), fit_bright
     monkeypatch.setitem(sys.modules, "bright", module)
-    plain = {"trained": False, "rebuilds": False, "bounded": False, "compared": True}
+    plain = {"steps": None, "rebuilds": False, "bounded": False, "compared": True}
     entry = Method(id="bright", title="Bright", build="bright:build", fit="bright:fit", **plain)
     monkeypatch.setitem(METHODS, "bright", entry)
     monkeypatch.setattr("pouta_lib.report.tables.COMPARED", (*COMPARED, "bright"))

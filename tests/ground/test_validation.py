@@ -20,10 +20,13 @@ class Whole:
 
     count: Annotated[int, above(0)]
     parts: list[Part]
+    more: list[Part] | None = None
+    last: Part | None = None
 
 
 def test_what_is_right_is_made_of_its_types():
     assert checked(Whole, {"count": 2, "parts": [{"share": 1}]}, "here") == Whole(2, [Part(1.0)])
+    assert checked(Whole, Whole(2, [Part(1.0)]), "here") == Whole(2, [Part(1.0)])
     assert checked(list[Part], [{"share": None}], "here") == [Part(None)]
 
 
@@ -38,6 +41,9 @@ def test_what_is_right_is_made_of_its_types():
         ({"count": 1, "parts": [{"share": float("nan")}]}, "share to be a finite number, or null"),
         ({"count": 1, "parts": [{"shore": 1}]}, "out of ['share'] in parts.0, found 'shore'"),
         ({"count": 1, "parts": [{"shore": 1}]}, "to do: did you mean 'share'?"),
+        ({"count": 1, "parts": [], "more": [{"shore": 1}]}, "out of ['share'] in more.0, found"),
+        ({"count": 1, "parts": [], "last": {"shore": 1}}, "out of ['share'] in last, found"),
+        ({"count": 1, "parts": [], "last": {"share": 2}}, "last.share to be in [0, 1], or null"),
         ({"count": 1}, "expected parts, found none"),
         (["count"], "expected the whole to be an object, found ['count'] (list)"),
     ],

@@ -77,6 +77,9 @@ def test_figure_4_shows_the_shapes_of_a_real_pass(method):
         named = model.trace(torch.rand(1, 3, 64, 64))
     for name, tensor in named.items():
         assert shapes[name] == tuple(tensor.shape[1:]), name
+    levels = {"U_E1": (6, 64, 64), "U_E6": (48, 2, 2), "U_D5": (48, 4, 4), "U_D1": (6, 64, 64)}
+    assert set(levels) <= set(shapes) if method == "vanilla" else not set(levels) & set(shapes)
+    assert all(shapes[name] == shape for name, shape in levels.items() if name in shapes)
     figure = draw_architecture(8, 64)
     drawn = {text.get_text() for ax in figure.axes for text in ax.texts}
     for name in ("F_E3", "F_M", "F_D2", "I_r" if method == "vanilla" else "F_C4"):

@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 from safetensors.torch import load_file, save_file
 
+from pouta_lib.ground.methods import METHODS
 from pouta_lib.ground.profiles import SynthesisSettings, load_profile
 from pouta_lib.method import draem_training
 from pouta_lib.method.draem_training import (
@@ -19,11 +20,12 @@ from pouta_lib.method.draem_training import (
     draem_settings,
     draem_synthesize,
     hsv_to_rgb,
+    num_steps,
     rgb_to_hsv,
 )
 from pouta_lib.method.losses import anomaly_loss, focal_loss, total_loss
 from pouta_lib.method.models import build_model
-from pouta_lib.method.training import fit, num_steps
+from pouta_lib.method.training import fit
 from pouta_lib.score.efficiency import count_parameters
 from pouta_lib.study.peers import peers_python
 
@@ -137,12 +139,14 @@ def test_paper_gives_it_its_own_protocol():
 def test_fixed_steps_are_the_same_for_every_method(name):
     profile = load_profile(name)
     assert draem_settings(profile) == profile
-    assert num_steps(draem_settings(profile), 200) == profile.steps
+    assert METHODS["draem"].steps == f"{num_steps.__module__}:num_steps"
+    assert num_steps(profile, 200) == profile.steps
 
 
 def test_few_shot_steps_are_the_same_for_every_method():
     paper = load_profile("paper")
-    assert num_steps(draem_settings(paper), 8, shots=8) == paper.few_shot_steps
+    assert num_steps(paper, 8, shots=8) == paper.few_shot_steps
+    assert num_steps(paper, 240) == 700 * 240 / 8
 
 
 # --- augmenters, against other programs

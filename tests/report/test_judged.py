@@ -1,7 +1,11 @@
 """Judgements as tables, against a hand-made set of them."""
 
+from dataclasses import replace
+
 import pytest
 
+from pouta_lib.ground.profiles import load_profile
+from pouta_lib.ground.validation import checked
 from pouta_lib.report.judged import (
     UNTOUCHED,
     choose_setting,
@@ -20,35 +24,37 @@ def judgement(both, category="nut", seed=0, variant="pouta", label="toy", **sett
     alarms = {"unchanged": 0.05, "changed": {"darker": [0.1, 0.2, 0.6], "blur": [0.0, 0.1, 0.2]}}
     detections = {"unchanged": 0.5, "changed": {"darker": [0.5, 0.6, 0.9], "blur": [0.4, 0.3, 0]}}
     moment = {f"image_auroc_{name}": both for name in ("unchanged", "changed", "both")}
-    return Judgement(
-        run={"dataset": "mini-mvtec", "category": category, "variant": variant, "seed": seed},
-        label=label,
-        profile={"name": "toy", "lr": 0.1, "width": 8, "overrides": []} | settings,
-        commit=None,
-        dirty=None,
-        device="cpu",
-        precision="fp32",
-        threads=1,
-        versions={},
-        data={"manifest_hash": "", "num_train": 6, "num_whole": 2, "num_damaged": 10},
-        steps=2,
-        seconds={"train": 1, "judge": 1},
-        unchanged=all_damages(0.9),
-        changed=all_damages(0.7),
-        both=all_damages(both),
-        threshold=0.1,
-        strengths=[0.25, 0.5, 1.0],
-        false_alarms=alarms,
-        detections=detections,
-        watched=[{"step": 1, "pixel_ap_unchanged": 0.1} | moment],
-    )
+    values = {
+        "schema_version": 1,
+        "run": {"dataset": "mini-mvtec", "category": category, "variant": variant, "seed": seed},
+        "label": label,
+        "profile": replace(load_profile("smoke"), **{"name": "toy", "lr": 0.1} | settings),
+        "commit": None,
+        "dirty": None,
+        "device": "cpu",
+        "precision": "fp32",
+        "threads": 1,
+        "versions": {},
+        "data": {"manifest_hash": "", "num_train": 6, "num_whole": 2, "num_damaged": 10},
+        "steps": 2,
+        "seconds": {"train": 1, "judge": 1},
+        "unchanged": all_damages(0.9),
+        "changed": all_damages(0.7),
+        "both": all_damages(both),
+        "threshold": 0.1,
+        "strengths": [0.25, 0.5, 1.0],
+        "false_alarms": alarms,
+        "detections": detections,
+        "watched": [{"step": 1, "pixel_ap_unchanged": 0.1} | moment],
+    }
+    return checked(Judgement, values, "here")
 
 
 def test_settings_are_named_by_what_differs():
     own, wide = judgement(0.8), judgement(0.9, label="toy~width=16", width=16)
     assert setting_names([own, wide]) == [UNTOUCHED, "width=16"]
     fast = judgement(0.9, label="toy~lr=0.2", lr=0.2)
-    assert setting_names([wide, fast]) == ["lr=0.1, width=16", "lr=0.2, width=8"]
+    assert setting_names([wide, fast]) == ["width=16, lr=0.1", "width=8, lr=0.2"]
     assert setting_names([wide, wide]) == [UNTOUCHED] * 2
 
 

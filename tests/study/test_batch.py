@@ -17,6 +17,7 @@ from conftest import REPOSITORY
 from pouta_lib.data import list_categories
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.locks import only_one
+from pouta_lib.ground.profiles import load_profile
 from pouta_lib.study import batch
 from pouta_lib.study.batch import execute_notebook, execute_run
 from pouta_lib.study.records import RunKey, lock_path, read_record
@@ -157,6 +158,23 @@ def test_executed_notebooks_are_small_and_name_no_folder_of_this_machine(folder:
         assert str(folder) not in text and str(REPOSITORY) not in text, copy.name
         assert len(text) < 2_000_000, copy.name
         assert '"image/jpeg"' in text, copy.name
+
+
+def test_the_minutes_are_those_of_each_methods_steps(monkeypatch, capsys):
+    a_step = {"pouta": 1.0, "draem": 6.0}
+    monkeypatch.setattr(
+        "pouta_lib.study.plan.seconds_per_step", lambda profile, method, **_: a_step[method]
+    )
+    monkeypatch.setattr(batch, "_parallel_runs", lambda cores: cores)
+    methods = ("pouta", "pouta", "draem", "patchcore")
+    missing = [RunKey("paper", "mvtec", "bolt", method, seed=k) for k, method in enumerate(methods)]
+    batch._announce(load_profile("paper", max_train=80), missing, 2)
+    pouta, draem = 600 * 80 / 8, 700 * 80 / 8
+    minutes = (2 * pouta * 1 + draem * 6) / 2 / 60
+    told = f"1.00 s (POUTA), 6.00 s (DRAEM) here: about {minutes:.0f} minutes of training"
+    assert told in capsys.readouterr().out
+    batch._announce(load_profile("paper"), missing[-1:], 2)
+    assert capsys.readouterr().out == "", "nothing is trained"
 
 
 def test_an_executed_notebook_has_no_path_of_this_machine(tmp_path):

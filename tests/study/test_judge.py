@@ -1,11 +1,16 @@
-"""Judging a recipe without a single defective image, against models whose answer is known."""
+"""Judging settings without a single defective image, against models whose answer is known."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import yaml
 from trees import photo, save
 
 from pouta_lib.cli import main
 from pouta_lib.ground.errors import PoutaError
+from pouta_lib.ground.paths import data_root
+from pouta_lib.ground.profiles import config_path
 from pouta_lib.study.changes import HARMLESS
 from pouta_lib.study.damages import DAMAGES
 from pouta_lib.study.judge import GRID, alarms, compare, hold_out, judge
@@ -20,6 +25,12 @@ from pouta_lib.study.judgements import (
     study_judgements,
 )
 from pouta_lib.study.run import prepare_run
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """Where the mini datasets of all tests are."""
+    return data_root()
 
 
 @pytest.fixture
@@ -56,7 +67,7 @@ def test_damage_that_cannot_be_seen_is_left_out(held_out):
     assert set(held_out.damage_of) == set(range(len(DAMAGES)))
 
 
-def test_who_sees_every_difference_is_sure_until_the_light_changes(held_out):
+def test_a_model_that_sees_every_difference_is_sure_until_the_light_changes(held_out):
     """An oracle: the difference to the one good image, which the light changes everywhere."""
 
     def look(images):
@@ -78,7 +89,7 @@ def test_who_sees_every_difference_is_sure_until_the_light_changes(held_out):
     assert told["false_alarms"]["changed"]["darker"] == [1, 1, 1]
 
 
-def test_who_sees_nothing_raises_no_alarm(held_out):
+def test_a_model_that_sees_nothing_raises_no_alarm(held_out):
     def look(images):
         return np.zeros((len(images), 32, 32), np.float32), np.zeros(len(images))
 
@@ -96,7 +107,7 @@ def test_a_judgement_is_a_record(good_parts):
     expected = "results/smoke~steps=2/judged/mvtec/bolt/pouta/seed0.json"
     assert path == (good_parts / expected).resolve()
     assert read_judgement(path) == judgement == judgement_of(run)
-    assert judgement.label == "smoke~steps=2" and judgement.profile["steps"] == 2
+    assert judgement.label == "smoke~steps=2" and judgement.profile.steps == 2
     assert judgement.data.num_train == 6 and judgement.data.num_whole == 2
     assert judgement.strengths == list(STRENGTHS)
     assert [m.step for m in judgement.watched] == [1, 2]
@@ -109,8 +120,7 @@ def test_a_judgement_is_a_record(good_parts):
 def test_judging_again_gives_the_same(good_parts):
     run = parts()
     first, again = judge(run), judge(run)
-    measured = ("unchanged", "changed", "both", "threshold", "false_alarms", "detections")
-    assert first.model_dump(include=measured) == again.model_dump(include=measured)
+    assert replace(again, seconds=first.seconds) == first
     assert first.watched is None
 
 
@@ -150,7 +160,10 @@ def test_a_record_of_other_settings_or_a_broken_one_is_refused(good_parts, capsy
     with pytest.raises(PoutaError, match="width=16 in place of 8"):
         judgement_of(run)
     path.write_text(text.replace('"threshold"', '"edge"'), encoding="utf-8")
-    with pytest.raises(PoutaError, match=r"found threshold Field required\n.*\n.*--again"):
+    with pytest.raises(PoutaError, match=r"found 'edge'\n.*\n.*--again"):
+        read_judgement(path)
+    path.write_text(text[:100], encoding="utf-8")
+    with pytest.raises(PoutaError, match=r"a judgement in JSON, found .*\n.*\n.*--again"):
         read_judgement(path)
     path.unlink()
     with pytest.raises(PoutaError, match="pouta judge"):
@@ -173,7 +186,42 @@ def test_too_few_images_to_hold_any_out(good_parts):
         judge(parts())
 
 
-def test_a_study_plans_judgements_and_names_what_is_missing(good_parts, monkeypatch):
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            {"categories": ["nuts"]},
+            r"of mini-mvtec out of \['cap'.*'nuts'\n.*toy.yaml, judge\n.*'nut'",
+        ),
+        ({"variants": ["poutta"]}, r"0.variants.0 to be a method out of .*, found 'poutta'"),
+        ({"seeds": [-1]}, "0.seeds.0 to be at least 0, found -1"),
+        ({"shots": [2]}, r"out of \['dataset', .*'watch'\] in 0, found 'shots'\n.*toy.yaml, judge"),
+        ({"settings": [{"stepz": 2}]}, "found 'stepz'"),
+    ],
+)
+def test_a_wrong_plan_of_judgements_is_refused(drawn, tmp_path, monkeypatch, changed, message):
+    settings = yaml.safe_load(config_path("smoke").read_text(encoding="utf-8"))["settings"]
+    group = {"dataset": "mini-mvtec", "categories": ["nut"], "variants": ["pouta"], "seeds": [0]}
+    group |= {"settings": [{}], "watch": False} | changed
+    (tmp_path / "configs").mkdir()
+    text = yaml.safe_dump({"settings": settings, "judge": [group]})
+    (tmp_path / "configs" / "toy.yaml").write_text(text, encoding="utf-8")
+    monkeypatch.setenv("POUTA_HOME", str(tmp_path))
+    monkeypatch.setenv("POUTA_DATA", str(drawn))
+    with pytest.raises(PoutaError, match=message):
+        planned_judgements("toy")
+
+
+def test_the_committed_judgements_are_read(repository):
+    paths = [*(repository / "results").glob("*/*/judged/*/*/*/seed*.json")]
+    assert len(paths) >= 4
+    for path in paths:
+        judgement = read_judgement(path)
+        assert judgement.label == judgement.profile.label == path.parts[-6]
+
+
+def test_a_study_plans_judgements_and_names_what_is_missing(drawn, good_parts, monkeypatch):
+    monkeypatch.setenv("POUTA_DATA", str(drawn))
     planned = planned_judgements("smoke")
     own, light = planned
     assert own.is_relative_to(good_parts / "results" / "smoke" / "judged" / "mini-mvtec" / "nut")
@@ -184,6 +232,7 @@ def test_a_study_plans_judgements_and_names_what_is_missing(good_parts, monkeypa
     with pytest.raises(PoutaError, match="to do: pouta judge --profile demo"):
         study_judgements("demo")
     monkeypatch.setattr("pouta_lib.study.judgements.planned_judgements", lambda profile: {})
+    monkeypatch.setenv("POUTA_DATA", str(good_parts))
     judge(parts())
     assert [j.label for j in study_judgements("smoke")] == ["smoke~steps=2"]
     (good_parts / "results" / "smoke~steps=2").rename(good_parts / "aside")

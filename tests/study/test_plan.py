@@ -1,5 +1,8 @@
 """What a study is made of: its runs, the notebooks they feed, and what is said when some lack."""
 
+import subprocess
+import sys
+
 import pytest
 import yaml
 from trees import mvtec_tree
@@ -53,6 +56,13 @@ def test_the_embedded_studies_feed_every_notebook(profile, repository):
     made = {path.stem for path in (repository / "notebooks").glob("1[0-9]_*.ipynb")}
     made -= {"17_how_settings_were_chosen"}  # of judgements, not of runs
     assert set(study_notebooks(planned_runs(profile))) == made | {"03_reconstruction"}
+
+
+def test_a_plan_is_made_without_torch():
+    program = "import sys, pouta_lib.study.plan, pouta_lib.study.judgements\n"
+    program += "print({'torch', 'torchvision', 'pydantic', 'pandas'} & set(sys.modules))"
+    command = [sys.executable, "-c", program]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
 def test_a_missing_run_and_a_missing_kind_are_named(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""A run or a picture is made anew when, and only when, a file behind it has changed."""
+"""A run or a picture is made again when, and only when, a file behind it has changed."""
 
 import json
 import os

@@ -85,8 +85,8 @@ class AnomalyHead(nn.Module):
         )
 
     def forward(self, refined: dict[int, Tensor]) -> Tensor:
-        parts = [up(self.of_level[str(i)](refined[i]), 2 ** (i - 1)) for i in LEVELS]
-        return torch.stack(parts).sum(dim=0)
+        logits = [up(self.of_level[str(i)](refined[i]), 2 ** (i - 1)) for i in LEVELS]
+        return torch.stack(logits).sum(dim=0)
 
 
 class DiscriminativeNetwork(nn.Module):

@@ -36,6 +36,11 @@ class UNet(nn.Module):
             below = out
         self.to_logits = nn.Conv2d(below, 2, 3, padding=1)
 
+    def levels(self) -> dict[str, nn.Module]:
+        """Its stages by name, for figure 4: ``U_E1`` .. ``U_E6`` down, ``U_D5`` .. ``U_D1`` up."""
+        encoder = {f"U_E{i}": stage for i, stage in enumerate(self.encoder, start=1)}
+        return encoder | {f"U_D{5 - k}": stage for k, stage in enumerate(self.decoder)}
+
     def forward(self, pair: Tensor) -> Tensor:
         skips: list[Tensor] = []
         x = pair
