@@ -9,6 +9,8 @@
 #   make test-faults     the smoke study killed, stopped and doubled: results/reliability.md
 #   make format          tidy code and notebooks before a commit
 #   make coverage        the tests, and what share of the library they run through
+#   make fuzz            damaged pictures through the decoder for minutes: ARGS="--minutes 5"
+#   make errors          docs/ERRORS.md, from the wrong inputs that the tests draw
 #   make lock            requirements.lock and environment.yml from pyproject.toml
 #   make clean           remove caches and half-made runs; keeps .venv, data/ and finished results
 # PYTHON=/path/to/python chooses the interpreter that .venv is made with (3.11 or later).
@@ -27,7 +29,7 @@ TRIAL = build/test
 # torch's threads spin while they wait, which costs tenfold when two runs share two cores.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: bench help study smoke test coverage test-faults test-browser lint lab data format lock clean
+.PHONY: bench help study smoke test coverage fuzz errors test-faults test-browser lint lab data format lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -70,6 +72,12 @@ coverage: .venv/.ready
 
 test-faults: .venv/.ready
 	$(BIN)/python tools/faults.py $(ARGS)
+
+fuzz: .venv/.ready
+	OMP_NUM_THREADS=1 $(BIN)/python tools/fuzz_images.py $(ARGS)
+
+errors: .venv/.ready
+	$(BIN)/python tools/errors_page.py
 
 test-browser: .venv/.ready
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest tests/house/browser_lab.py $(ARGS)

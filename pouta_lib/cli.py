@@ -157,7 +157,7 @@ def _add_data(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     get.add_argument("--data-root")
     get.add_argument("--from", dest="source_file", type=Path, help="an archive you already have")
     get.add_argument(
-        "--any-digest", action="store_true", help="it is a part, a mirror's or packed anew"
+        "--any-digest", action="store_true", help="it is a part, a mirror's or packed again"
     )
     get.set_defaults(command=_data_get)
     check = actions.add_parser(

@@ -31,7 +31,7 @@ def get_dataset(
 
     `source_file` takes an archive that the user fetched by hand, in place of the download; with
     `any_digest` also a part of the dataset, which is added to the parts that are there, a mirror's
-    or one packed anew. A download that was cut off goes on where it stopped, and what an unpacking
+    or one packed again. A download that was cut off goes on where it stopped, and what an unpacking
     that was killed has left is removed. The mini datasets are drawn.
 
     *Raises* :class:`PoutaError` for an unknown name, a server that does not answer, an archive
@@ -90,7 +90,7 @@ def _install_by_hand(
         raise problem("an archive", "no file", path, "correct the path after --from")
     found = _digest(path, archive.digest.partition(":")[0] if archive.digest else "sha256")
     if archive.digest not in (None, found) and not any_digest:
-        todo = "get it again; if it is a part, a mirror's or packed anew, say so with --any-digest"
+        todo = "get it again; if it is a part, a mirror's or packed again, say so with --any-digest"
         raise problem(_spelt(archive.digest), _spelt(found), path, todo)
     known = "as published" if found == archive.digest else "not a digest that is known here"
     print(f"{shown(path.name)}: {found}, {known}")

@@ -26,7 +26,7 @@ def read_mask(mask: Picture, path: Path, photo: Picture, size_px: int) -> np.nda
     marked = _marked(_on_grid(mask, path, photo), mask.lossy)
     if not marked.any():
         todo = "mark the defect, or move the image to the good ones"
-        above = "127, since it is stored with losses," if mask.lossy else "0"
+        above = "127 in a file stored with losses" if mask.lossy else "0"
         raise problem("a mask that marks the defect", f"nothing above {above}", path, todo)
     if marked.mean() > MOST_MARKED:
         found = f"{marked.mean():.0%} of the image marked"

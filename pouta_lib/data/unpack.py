@@ -177,6 +177,8 @@ def _zip(raw: IO[bytes]) -> Iterator[_Entry]:
     if end and end[5] > MOST_LIST:
         raise _Unsafe(f"a list of members of {end[5]} bytes")
     with zipfile.ZipFile(raw) as archive:
+        if len(archive.infolist()) > MOST_FILES:
+            raise _Unsafe(f"more than {MOST_FILES} files")
         for member in archive.infolist():
             if stat.S_ISLNK(member.external_attr >> 16):
                 raise _Unsafe(f"a link, {shown(member.filename)}")

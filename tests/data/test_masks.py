@@ -76,7 +76,7 @@ def test_several_class_numbers_count_beside_a_high_one():
 
 
 def test_class_numbers_in_a_jpeg_are_refused():
-    with pytest.raises(PoutaError, match="nothing above 127, since it is stored with losses"):
+    with pytest.raises(PoutaError, match="nothing above 127 in a file stored with losses"):
         marked(written(Image.fromarray(spot(value=3)), "JPEG"))
 
 

@@ -1,0 +1,90 @@
+"""Wrong inputs, each with what is told of it: docs/ERRORS.md is made from them.
+
+A module ``tests/wrong_<part>.py`` draws those of a part: a function of an empty folder that does
+what a user would do. It ends in a :class:`PoutaError`, or returns the sentence that is told where
+the work goes on. ``make errors`` writes the page; tests/house/test_errors_page.py runs them all
+and holds the page to it.
+"""
+
+import importlib
+import re
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pouta_lib.ground.errors import PoutaError
+
+HEAD = """# What each wrong input gets
+
+Every error says what was expected, what was found, where, and what to do; commands then end with
+status 1. Where is a path, and left out here. Rows that begin with *told* are no errors: the work
+goes on without what is named, or reads it as is said.
+
+Made by `make errors` from the inputs in `tests/wrong_*.py`, which a test draws; do not edit it.
+"""
+TABLE = ("| what is wrong | what is said | what to do |", "|---|---|---|")
+# what other libraries say in an error differs from version to version
+OTHERS_WORDS = re.compile(r"(cannot be (?:decoded|unpacked)) \((?!no known|HEIF).*\)")
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """One wrong input."""
+
+    part: str
+    words: str
+    act: Callable[[Path], str | None]
+
+
+INPUTS: list[Wrong] = []
+
+
+def wrong(part: str, words: str) -> Callable[[Callable[[Path], str | None]], None]:
+    """Enters a function as what draws an input of `part`, and reads it; `words` say what it is."""
+    return lambda act: INPUTS.append(Wrong(part, words, act))
+
+
+def inputs() -> list[Wrong]:
+    """Those of all parts, in the order of their modules."""
+    for path in sorted(Path(__file__).parent.glob("wrong_*.py")):
+        importlib.import_module(path.stem)
+    return INPUTS
+
+
+def outcome(one: Wrong, folder: Path) -> tuple[str, str]:
+    """What is said of an input, and what to do.
+
+    *Raises* AssertionError where it is neither refused nor told.
+    """
+    try:
+        told = one.act(folder) or ""
+    except PoutaError as error:
+        told = str(error)
+    if parts := re.search(r"(expected .+, found .+)\n  where: .+\n  to do: (.+)", told, re.S):
+        return _plain(parts[1], folder), _plain(parts[2], folder)
+    if not told or told.startswith("expected "):
+        raise AssertionError(f"{one.words}: neither told nor in four parts: {told!r}")
+    return f"*told*: {_plain(told, folder)}", ""
+
+
+def _plain(text: str, folder: Path) -> str:
+    """The text without what differs from machine to machine, fit for a table's cell."""
+    text = text.replace(f"{folder}/", "").replace(str(folder), "the folder")
+    text = re.sub(r"[0-9a-f]{64}", "…", re.sub(r"127.0.0.1:\d+", "server", text))
+    text = re.sub(r"(found) [\d.]+( GB)|(from) \d+( bytes)", r"\1\3 …\2\4", text)
+    text = OTHERS_WORDS.sub(r"\1 (…)", text)
+    return re.sub(r"\s+", " ", text).replace("|", "\\|").replace("<", "&lt;")
+
+
+def page() -> str:
+    """docs/ERRORS.md."""
+    lines, part = [HEAD.rstrip()], ""
+    for one in inputs():
+        if one.part != part:
+            part = one.part
+            lines += ["", f"## {part}", "", *TABLE]
+        with tempfile.TemporaryDirectory() as folder:
+            said, todo = outcome(one, Path(folder).resolve())
+        lines.append(f"| {one.words} | {said} | {todo} |")
+    return "\n".join(lines) + "\n"
