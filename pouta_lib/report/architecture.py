@@ -73,9 +73,9 @@ def draw_architecture(width: int = 64, size_px: int = 224) -> Figure:
 
     *Source*: figure 4 (a) and (b); the layers are our reading of it (D01).
     """
-    layout = {"height_ratios": [7.25, 7.15]}
+    layout = {"height_ratios": [7.25, 7.85]}
     figure, axes = plt.subplots(
-        2, 1, figsize=(10.8, 9.9), constrained_layout=True, gridspec_kw=layout
+        2, 1, figsize=(10.8, 10.4), constrained_layout=True, gridspec_kw=layout
     )
     _draw_vanilla(axes[0], layer_shapes("vanilla", width, size_px), _millions("vanilla", width))
     _draw_pouta(axes[1], layer_shapes("pouta", width, size_px), _millions("pouta", width))
@@ -184,10 +184,14 @@ def _draw_vanilla(ax: Axes, shapes: Shapes, millions: tuple[float, float]) -> No
 
 def _draw_pouta(ax: Axes, shapes: Shapes, millions: tuple[float, float]) -> None:
     row = {i: -1.35 * (i - 1) for i in LEVELS}
-    _titles(ax, 0, "(b) POUTA: contrasts features", millions, 9.6)
+    _titles(ax, 0.7, "(b) POUTA: contrasts features", millions, 10.4)
     _draw_reconstructive(ax, shapes, row)
     decoder, contrast, guidance, supervision, joined, head = 4.5, 6.9, 9.1, 11.15, 12.6, 14.2
     channels = 0
+    rebuilt = (contrast, row[1] + 1.0)
+    _box(ax, *rebuilt, "$I_r$", shapes["I_r"], "image", dashed=True)
+    up = (decoder + 0.3, row[1] + HEIGHT / 2), (contrast - WIDTH / 2, rebuilt[1])
+    _arrow(ax, *up, bend=-0.25, dashed=True)
     for i in LEVELS:
         refined = f"F'_C{i}" if i < 4 else "F_C4"
         channels += shapes[refined][0]
@@ -220,7 +224,7 @@ def _draw_pouta(ax: Axes, shapes: Shapes, millions: tuple[float, float]) -> None
     note = "dashed: in training only"
     ax.text(supervision, row[4] - 1.0, note, fontsize=8, ha="center", va="center", color="0.3")
     ax.set_xlim(-1, 15.2)
-    ax.set_ylim(row[4] - 1.5, 1.6)
+    ax.set_ylim(row[4] - 1.5, 2.3)
 
 
 COURSE_ROWS = {
@@ -244,7 +248,7 @@ def draw_course() -> Figure:
             text = "\n".join([number, *textwrap.wrap(words, 15)])
             style = {"boxstyle": "round,pad=0.4", "facecolor": COLOURS[fill], "edgecolor": "0.4"}
             ax.text(1.35 * x, -k, text, ha="center", va="center", fontsize=7.5, bbox=style)
-            if x and row == "the course":
+            if x:
                 _arrow(ax, (1.35 * x - 0.82, -k), (1.35 * x - 0.6, -k))
     ax.set(xlim=(-2.2, 8.9), ylim=(-3.5, 0.5))
     ax.set_axis_off()

@@ -8,10 +8,12 @@ from typing import Any, Protocol
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from PIL import Image
+from scipy.ndimage import distance_transform_edt
 
 from pouta_lib.data import Category
 from pouta_lib.ground.labels import folder_name
@@ -21,9 +23,9 @@ from pouta_lib.method.synthesis import SyntheticBatch
 from pouta_lib.score.explain import Clouds
 
 OUTLINE = "#00e5ff"  # cyan: seen on magma, on gray and by colour-blind readers
-MAP_COLOURS, CAM_COLOURS = "magma", "viridis"
+MAP_COLOURS, CAM_COLOURS, WEIGHT_COLOURS = "magma", "plasma", "viridis"
 MAP_GAMMA = 1 / 3
-DPI = 200
+DPI, PICTURE_DPI = 200, 110  # of line art; of photographs, which have 96 to 224 pixels to show
 LOSS_NAMES = {
     "total": "total",
     "reconstruction": "reconstruction (MSE + SSIM)",
@@ -51,9 +53,9 @@ def save_figure(
 ) -> None:
     """Writes ``figures/<label>/<name>.png`` and ``<name>.json``: what it shows, and from what.
 
-    Line art is written as PDF as well; pictures of photographs are kept small by a palette of 256
-    colours, which is a third of the bytes. The dates that the formats would carry are left out,
-    so that the same figure is the same file. Prints where it went.
+    Line art is written as PDF as well; pictures of photographs keep all their colours, at fewer
+    dots an inch. The dates that the formats would carry are left out, so that the same figure is
+    the same file. Prints where it went.
     """
     folder = figures_root() / folder_name(label)
     results = results_root()
@@ -62,12 +64,13 @@ def save_figure(
         no_dates = {"Software": None} if suffix == ".png" else {"CreationDate": None}
         path = folder / (name + suffix)
         with atomic_path(path) as temporary:
-            style: dict[str, Any] = {"dpi": DPI, "bbox_inches": "tight", "metadata": no_dates}
+            dpi = DPI if line_art else PICTURE_DPI
+            style: dict[str, Any] = {"dpi": dpi, "bbox_inches": "tight", "metadata": no_dates}
             figure.savefig(temporary, format=suffix[1:], **style)
             if not line_art:
                 with Image.open(temporary) as picture:
-                    small = picture.convert("RGB").quantize(256)
-                small.save(temporary, "PNG", optimize=True, dpi=(DPI, DPI))
+                    colours = picture.convert("RGB")
+                colours.save(temporary, "PNG", optimize=True, dpi=(dpi, dpi))
     note = {"figure": name, "caption": caption, "records": sources}
     with atomic_path(folder / f"{name}.json") as temporary:
         temporary.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
@@ -92,6 +95,16 @@ def show_map(
     """
     norm = Normalize(0, 1) if linear else PowerNorm(MAP_GAMMA, 0, 1, clip=True)
     shown = ax.imshow(np.asarray(anomaly_map, np.float32), cmap=MAP_COLOURS, norm=norm)
+    shown.set_gid(LINEAR_BAR if linear else MAP_BAR)
+    _outline(ax, mask)
+    ax.set_axis_off()
+    return shown
+
+
+def show_weight(ax: Axes, weight: np.ndarray, mask: np.ndarray | None = None) -> AxesImage:
+    """A weight map ``(H, W)`` on a linear scale from 0 to 1, in colours of its own."""
+    shown = ax.imshow(np.asarray(weight, np.float32), cmap=WEIGHT_COLOURS, vmin=0, vmax=1)
+    shown.set_gid(WEIGHT_BAR)
     _outline(ax, mask)
     ax.set_axis_off()
     return shown
@@ -100,12 +113,40 @@ def show_map(
 def show_cam(
     ax: Axes, cam: np.ndarray, image: np.ndarray, mask: np.ndarray | None = None
 ) -> AxesImage:
-    """A Grad-CAM ``(H, W)`` in [0, 1] over the image in gray, with a mask's outline."""
-    ax.imshow(np.asarray(image).mean(axis=0), cmap="gray", vmin=0, vmax=255)
-    shown = ax.imshow(cam, cmap=CAM_COLOURS, alpha=0.65, vmin=0, vmax=1)
+    """A Grad-CAM ``(H, W)`` in [0, 1] over the image in gray, with a mask's outline.
+
+    The image shines through where the Grad-CAM is low, so that both can be read.
+    """
+    ax.imshow(np.asarray(image).mean(axis=0), cmap="gray", vmin=-60, vmax=255)
+    cam = np.clip(np.asarray(cam, np.float32), 0, 1)
+    shown = ax.imshow(cam, cmap=CAM_COLOURS, alpha=0.25 + 0.65 * cam, vmin=0, vmax=1)
+    shown.set_gid(CAM_BAR)
     _outline(ax, mask)
     ax.set_axis_off()
     return shown
+
+
+MAP_BAR, LINEAR_BAR = "probability, stretched by its cube root", "lowest to highest"
+WEIGHT_BAR, CAM_BAR = "weight", "Grad-CAM, within its image"
+
+
+def _bars(figure: Figure, axes: np.ndarray) -> None:
+    """A colour bar for each scale that the panels use, beside them."""
+    kinds = {str(shown.get_gid()): shown for ax in axes.flat for shown in ax.images[::-1]}
+    for label in (MAP_BAR, LINEAR_BAR, WEIGHT_BAR, CAM_BAR):
+        if label in kinds:
+            shown = ScalarMappable(kinds[label].norm, kinds[label].cmap)  # without any alpha
+            size: dict[str, Any] = {
+                "fraction": 0.03,
+                "pad": 0.01,
+                "aspect": 22,
+                "shrink": 1.8 / max(len(axes), 2),
+            }
+            bar = figure.colorbar(shown, ax=axes, **size)
+            bar.set_label(label, fontsize=7)
+            if label == MAP_BAR:
+                bar.set_ticks([0, 0.01, 0.1, 0.3, 1], labels=["0", "0.01", "0.1", "0.3", "1"])
+            bar.ax.tick_params(labelsize=7)
 
 
 def plot_panels(
@@ -130,14 +171,19 @@ def plot_panels(
     for ax, title in zip(axes[0], column_titles, strict=True):
         ax.set_title(title, fontsize=8)
     _row_titles(axes, row_titles)
+    _bars(figure, axes)
     return figure
 
 
 def _outline(ax: Axes, mask: np.ndarray | None) -> None:
+    """A line around the mask, two hundredths of the image away from it: it covers nothing of it."""
     if mask is not None and mask.any():
-        padded = np.pad(np.asarray(mask, float), 1)
-        extent = np.arange(-1, padded.shape[0] - 1), np.arange(-1, padded.shape[1] - 1)
-        ax.contour(extent[1], extent[0], padded, [0.5], colors=OUTLINE, linewidths=0.9)
+        edge = 3
+        away = distance_transform_edt(~np.pad(np.asarray(mask, bool), edge))
+        rows, columns = (np.arange(-edge, side - edge) for side in away.shape)
+        margin = max(1.0, 0.02 * len(mask))
+        ax.contour(columns, rows, away, [margin], colors=OUTLINE, linewidths=0.9)
+        ax.set(xlim=(-0.5, len(mask[0]) - 0.5), ylim=(len(mask) - 0.5, -0.5))
 
 
 def plot_losses(history: dict[str, list[float]]) -> Figure:
@@ -158,7 +204,7 @@ def plot_losses(history: dict[str, list[float]]) -> Figure:
 def plot_synthesis(batch: SyntheticBatch, count: int = 6) -> Figure:
     """How a training sample comes about: one column per sample, one row per step."""
     count = min(count, len(batch.image))
-    rows = ["original", "Perlin field", "mask M", "augmented", "training input"]
+    rows = ["original", "Perlin field", "mask M", "augmented", "training input", "outlined"]
     figure, axes = plt.subplots(
         len(rows),
         count,
@@ -172,7 +218,8 @@ def plot_synthesis(batch: SyntheticBatch, count: int = 6) -> Figure:
         axes[1, j].imshow(batch.noise[j].numpy(), cmap="gray", vmin=-1, vmax=1)
         axes[2, j].imshow(mask, cmap="gray", vmin=0, vmax=1)
         show_image(axes[3, j], batch.augmented[j].numpy())
-        show_image(axes[4, j], batch.image[j].numpy(), mask)
+        show_image(axes[4, j], batch.image[j].numpy())
+        show_image(axes[5, j], batch.image[j].numpy(), mask)
     _row_titles(axes, rows)
     return figure
 
@@ -209,7 +256,6 @@ def plot_detections(
         constrained_layout=True,
         squeeze=False,
     )
-    shown = None
     for j, example in enumerate(examples):
         for i, stage in enumerate(stages):
             ax, mask = axes[i, j], example["mask"]
@@ -218,15 +264,10 @@ def plot_detections(
             elif stage == "truth":
                 show_image(ax, example["image"], mask)
             else:
-                shown = show_map(ax, example[stage], mask, linear=stage in linear)
+                show_map(ax, example[stage], mask, linear=stage in linear)
         axes[0, j].set_title(example["title"], fontsize=8)
     _row_titles(axes, [titles.get(stage, stage) for stage in stages])
-    if shown is not None:
-        bar = figure.colorbar(shown, ax=axes[-1, -1], fraction=0.05, pad=0.03)
-        bar.set_label("last row's scale", fontsize=8)
-        if stages[-1] not in linear:
-            bar.set_ticks([0, 0.01, 0.1, 0.3, 1], labels=["0", "0.01", "0.1", "0.3", "1"])
-        bar.ax.tick_params(labelsize=7)
+    _bars(figure, axes)
     return figure
 
 

@@ -1,0 +1,79 @@
+"""Sentences about measured numbers, made from the numbers: when these turn, so do they."""
+
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+
+import pandas as pd
+
+from pouta_lib.report.table_files import METRIC_NAMES
+
+
+def say(*sentences: str) -> None:
+    """Shows sentences as one paragraph below a notebook's cell."""
+    from IPython.display import Markdown, display
+
+    display(Markdown(" ".join(["**In this run we see:**", *sentences])))
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names as words.
+
+    >>> listed([]), listed(["nut"]), listed(["cap", "chip", "nut"])
+    ('none', 'nut', 'cap, chip and nut')
+    """
+    *first, last = list(names) or ["none"]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def ahead(frame: pd.DataFrame, metric: str, one: str, other: str) -> str:
+    """In which categories the method with title `one` is above `other`, and how far apart they are.
+
+    `frame` is long, as :func:`pouta_lib.report.tables.run_frame` makes it; seeds are averaged.
+    An empty text where no category has both.
+    """
+    of = frame[frame["metric"] == metric]
+    wide = of.pivot_table("percent", "category", "title").reindex(columns=[one, other]).dropna()
+    if wide.empty:
+        return ""
+    gap = (wide[one] - wide[other]).sort_values()
+    above = [str(name) for name in gap.index[gap > 0][::-1]]
+    told = f"By {METRIC_NAMES[metric]}, {one} is above {other} in {len(above)} of {len(gap)}"
+    told += f" categories ({listed(above)})"
+    ends = dict.fromkeys([gap.index[-1], gap.index[0]])
+    pairs = [f"{wide.loc[k, one]:.1f} against {wide.loc[k, other]:.1f} on {k}" for k in ends]
+    return f"{told}: {' at one end, '.join(pairs)}{' at the other' if len(pairs) > 1 else ''}."
+
+
+def ladder(values: Mapping[str, float]) -> str:
+    """Values from rung to rung, and on which of them they fall.
+
+    >>> ladder({"2-shot": 60.0, "4-shot": 58.25, "8-shot": 71.0})
+    '60.0 at 2-shot, 58.2 at 4-shot, 71.0 at 8-shot; it falls from 2-shot to 4-shot'
+    >>> ladder({"2-shot": 60.0, "4-shot": 64.0})
+    '60.0 at 2-shot, 64.0 at 4-shot; it falls nowhere'
+    """
+    rungs = ", ".join(f"{value:.1f} at {name}" for name, value in values.items())
+    falls = [f"from {a} to {b}" for a, b in pairwise(values) if values[b] < values[a]]
+    return f"{rungs}; it falls {listed(falls) if falls else 'nowhere'}"
+
+
+def order_holds(means: Mapping[str, float], order: Iterable[Iterable[str]], spread: float) -> str:
+    """Which steps of an expected order the means take, and how many exceed the spread over seeds.
+
+    `order` has groups, lowest first; within a group nothing is expected, and a group's mean
+    counts. A `spread` that is not known, from one seed, is NaN.
+
+    >>> order_holds({"a": 1.0, "b": 2.0, "c": 1.5}, [["a"], ["b"], ["c"]], spread=0.8)
+    'a to b +1.0; b to c -0.5. Up by more than seeds lie apart (0.8): 1 of 2 steps.'
+    >>> order_holds({"a": 1.0, "b": 2.0}, [["a"], ["b"]], spread=float("nan"))
+    'a to b +1.0. From one seed it cannot be said which steps to believe.'
+    """
+    groups = [list(group) for group in order]
+    heights = [sum(means[name] for name in group) / len(group) for group in groups]
+    steps = [b - a for a, b in pairwise(heights)]
+    names = pairwise("/".join(group) for group in groups)
+    told = "; ".join(f"{a} to {b} {step:+.1f}" for (a, b), step in zip(names, steps, strict=True))
+    if pd.isna(spread):
+        return f"{told}. From one seed it cannot be said which steps to believe."
+    count = sum(step > spread for step in steps)
+    return f"{told}. Up by more than seeds lie apart ({spread:.1f}): {count} of {len(steps)} steps."

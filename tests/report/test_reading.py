@@ -1,0 +1,32 @@
+"""Sentences turn when the numbers turn."""
+
+import pandas as pd
+
+from pouta_lib.report.reading import ahead
+
+
+def frame(nut, chip):
+    """Pixel AP of two methods on two categories: pairs of percents, two seeds on the nut."""
+    rows = [("nut", "POUTA", nut[0] - 1), ("nut", "POUTA", nut[0] + 1), ("nut", "Vanilla", nut[1])]
+    rows += [("chip", "POUTA", chip[0]), ("chip", "Vanilla", chip[1])]
+    names = ["category", "title", "percent"]
+    return pd.DataFrame(rows, columns=names).assign(metric="pixel_ap")
+
+
+def test_who_is_ahead_and_how_far():
+    told = ahead(frame((45, 75), (26, 20)), "pixel_ap", "POUTA", "Vanilla")
+    assert "LOC: pixel AP, POUTA is above Vanilla in 1 of 2 categories (chip)" in told
+    assert "26.0 against 20.0 on chip at one end, 45.0 against 75.0 on nut at the other" in told
+
+
+def test_the_sentence_turns_with_the_numbers():
+    told = ahead(frame((75, 45), (26, 20)), "pixel_ap", "POUTA", "Vanilla")
+    assert "in 2 of 2 categories (nut and chip)" in told
+    told = ahead(frame((45, 75), (20, 26)), "pixel_ap", "POUTA", "Vanilla")
+    assert "in 0 of 2 categories (none)" in told
+
+
+def test_a_category_without_both_is_left_out():
+    kept = frame((45, 75), (26, 20)).query("category == 'nut' or title == 'POUTA'")
+    assert "in 0 of 1 categories" in ahead(kept, "pixel_ap", "POUTA", "Vanilla")
+    assert ahead(kept, "image_auroc", "POUTA", "Vanilla") == ""
