@@ -7,6 +7,7 @@
 #                        .venv/bin/playwright install --with-deps chromium, or apt install chromium
 #   make bench           speed and memory beside the peers, into results/bench
 #   make test-faults     the smoke study killed, stopped and doubled: results/reliability.md
+#   make book            the course and the study as a site: build/book/site/index.html
 #   make format          tidy code and notebooks before a commit
 #   make coverage        the tests, and what share of the library they run through
 #   make fuzz            damaged pictures through the decoder for minutes: ARGS="--minutes 5"
@@ -29,7 +30,7 @@ TRIAL = build/test
 # torch's threads spin while they wait, which costs tenfold when two runs share two cores.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: bench help study smoke test coverage fuzz errors test-faults test-browser lint lab data format lock clean
+.PHONY: bench help study smoke test coverage fuzz errors test-faults test-browser lint lab book data format lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -46,6 +47,10 @@ data: .venv/.ready
 
 lab: .venv/.ready
 	cd notebooks && ../$(BIN)/python -m jupyterlab $(ARGS)
+
+# Sphinx and its theme are the extra `book`, and come when they are first asked for.
+book: .venv/.book
+	$(BIN)/python tools/build_book.py $(ARGS)
 
 # The smoke study comes before pytest because notebooks that draw tables read its runs.
 test: lint
@@ -118,6 +123,10 @@ clean:
 # attempt was cut short) and, quick, this package itself.
 .venv/.ready: .venv/.locked pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-index --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.book: .venv/.ready
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r pyproject.toml --extra book
 	@touch $@
 
 # The base interpreter is asked for, since `python3` may be that of the .venv to be removed.

@@ -1,0 +1,106 @@
+"""What Sphinx is given to read: notebooks with the outputs of their executed copies, and links.
+
+The site itself is built by `make book`, which fails for a broken link; here without Sphinx.
+"""
+
+import build_book
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+TITLES = {"D09": ("DEVIATIONS", "Blending"), "F03": ("FINDINGS", "A sum")}
+
+
+def test_a_cell_gets_the_output_of_the_same_code():
+    printed = new_output("stream", text="3\n")
+    executed = new_notebook(cells=[new_code_cell("print(3)", outputs=[printed])])
+    now = new_notebook(cells=[new_code_cell("print(4)"), new_code_cell("print(3)")])
+    assert build_book.with_outputs(now, executed) == [0]
+    assert [len(cell.outputs) for cell in now.cells] == [0, 1]
+
+
+def test_what_went_to_the_screen_beside_the_results_is_left_out():
+    bar = new_output("stream", name="stderr", text="10%|#")
+    executed = new_notebook(cells=[new_code_cell("train()", outputs=[bar])])
+    now = new_notebook(cells=[new_code_cell("train()")])
+    build_book.with_outputs(now, executed)
+    assert now.cells[0].outputs == []
+
+
+@pytest.mark.parametrize(
+    ("prose", "expected"),
+    [
+        ("a soft edge (D09)", 'a soft edge ([D09](docs/DEVIATIONS.md#d09 "Blending"))'),
+        ("[D09](docs/DEVIATIONS.md)", '[D09](docs/DEVIATIONS.md#d09 "Blending")'),
+        ("as F03 says", 'as [F03](docs/FINDINGS.md#f03 "A sum") says'),
+        ("`D09` and $F_{D09}$", "`D09` and $F_{D09}$"),
+        ("## D09 Blending", "## D09 Blending"),
+        ("D99 is not there", "D99 is not there"),
+    ],
+)
+def test_deviations_become_links(prose, expected):
+    assert build_book.link_deviations(prose, "docs/", TITLES) == expected
+
+
+def test_only_the_first_symbol_of_a_page_is_a_link():
+    seen = set()
+    found = build_book.link_symbols("$I_r$ and $I_r$ and $x$", "docs/", seen)
+    assert found == "[$I_r$](docs/GLOSSARY.md#symbol-i-r) and $I_r$ and $x$"
+    assert build_book.link_symbols("$I_r$", "docs/", seen) == "$I_r$"
+
+
+def test_answers_are_folded():
+    solution = new_notebook(
+        cells=[
+            new_markdown_cell("# Solutions"),
+            new_markdown_cell("## 1 · Why\n\nBecause.\n\n## 2 · How"),
+            new_code_cell("print(1)"),
+        ]
+    )
+    build_book.folded(solution)
+    assert solution.cells[1].source == (
+        "## 1 · Why\n\n:::::{dropdown} Answer\nBecause.\n:::::\n\n## 2 · How"
+    )
+    assert solution.cells[2].metadata.tags == ["hide-cell"]
+
+
+def test_every_symbol_has_its_line_in_the_glossary(repository):
+    text = (repository / "docs" / "GLOSSARY.md").read_text(encoding="utf-8")
+    for row in build_book.SYMBOLS.values():
+        assert f"| {row} |" in text, row
+    anchors = {build_book.anchor(row) for row in build_book.SYMBOLS.values()}
+    page = build_book.page(repository / "docs" / "GLOSSARY.md")
+    assert all(f"{{#{anchor}}}" in page for anchor in anchors)
+
+
+def test_the_book_is_prepared_from_what_there_is(repository, tmp_path):
+    """Every notebook, page and picture; deviations as places to link to; figures told of."""
+    told = build_book.prepare(
+        tmp_path / "source", repository / "results" / "demo", repository / "figures" / "demo"
+    )
+    notebooks = sorted(p.name for p in (repository / "notebooks").rglob("*.ipynb"))
+    made = sorted(p.name for p in (tmp_path / "source" / "notebooks").rglob("*.ipynb"))
+    assert made == notebooks
+    index = (tmp_path / "source" / "index.md").read_text(encoding="utf-8")
+    assert all(name.removesuffix(".ipynb") in index for name in made)
+    deviations = (tmp_path / "source" / "docs" / "DEVIATIONS.md").read_text(encoding="utf-8")
+    assert "(d09)=\n## D09 " in deviations
+    for line in told:
+        assert line.split(":")[0] in notebooks
+
+
+def test_each_chapter_stands_somewhere_in_the_flow(repository):
+    for path in (repository / "notebooks").glob("*.ipynb"):
+        assert 'class="lit"' in build_book.flow(path.name[:2]), path.name
+
+
+def test_each_chapter_of_the_course_asks_and_answers(repository):
+    """Three to five questions, each with a folded answer, before the exercises."""
+    for path in sorted((repository / "notebooks").glob("[01][0-7]_*.ipynb")):
+        if path.name.startswith("17"):
+            continue
+        cells = nbformat.read(path, as_version=4).cells
+        text = "\n".join(c.source for c in cells if c.cell_type == "markdown")
+        asked = text.partition("## Check yourself")[2].partition("## Exercises")[0]
+        assert 3 <= asked.count("<details><summary>") <= 5, path.name
+        assert asked.count("<details>") == asked.count("</details>"), path.name

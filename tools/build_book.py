@@ -1,0 +1,392 @@
+"""The course and the study as a site, from executed copies: `make book` runs this.
+
+Nothing is run again. A cell shows the output that the executed copy in
+``results/<profile>/notebooks`` has for the same code; a cell whose code has changed since shows
+none, and is named. What Sphinx reads is written below ``build/book`` first, in the repository's
+own layout, so that links between notebooks and docs lead to the same places in both.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell
+
+HOME = Path(__file__).resolve().parent.parent
+FIRST_SOLUTION = "notebooks/solutions/00_start_here_solutions.ipynb"
+SAVED = re.compile(r"saved figures/[^/\s]+/(\w+)\.png")
+DEVIATION = re.compile(r"(?<![\w\[#/])([DF]\d\d)(?!\w)")
+CODE_OR_LINK = re.compile(r"(```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|!?\[[^\]]*\]\([^)]*\))", re.S)
+
+# Symbols of the paper: how they look in a formula, and the glossary's row.
+SYMBOLS = {
+    "I_{ori}": "I_ori",
+    "I_{aug}": "I_aug",
+    "I_{in}": "I_in",
+    "I_r": "I_r",
+    "F_M": "F_M",
+    "F_{Ei}": "F_E1 .. F_E4",
+    "F_{E4}": "F_E1 .. F_E4",
+    "F_{Di}": "F_D4 .. F_D1",
+    "F_{D4}": "F_D4 .. F_D1",
+    "F_{Ci}": "F_C1 .. F_C4",
+    "F_{C4}": "F_C1 .. F_C4",
+    "F'_{Ci}": "F'_C1 .. F'_C3",
+    "W_{sp}": "W_sp(1) .. W_sp(3)",
+    "W_{cn}": "W_cn(1) .. W_cn(3)",
+    "M_p": "M_p",
+    "M_{p(i)}": "M_p(1) .. M_p(4)",
+    "M_{p4}": "M_p(1) .. M_p(4)",
+    "M": "M",
+    "S": "S",
+    "L_{rec}": "L_rec",
+}
+
+# The flow of data through POUTA, and which chapters stand at which block.
+BLOCKS = {
+    "good images": "00 01 05 07 11 20",
+    "synthesis: I_in, M": "00 02 05",
+    "encoder: F_E": "00 03 05 07 13",
+    "mapping: F_M": "00 03 05 13",
+    "decoder: F_D, I_r": "00 03 05 13",
+    "contrast: FCM": "00 04 05 12 14",
+    "guidance: HSG": "00 04 05 12 14",
+    "map M_p, heads": "00 04 05 06 07 12 13 20",
+    "score and metrics": "00 01 05 06 07 10 11 16 20",
+    "records and tables": "05 06 10 11 12 15 16 17",
+}
+CONF = """\
+project = "POUTA, step by step"
+author = copyright = "the pouta study authors"
+extensions = ["myst_nb", "sphinx_design", "sphinx_copybutton"]
+exclude_patterns = ["_build", "**.ipynb_checkpoints"]
+nb_execution_mode = "off"
+nb_merge_streams = True
+myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+suppress_warnings = ["mystnb.unknown_mime_type"]
+html_math_renderer = "mathml"  # formulas as the browser's own, without a script from elsewhere
+html_theme = "sphinx_book_theme"
+html_title = project
+html_static_path = ["_static"]
+html_css_files = ["book.css"]
+html_copy_source = html_show_sourcelink = False
+html_theme_options = {
+    "repository_url": "REPOSITORY",
+    "repository_branch": "main",
+    "path_to_docs": "",
+    "use_repository_button": True,
+    "show_navbar_depth": 1,
+    "launch_buttons": {
+        "binderhub_url": "https://mybinder.org",
+        "colab_url": "https://colab.research.google.com",
+        "notebook_interface": "jupyterlab",
+    },
+}
+
+
+def setup(app):
+    from docutils.nodes import SkipNode
+    from latex2mathml.converter import convert
+
+    def write(display):
+        def visit(translator, node):
+            translator.body.append(convert(node.astext(), display=display))
+            raise SkipNode
+
+        return visit, None
+
+    app.add_html_math_renderer("mathml", write("inline"), write("block"))
+"""
+CSS = """\
+.bd-header { display: none; }
+.flow { display: flex; flex-wrap: wrap; gap: .3rem; list-style: none; padding: 0; margin: 1rem 0; }
+.flow li { border: 1px solid var(--pst-color-border); border-radius: .4rem; padding: .2rem .5rem;
+  font-size: .75rem; color: var(--pst-color-text-muted); margin: 0; }
+.flow li:not(:last-child)::after { content: " \\2192"; }
+.flow li.lit { background: #d55e00; color: white; border-color: #d55e00; font-weight: 600; }
+details { border-left: .2rem solid var(--pst-color-border); padding: .2rem .8rem; margin: .5rem 0; }
+details > summary { cursor: pointer; font-weight: 600; }
+math[display="block"] { margin: 1rem 0; }
+.provenance { font-size: .85rem; }
+"""
+
+
+def outside(text: str, change: Callable[[str], str]) -> str:
+    """`text` with its prose changed, and code, formulas and links left alone."""
+    parts = CODE_OR_LINK.split(text)
+    return "".join(part if k % 2 else change(part) for k, part in enumerate(parts))
+
+
+def deviation_titles(docs: Path) -> dict[str, tuple[str, str]]:
+    """For D01 .., F01 ..: the page and the title.
+
+    >>> deviation_titles(HOME / "docs")["D09"][0]
+    'DEVIATIONS'
+    """
+    found = {}
+    for page in ("DEVIATIONS", "FINDINGS"):
+        text = (docs / f"{page}.md").read_text(encoding="utf-8")
+        for name, title in re.findall(r"^## ([DF]\d\d) (.+)$", text, re.M):
+            found[name] = page, title
+    return found
+
+
+def link_deviations(text: str, to_docs: str, titles: dict[str, tuple[str, str]]) -> str:
+    """D09 and F03 in prose become links to their entries, with the entry's title to hover over."""
+
+    def link(match: re.Match[str]) -> str:
+        name = match[1]
+        if name not in titles:
+            return match[0]
+        page, title = titles[name]
+        hover = title.replace('"', "'")
+        return f'[{name}]({to_docs}{page}.md#{name.lower()} "{hover}")'
+
+    text = re.sub(  # those that link to the page already
+        r"\[((?:[DF]\d\d(?:, )?)+)\]\([^)]*(?:DEVIATIONS|FINDINGS)\.md\)", r"\1", text
+    )
+    lines = text.split("\n")
+    parts, fenced = [], False
+    for line in lines:
+        fenced ^= line.lstrip().startswith("```")
+        keep = fenced or line.startswith("#")
+        parts.append(line if keep else outside(line, lambda part: DEVIATION.sub(link, part)))
+    return "\n".join(parts)
+
+
+def anchor(symbol: str) -> str:
+    """The name of a symbol's place in the glossary.
+
+    >>> anchor("W_sp(1) .. W_sp(3)"), anchor("F'_C1 .. F'_C3"), anchor("M")
+    ('symbol-w-sp-1-w-sp-3', 'symbol-fprime-c1-fprime-c3', 'symbol-m')
+    """
+    words = re.sub(r"[^a-z0-9]+", "-", symbol.lower().replace("'", "prime-"))
+    return f"symbol-{words.strip('-').replace('prime--', 'prime-')}"
+
+
+def link_symbols(text: str, to_docs: str, seen: set[str]) -> str:
+    """The first `$I_r$` of a page becomes a link to its line in the glossary."""
+
+    def link(match: re.Match[str]) -> str:
+        row = SYMBOLS.get(match[1])
+        if row is None or row in seen:
+            return match[0]
+        seen.add(row)
+        return f"[${match[1]}$]({to_docs}GLOSSARY.md#{anchor(row)})"
+
+    lines = text.split("\n")
+    for k, line in enumerate(lines):
+        if not line.startswith(("#", "|", "$$", "<")) and "](" not in line:
+            lines[k] = re.sub(r"(?<!\$)\$([^$]+)\$(?!\$)", link, line)
+    return "\n".join(lines)
+
+
+def flow(chapter: str) -> str:
+    """The diagram of a chapter: POUTA's flow of data, the blocks it is about lit."""
+    items = [
+        f'<li class="lit">{name}</li>' if chapter in at.split() else f"<li>{name}</li>"
+        for name, at in BLOCKS.items()
+    ]
+    return f'<ol class="flow" aria-label="Where this chapter stands">{"".join(items)}</ol>'
+
+
+def with_outputs(notebook: NotebookNode, executed: NotebookNode | None) -> list[int]:
+    """Gives cells the outputs of an executed copy, by their code; the places that get none."""
+    by_code = {}
+    for cell in executed.cells if executed else []:
+        if cell.cell_type == "code":
+            by_code.setdefault(cell.source, cell.outputs)
+    bare = []
+    for place, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code":
+            cell.outputs = list(by_code.get(cell.source, []))
+            if executed and cell.source not in by_code and "parameters" not in tags(cell):
+                bare.append(place)
+            for output in cell.outputs:  # progress bars and warnings of the machine
+                if output.output_type == "stream" and output.name == "stderr":
+                    output.text = ""
+            cell.outputs = [o for o in cell.outputs if o.get("text", "x") != ""]
+    return bare
+
+
+def tags(cell: NotebookNode) -> list[str]:
+    """The cell's tags, to be added to."""
+    return cell.metadata.setdefault("tags", [])
+
+
+def provenance(name: str, figures: Path) -> NotebookNode | None:
+    """What stands below a figure: its caption, and the records it was drawn from, folded."""
+    note = figures / f"{name}.json"
+    if not note.is_file():
+        return None
+    told = json.loads(note.read_text(encoding="utf-8"))
+    lines = "\n".join(f"- `{path}`" for path in told["records"]) or "- none: it needs no run"
+    summary = f"{len(told['records'])} records" if told["records"] else "no records"
+    text = f'<div class="provenance">\n\n*{told["caption"]}*\n\n<details><summary>drawn from '
+    return new_markdown_cell(f"{text}{summary}</summary>\n\n{lines}\n\n</details>\n\n</div>")
+
+
+def folded(notebook: NotebookNode) -> None:
+    """Answers are shut, from the first exercise on: prose in a fold, code behind a button."""
+    begun = False
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            tags(cell).append("hide-cell")
+            continue
+        shown = []
+        for block in re.split(r"(?m)^(## .*)$", cell.source):
+            begun |= block.startswith("## ")
+            text = block.strip()
+            prose = begun and text and not block.startswith("## ")
+            shown += [f":::::{{dropdown}} Answer\n{text}\n:::::" if prose else text]
+        cell.source = "\n\n".join(part for part in shown if part)
+
+
+def chapter(source: Path, executed: Path, figures: Path) -> tuple[NotebookNode, list[int]]:
+    """A notebook as the book shows it, and the places of cells without an output."""
+    notebook = nbformat.read(source, as_version=4)
+    copy = nbformat.read(executed, as_version=4) if executed.is_file() else None
+    bare = with_outputs(notebook, copy)
+    solution = source.parent.name == "solutions"
+    to_docs = "../../docs/" if solution else "../docs/"
+    titles, seen = deviation_titles(HOME / "docs"), set()
+    cells = []
+    for cell in notebook.cells:
+        if "colab" in tags(cell):  # the launch button fetches the notebook, which has it
+            continue
+        if cell.cell_type == "markdown":
+            cell.source = link_deviations(cell.source, to_docs, titles)
+            cell.source = link_symbols(cell.source, to_docs, seen)
+        cells.append(cell)
+        for name in dict.fromkeys(SAVED.findall("".join(_printed(cell)))):
+            below = provenance(name, figures)
+            cells += [below] if below else []
+    notebook.cells = cells
+    if solution:
+        folded(notebook)
+    else:
+        cells.insert(1, new_markdown_cell(flow(source.name[:2])))
+        notebook.cells = cells
+    return notebook, bare
+
+
+def _printed(cell: NotebookNode) -> Iterator[str]:
+    for output in cell.get("outputs", []):
+        if output.output_type == "stream":
+            yield output.text
+
+
+def page(path: Path) -> str:
+    """A page of docs, or of the top, with its places to link to."""
+    text = path.read_text(encoding="utf-8")
+    to_docs = "" if path.parent.name == "docs" else "docs/"
+    text = link_deviations(text, to_docs, deviation_titles(HOME / "docs"))
+    text = re.sub(r"^(## ([DF]\d\d) )", lambda m: f"({m[2].lower()})=\n{m[1]}", text, flags=re.M)
+    if path.stem == "GLOSSARY":
+        rows = {row for row in SYMBOLS.values() if f"| {row} |" in text}
+        for row in rows:
+            text = text.replace(f"| {row} |", f"| [{row}]{{#{anchor(row)}}} |", 1)
+    for old, new in (("README.md", "index.md"), ("notebooks/solutions", FIRST_SOLUTION)):
+        text = re.sub(rf"\]\((\.\./)?{old}\)", lambda m, new=new: f"]({m[1] or ''}{new})", text)
+    return re.sub(
+        r"\]\((?:\.\./)?((?:results|figures|published|pouta_lib|configs|tests|tools)"
+        r"[^)\s]*|LICENSE|CITATION\.cff|Snakefile|Makefile)\)",
+        _to_repository,
+        text,
+    )
+
+
+def _to_repository(match: re.Match[str]) -> str:
+    """A file that is no page of the book is shown where the repository is."""
+    if match[1].endswith((".png", ".jpg", ".webp")):
+        return match[0]
+    return f"]({repository()}/tree/main/{match[1]})"
+
+
+def repository() -> str:
+    """The project's address."""
+    import tomllib
+
+    text = (HOME / "pyproject.toml").read_text(encoding="utf-8")
+    return str(tomllib.loads(text)["project"]["urls"]["Repository"])
+
+
+def prepare(target: Path, results: Path, figures: Path) -> list[str]:
+    """Writes what Sphinx reads; a line for each notebook with cells that have no output."""
+    shutil.rmtree(target, ignore_errors=True)
+    told = []
+    sources = sorted((HOME / "notebooks").rglob("*.ipynb"))
+    sources = [path for path in sources if ".ipynb_checkpoints" not in path.parts]
+    for source in sources:
+        executed = results / "notebooks" / source.name
+        notebook, bare = chapter(source, executed, figures)
+        if not executed.is_file():
+            told.append(f"{source.name}: no executed copy")
+        elif bare:
+            told.append(f"{source.name}: {len(bare)} cells have changed since it was executed")
+        _write(target / source.relative_to(HOME), nbformat.writes(notebook))
+    for path in [*sorted((HOME / "docs").glob("*.md")), HOME / "CONTRIBUTING.md"]:
+        _write(target / path.relative_to(HOME), page(path))
+    _write(target / "CHANGELOG.md", page(HOME / "CHANGELOG.md"))
+    welcome = re.sub(
+        r"(?m)^\[!\[Open in .*\n", "", page(HOME / "README.md")
+    )  # each notebook has them
+    _write(target / "index.md", welcome + contents(sources))
+    _write(target / "conf.py", CONF.replace("REPOSITORY", repository()))
+    _write(target / "_static" / "book.css", CSS)
+    for picture in sorted(figures.glob("*.png")):
+        place = target / "figures" / "demo" / picture.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(picture, place)
+    return told
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def contents(sources: list[Path]) -> str:
+    """The book's parts, as Sphinx wants them."""
+    names = [path.relative_to(HOME).with_suffix("").as_posix() for path in sources]
+    parts = {
+        "The course": [n for n in names if re.match(r"notebooks/0[0-4]", n)],
+        "Training": [n for n in names if re.match(r"notebooks/0[5-7]", n)],
+        "The study": [n for n in names if re.match(r"notebooks/1", n)],
+        "Yours": [n for n in names if re.match(r"notebooks/2", n)],
+        "Worked solutions": [n for n in names if "/solutions/" in n],
+        "Reference": [f"docs/{p.stem}" for p in sorted((HOME / "docs").glob("*.md"))],
+        "The project": ["CONTRIBUTING", "CHANGELOG"],
+    }
+    text = ""
+    for caption, pages in parts.items():
+        lines = "\n".join(pages)
+        text += f"\n\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{lines}\n```"
+    return text + "\n"
+
+
+def main() -> int:
+    """Prepares the pages and lets Sphinx build them; Sphinx's status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--results", type=Path, default=HOME / "results" / "demo")
+    parser.add_argument("--figures", type=Path, default=HOME / "figures" / "demo")
+    parser.add_argument("--output", type=Path, default=HOME / "build" / "book")
+    options = parser.parse_args()
+    for line in prepare(options.output / "source", options.results, options.figures):
+        print(f"note: {line}", file=sys.stderr)
+    from sphinx.cmd.build import main as sphinx
+
+    words = ["-b", "html", "-W", "--keep-going", "-j", "auto"]
+    source, site = options.output / "source", options.output / "site"
+    return int(sphinx([*words, "-d", str(options.output / "trees"), str(source), str(site)]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
