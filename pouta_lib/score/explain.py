@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from pouta_lib.data import Category
 from pouta_lib.ground.errors import problem
+from pouta_lib.ground.methods import METHODS
 from pouta_lib.method.device import Compute
 from pouta_lib.method.inference import in_batches
 from pouta_lib.method.models.pouta import Pouta
@@ -161,7 +162,7 @@ def latent_prediction(model: Traced, images: np.ndarray, compute: Compute) -> np
     aforementioned two layers" (D33).
     """
     if not getattr(model.discriminative, "mss", None):
-        todo = "take pouta or base+mss"
+        todo = f"take one of {[m.id for m in METHODS.values() if m.modules and m.modules.mss]}"
         raise problem("a network with MSS", type(model).__name__, "M_p4", todo)
     return trace_images(model, images, compute, ("M_p4",))["M_p4"].numpy()
 

@@ -73,7 +73,7 @@ def lab(tmp_path_factory):
 
 def wait_for(address: str, server: subprocess.Popen, folder: Path) -> None:
     """Until the server answers."""
-    for _ in range(120):
+    for _ in range(600):  # a busy machine takes minutes
         try:
             with urllib.request.urlopen(address, timeout=5):
                 return
