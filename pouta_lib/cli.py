@@ -136,6 +136,15 @@ def _add_detector(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     predict.add_argument("--output", type=_path, required=True, help="for scores.csv and overlays")
     predict.set_defaults(command=_predict)
 
+    report = commands.add_parser("report", help="make an answer of predict a page to look through")
+    report.add_argument("answer", type=Path, help="the folder that predict wrote")
+    report.add_argument("--output", type=Path, help="default: report.html in it")
+    report.add_argument("--images", type=Path, help="the photographs, to be shown as well")
+    report.add_argument("--good", type=Path, help="another answer: of parts known to be good")
+    report.add_argument("--labels", type=Path, help="a CSV: file, label (good, or the defect)")
+    report.add_argument("--masks", type=Path, help="a folder: what has a mask there is defective")
+    report.set_defaults(command=_report)
+
     export = commands.add_parser("export", help="write a saved detector for use without torch")
     export.add_argument("detector", type=Path, help="the folder that notebook 20 saved")
     export.add_argument("--output", type=Path, required=True, help="a folder")
@@ -320,9 +329,18 @@ def _predict(options: argparse.Namespace) -> int:
     print(f"{len(table)} images, {refused} called defective; threshold {detector.threshold:.4g}")
     print(f"({detector.how})")
     print(f"scores and overlays: {options.output}")
+    print("a page to look through them: pouta report, with that folder")
     for error in unreadable:
         print(f"pouta: left out: {error}", file=sys.stderr)
     return 1 if unreadable else 0
+
+
+def _report(options: argparse.Namespace) -> None:
+    from pouta_lib.deliver.page import write_page
+
+    names = ("images", "good", "labels", "masks")
+    known = {name: getattr(options, name) for name in names}
+    print(write_page(options.answer, options.output, **known))
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -1,1 +1,1 @@
-"""What leaves the house: a detector in a form that others run."""
+"""What leaves the house: a detector in a form that others run, and an answer as a page."""

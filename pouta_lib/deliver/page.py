@@ -1,0 +1,294 @@
+"""An answer as one HTML page that can be looked through, sorted out and sent to somebody."""
+
+import base64
+import functools
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from pouta_lib.data.files import masks_in, means_good
+from pouta_lib.data.images import content_of, decode, read_photo
+from pouta_lib.ground.errors import PoutaError, problem, shown
+from pouta_lib.ground.paths import atomic_path
+from pouta_lib.score.metrics import image_metrics
+from pouta_lib.score.uncertainty import bootstrap_interval
+
+PAGE = "report.html"
+MARK = '<meta name="generator" content="pouta report">'  # by which a page of ours is known
+MOST_PICTURES = 400  # the worst ones; all others are counted, and listed by name
+THUMBNAIL_PX, THUMBNAIL_QUALITY = 320, 80
+NUM_BARS = 40
+KNOWN = "known to be good"
+STYLES = {"these images": "all", "good": "good", "defective": "defective", KNOWN: "known"}
+OUTLINE = (0, 229, 255)  # of masks: seen on magma, on gray and by colour-blind readers
+METRICS = {"image_auroc": "AUROC", "image_ap": "average precision", "image_f1max": "best F1"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """What is known of the images, by the names they have in the answer."""
+
+    labels: dict[str, str]  # "good", or a defect's name
+    masks: dict[str, Path]
+
+
+def write_page(
+    answer: str | Path,
+    output: str | Path | None = None,
+    *,
+    images: str | Path | None = None,
+    good: str | Path | None = None,
+    labels: str | Path | None = None,
+    masks: str | Path | None = None,
+) -> Path:
+    """Writes the page of an answer of ``pouta predict``; by default as :data:`PAGE` beside it.
+
+    `images` are the photographs, which are then shown beside the overlays; `good` is another
+    answer, of parts known to be good, whose scores the histogram shows as well. `labels` is a CSV
+    with the columns file and label; `masks` a folder: what has a mask is defective, all else good.
+    The page holds everything itself and asks no server for anything.
+
+    *Raises* :class:`PoutaError` for what is no answer, for labels or masks that name no image of
+    it or not both kinds, and for an output that is not such a page.
+    """
+    answer = Path(answer).expanduser()
+    target = Path(output).expanduser() if output else answer / PAGE
+    table = read_answer(answer)
+    truth = _truth(table, labels, masks)
+    if truth:
+        table["label"] = [truth.labels[name] for name in table["file"]]
+    others = read_answer(Path(good).expanduser())["score"].to_numpy() if good else None
+    _check_target(target)
+    folder = Path(images).expanduser() if images else None
+    text = _rendered(table, answer, folder, truth, others)
+    try:
+        with atomic_path(target) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise problem(
+            "a place that can be written to", str(error), target, "name another"
+        ) from error
+    return target
+
+
+def read_answer(answer: Path) -> pd.DataFrame:
+    """``file``, ``score`` and ``threshold`` of an answer, the worst image first.
+
+    *Raises* :class:`PoutaError` for a folder without ``scores.csv``, and for one that is damaged.
+    """
+    path, todo = answer / "scores.csv", "name the folder that `pouta predict` wrote"
+    try:
+        # a file may well be called NA
+        kinds = {"file": str, "score": float, "threshold": float}
+        table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values={"score": [""]})
+        table = table[list(kinds)]
+    except OSError as error:
+        raise problem("an answer", f"none ({error.strerror})", path, todo) from error
+    except (ValueError, KeyError) as error:
+        raise problem("an answer", f"an unreadable file ({error})", path, todo) from error
+    if not len(table) or not np.isfinite(table[["score", "threshold"]]).all(axis=None):
+        raise problem("finite scores", "others, or none", path, "run `pouta predict` again")
+    return table.sort_values("score", ascending=False, kind="stable", ignore_index=True)
+
+
+def _truth(
+    table: pd.DataFrame, labels: str | Path | None, masks: str | Path | None
+) -> Truth | None:
+    if not labels and not masks:
+        return None
+    names = list(table["file"])
+    found = masks_in(Path(masks).expanduser()) if masks else {}
+    marked = {name: found[stem] for name in names if (stem := Path(name).stem) in found}
+    said = {name: "defective" if name in marked else "good" for name in names}
+    where: object = masks
+    if labels:
+        where = Path(labels).expanduser()
+        said = _read_labels(where)
+        missing = [name for name in names if name not in said]
+        if missing:
+            told = f"none for {len(missing)} images, first {shown(missing[0])}"
+            raise problem(
+                "a label for each image", told, where, "add them, or predict without them"
+            )
+        said = {name: "good" if means_good(said[name]) else said[name] for name in names}
+    good = sum(label == "good" for label in said.values())
+    if good in (0, len(names)):
+        told = "good ones alone" if good else "defective ones alone"
+        raise problem("good and defective images", told, where, "name the labels of these images")
+    return Truth(labels=said, masks=marked)
+
+
+def _read_labels(path: Path) -> dict[str, str]:
+    todo = "write a CSV with the columns file and label: good, or the defect's name"
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        return dict(zip(table["file"], table["label"].str.strip(), strict=True))
+    except OSError as error:
+        raise problem("labels", f"none ({error.strerror})", path, todo) from error
+    except (ValueError, KeyError) as error:
+        raise problem("labels", f"an unreadable file ({error})", path, todo) from error
+
+
+def _check_target(target: Path) -> None:
+    if target.is_dir():
+        raise problem("a file to write", "a folder", target, "add a name, such as report.html")
+    if target.exists() and MARK not in target.read_text("utf-8", errors="replace")[:1000]:
+        raise problem("a new file, or an earlier report", "another file", target, "name another")
+
+
+class _Axis(NamedTuple):
+    """Where a score stands in the histogram: by its logarithm where scores span decades."""
+
+    low: float
+    high: float
+    logarithmic: bool
+
+    def place(self, scores: np.ndarray) -> np.ndarray:
+        """From 0 at the left to 1 at the right."""
+        low, high, at = self.low, self.high, np.asarray(scores, float)
+        if self.logarithmic:
+            low, high, at = np.log(low), np.log(high), np.log(np.clip(at, self.low, None))
+        return np.clip((at - low) / (high - low), 0, 1)
+
+
+def _axis(scores: np.ndarray) -> _Axis:
+    low, high = float(scores.min()), float(scores.max())
+    if high <= low:
+        low, high = low - 0.5, high + 0.5
+    return _Axis(low, high, logarithmic=low > 0 and high / low > 50)
+
+
+def _bars(axis: _Axis, groups: dict[str, np.ndarray]) -> dict[str, list[float]]:
+    """The height of each bar of each group: its share of the group's images, the highest 1."""
+    edges = np.linspace(0, 1, NUM_BARS + 1)
+    shares = {
+        name: np.histogram(axis.place(scores), edges)[0] / len(scores)
+        for name, scores in groups.items()
+    }
+    highest = max(float(share.max()) for share in shares.values())
+    return {name: (share / highest).tolist() for name, share in shares.items()}
+
+
+def _rendered(
+    table: pd.DataFrame,
+    answer: Path,
+    images: Path | None,
+    truth: Truth | None,
+    others: np.ndarray | None,
+) -> str:
+    import jinja2
+
+    scores, threshold = table["score"].to_numpy(), float(table["threshold"].iloc[0])
+    groups = {"these images": scores}
+    if truth:
+        bad = (table["label"] != "good").to_numpy()
+        groups = {"good": scores[~bad], "defective": scores[bad]}
+    if others is not None:
+        groups |= {KNOWN: others}
+    axis = _axis(np.concatenate([*groups.values(), [threshold]]))
+    rows = [
+        _row(row, answer, images, truth, pictured=k < MOST_PICTURES)
+        for k, row in enumerate(table.to_dict("records"))
+    ]
+    loader = jinja2.PackageLoader("pouta_lib.deliver", "")
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    told = {"axis": axis._asdict(), "threshold": threshold, "scores": [r["score"] for r in rows]}
+    if truth:
+        told["bad"] = [bool(row["label"] != "good") for row in rows]
+    if others is not None:
+        told["others"] = sorted(others.tolist())
+    return environment.get_template("page.html.jinja").render(
+        mark=MARK,
+        name=shown(answer.resolve().name),
+        rows=rows,
+        num_pictures=min(len(rows), MOST_PICTURES),
+        labelled=truth is not None,
+        metrics=_metrics(scores, bad) if truth else [],
+        groups=[
+            {"name": name, "style": STYLES[name], "count": len(groups[name]), "heights": heights}
+            for name, heights in _bars(axis, groups).items()
+        ],
+        num_bars=NUM_BARS,
+        others=others is not None,
+        axis=axis,
+        threshold=threshold,
+        # "<" would end the script: it is written as JSON allows
+        data=json.dumps(told, allow_nan=False).replace("<", "\\u003c"),
+    )
+
+
+def _row(
+    row: dict[str, Any], answer: Path, images: Path | None, truth: Truth | None, *, pictured: bool
+) -> dict[str, Any]:
+    name = row["file"]
+    pictures = []
+    if pictured:
+        mask = truth.masks.get(name) if truth else None
+        pictures = [
+            (kind, _thumbnail(path, mask if kind == "map" else None))
+            for kind, path in (
+                ("photograph", images / name if images else None),
+                ("map", next(filter(Path.is_file, _overlays(answer, name)), None)),
+            )
+            if path
+        ]
+    return {
+        "name": shown(name),
+        "score": row["score"],
+        "label": shown(row.get("label", "")),
+        "pictures": [(kind, address) for kind, address in pictures if address],
+    }
+
+
+def _overlays(answer: Path, name: str) -> list[Path]:
+    return [answer / f"{name}{suffix}" for suffix in (".jpg", ".png")]
+
+
+def _thumbnail(path: Path, mask: Path | None) -> str:
+    """A picture as a data address; nothing where there is none that can be read."""
+    try:
+        picture = read_photo(path, near_px=THUMBNAIL_PX)
+        picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+        if mask:
+            picture = _outlined(picture, decode(content_of(mask), mask).image)
+    except (OSError, PoutaError):
+        return ""
+    content = io.BytesIO()
+    picture.save(content, "JPEG", quality=THUMBNAIL_QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
+
+
+def _outlined(picture: Image.Image, mask: Image.Image) -> Image.Image:
+    from scipy import ndimage
+
+    small = np.asarray(mask.convert("L").point(lambda v: 255 * (v > 0)).resize(picture.size)) > 0
+    edge = ndimage.binary_dilation(small, iterations=2) & ~small
+    pixels = np.array(picture)
+    pixels[edge] = OUTLINE
+    return Image.fromarray(pixels)
+
+
+def _metrics(scores: np.ndarray, bad: np.ndarray) -> list[tuple[str, float, float, float]]:
+    """Title, value, and the ends of its 95 % interval."""
+    found = image_metrics(bad, scores)
+
+    def resampled(chosen: np.ndarray, name: str) -> float:
+        value = image_metrics(bad[chosen], scores[chosen])[name]
+        assert value is not None  # both kinds are drawn
+        return value
+
+    told = []
+    for name, title in METRICS.items():
+        value = found[name]
+        assert value is not None
+        ends = bootstrap_interval(functools.partial(resampled, name=name), bad, repeats=500)
+        told.append((title, value, *ends))
+    return told

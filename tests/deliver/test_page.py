@@ -1,0 +1,192 @@
+"""The page of an answer: whole in itself, the worst first, and nothing in a name becomes code."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pouta_lib import cli
+from pouta_lib.deliver.page import MARK, _axis, _bars, read_answer, write_page
+from pouta_lib.ground.errors import PoutaError
+from pouta_lib.score.metrics import image_metrics
+
+NASTY = '<img src=x onerror="alert(1)">&.png'
+SCORES = {"a.png": 0.2, "b b.png": 0.9, NASTY: 0.6, "NA": 0.4, "c.png": 0.5, "d.png": 0.05}
+
+
+@pytest.fixture
+def answer(tmp_path):
+    """Six images, half of them called defective, and overlays of five; one is damaged."""
+    folder = tmp_path / "answer"
+    folder.mkdir()
+    table = pd.DataFrame(SCORES.items(), columns=["file", "score"]).assign(threshold=0.45)
+    table["verdict"] = np.where(table["score"] > 0.45, "defective", "good")
+    table.to_csv(folder / "scores.csv", index=False)
+    for name in ("a.png", "b b.png", NASTY, "NA"):
+        Image.new("RGB", (900, 600), (90, 40, 10)).save(folder / f"{name}.png")
+    (folder / "c.png.jpg").write_bytes(b"broken")
+    return folder
+
+
+class Page(HTMLParser):
+    """What a browser would make of it."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.names, self.scripts, self.inside = [], [], [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        self.inside = tag
+
+    def handle_endtag(self, tag):
+        self.inside = ""
+
+    def handle_data(self, text):
+        if self.inside == "b":
+            self.names.append(text)
+        if self.inside == "script":
+            self.scripts.append(text)
+
+    def data(self):
+        return json.loads(self.scripts[0])
+
+
+def page_of(path):
+    return Page(path.read_text("utf-8"))
+
+
+def test_the_worst_comes_first_and_names_are_only_text(answer, capsys):
+    assert cli.main(["report", str(answer)]) == 0
+    assert capsys.readouterr().out == f"{answer / 'report.html'}\n"
+    page = page_of(answer / "report.html")
+    assert page.names == ["b b.png", NASTY, "c.png", "NA", "a.png", "d.png"]
+    assert page.data()["scores"] == sorted(SCORES.values(), reverse=True)
+    assert page.data()["threshold"] == 0.45
+    assert [a.get("onerror") for _, a in page.tags if "onerror" in a] == []
+    verdicts = [a["class"] for tag, a in page.tags if tag == "li"]
+    assert verdicts == ["bad"] * 3 + [""] * 3
+
+
+def test_it_holds_everything_itself(answer):
+    text = write_page(answer).read_text("utf-8")
+    page = Page(text)
+    pictures = [a["src"] for tag, a in page.tags if tag == "img"]
+    assert len(pictures) == 4, "not of the damaged overlay, and not of the missing one"
+    assert all(source.startswith("data:image/jpeg;base64,") for source in pictures)
+    assert not any("href" in a or tag in ("link", "iframe") for tag, a in page.tags)
+    assert not re.search(r"\b(https?:)?//[a-z]", text)
+    (policy,) = (a["content"] for _, a in page.tags if a.get("http-equiv"))
+    assert policy.startswith("default-src 'none'")
+    assert len(text) < 100_000, "thumbnails are small, whatever the overlays are"
+
+
+def test_labels_give_metrics_and_the_oracles_agree(answer, tmp_path):
+    kinds = {"a.png": "OK", "b b.png": "bent", NASTY: "good", "NA": "cut", "c.png": "cut"}
+    kinds["d.png"] = "Good"
+    table = pd.DataFrame(kinds.items(), columns=["file", "label"])
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    path = write_page(answer, tmp_path / "page.html", labels=tmp_path / "labels.csv")
+    page = page_of(path)
+    bad = [name in ("b b.png", "NA", "c.png") for name in page.names]
+    assert page.data()["bad"] == bad
+    found = image_metrics(np.array(bad), np.array(page.data()["scores"]))
+    text = path.read_text("utf-8")
+    for name, metric in (("AUROC", "image_auroc"), ("average precision", "image_ap")):
+        shown = re.search(rf"<th>{name}</th><td>([\d.]+) %</td><td>([\d.]+) to ([\d.]+)</td>", text)
+        value, low, high = map(float, shown.groups())
+        assert value == round(100 * found[metric], 1)
+        assert low <= value <= high
+    assert "labelled bent" in text
+
+
+def test_masks_say_which_are_defective_and_are_outlined(answer, tmp_path):
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    drawn = np.zeros((600, 900), np.uint8)
+    drawn[200:400, 300:600] = 255
+    Image.fromarray(drawn).save(masks / "b b_mask.png")
+    plain = page_of(write_page(answer))
+    marked = page_of(write_page(answer, masks=masks))
+    assert marked.data()["bad"] == [True] + [False] * 5
+    differ = [
+        one != other
+        for (tag, one), (_, other) in zip(
+            [t for t in plain.tags if t[0] == "img"],
+            [t for t in marked.tags if t[0] == "img"],
+            strict=True,
+        )
+    ]
+    assert differ == [True, False, False, False]
+
+
+def test_the_photographs_and_known_good_ones_are_shown_as_well(answer, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.new("RGB", (90, 60)).save(photos / "a.png")
+    other = tmp_path / "good"
+    other.mkdir()
+    good = pd.DataFrame({"file": ["g.png", "h.png"], "score": [0.1, 0.5], "threshold": 0.45})
+    good.to_csv(other / "scores.csv", index=False)
+    page = page_of(write_page(answer, images=photos, good=other))
+    alts = [a["alt"] for tag, a in page.tags if tag == "img"]
+    assert "photograph of a.png" in alts and len(alts) == 5
+    assert page.data()["others"] == [0.1, 0.5]
+
+
+def test_bars_are_shares_and_decades_are_logarithmic():
+    axis = _axis(np.array([1e-4, 1.0]))
+    assert axis.logarithmic and axis.place(np.array([1e-4, 1e-2, 1.0])) == pytest.approx(
+        [0, 0.5, 1]
+    )
+    assert not _axis(np.array([20.0, 40.0])).logarithmic
+    assert _axis(np.array([3.0, 3.0])).place(np.array([3.0])) == pytest.approx([0.5])
+    bars = _bars(_axis(np.array([0.0, 4.0])), {"x": np.array([0.0, 0.0, 4.0, 4.0]), "y": [4.0]})
+    assert bars["x"][0] == bars["x"][-1] == 0.5 and bars["y"][-1] == 1 and sum(bars["x"]) == 1
+
+
+def test_only_a_page_of_ours_is_replaced(answer, tmp_path):
+    write_page(answer)
+    assert MARK in write_page(answer).read_text("utf-8")
+    letter = tmp_path / "letter.html"
+    letter.write_text("<p>Dear Anna")
+    with pytest.raises(PoutaError, match="an earlier report, found another file"):
+        write_page(answer, letter)
+    assert letter.read_text() == "<p>Dear Anna"
+    with pytest.raises(PoutaError, match="found a folder"):
+        write_page(answer, tmp_path)
+
+
+def test_what_is_no_answer_is_refused(answer, tmp_path):
+    with pytest.raises(PoutaError, match=r"an answer, found none.*\n.*\n.*pouta predict"):
+        read_answer(tmp_path)
+    for text, expected in (
+        ("file,score\na.png,1\n", "unreadable"),
+        ("file,score,threshold\na.png,x,1\n", "unreadable"),
+        ("file,score,threshold\n", "finite scores"),
+        ("file,score,threshold\na.png,inf,1\n", "finite scores"),
+    ):
+        (answer / "scores.csv").write_text(text)
+        with pytest.raises(PoutaError, match=expected):
+            write_page(answer)
+    assert not (answer / "report.html").exists()
+
+
+def test_labels_that_do_not_fit_are_refused(answer, tmp_path):
+    path = tmp_path / "labels.csv"
+    with pytest.raises(PoutaError, match="labels, found none"):
+        write_page(answer, labels=path)
+    path.write_text("name,kind\n")
+    with pytest.raises(PoutaError, match=r"labels, found an unreadable.*\n.*\n.*file and label"):
+        write_page(answer, labels=path)
+    path.write_text("file,label\na.png,good\n")
+    with pytest.raises(PoutaError, match="found none for 5 images, first b b.png"):
+        write_page(answer, labels=path)
+    (tmp_path / "masks").mkdir()
+    with pytest.raises(PoutaError, match="good ones alone"):
+        write_page(answer, masks=tmp_path / "masks")
