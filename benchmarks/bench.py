@@ -3,9 +3,9 @@
     python benchmarks/bench.py --works pixel_metrics coreset --rounds 9
 
 Every contestant of a work (benchmarks/works.py) is a process of its own, and they take turns: where
-a machine's speed wanders, the ratios stay fair. The first round warms up and does not count. First
-with one thread, then with all cores. anomalib takes part where ``tools/peers_env.py`` has made its
-environment.
+a machine's speed wanders, the ratios stay fair. The first round warms up: of it the memory alone
+counts. First with one thread, then with all cores. anomalib takes part where
+``tools/peers_env.py`` has made its environment.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def interpreters(work: str) -> dict[str, Path]:
 
 
 def take_turns(work: str, size: str, rounds: int, threads: int) -> Taken:
-    """What each contestant took in each round but the first."""
+    """What each contestant took in each round but the first, and the memory of that one too."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
     running = {
         name: subprocess.Popen(
@@ -63,8 +63,8 @@ def take_turns(work: str, size: str, rounds: int, threads: int) -> Taken:
             answer = process.stdout.readline()
             if not answer:
                 raise SystemExit(f"{work}, {name}: stopped; its message stands above")
-            if turn:
-                for unit, value in json.loads(answer).items():
+            for unit, value in json.loads(answer).items():
+                if turn or unit == "mib":  # what is freed stays with the process for later rounds
                     taken[name][unit].append(value)
     for process in running.values():
         process.communicate()
