@@ -25,7 +25,14 @@ Made by `make errors` from the inputs in `tests/wrong_*.py`, which a test draws;
 """
 TABLE = ("| what is wrong | what is said | what to do |", "|---|---|---|")
 # what other libraries say in an error differs from version to version
-OTHERS_WORDS = re.compile(r"(cannot be (?:decoded|unpacked)) \((?!no known|HEIF).*\)")
+OTHERS_WORDS = re.compile(
+    r"(cannot be (?:decoded|unpacked)|an? (?:damaged|unreadable) file) \((?!no known|HEIF).*\)"
+)
+# what differs from machine to machine, from day to day, or with each new setting
+PASSING = re.compile(
+    r"(?<=\()[0-9a-f]{12}(?=\))|(?<=in place of )[0-9a-f]{16}|(?<=process )\d+ on .* \d{4}"
+    r"|(?<=out of \[)'auto'[^]]*|(?<=\[)(?:'[\w+]+', ){9,}'[\w+]+'"
+)
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,7 @@ def _plain(text: str, folder: Path) -> str:
     text = text.replace(f"{folder}/", "").replace(str(folder), "the folder")
     text = re.sub(r"[0-9a-f]{64}", "…", re.sub(r"127.0.0.1:\d+", "server", text))
     text = re.sub(r"(found) [\d.]+( GB)|(from) \d+( bytes)", r"\1\3 …\2\4", text)
+    text = PASSING.sub("…", text)
     text = OTHERS_WORDS.sub(r"\1 (…)", text)
     return re.sub(r"\s+", " ", text).replace("|", "\\|").replace("<", "&lt;")
 

@@ -171,6 +171,7 @@ def run_study(
     """Makes what is missing of a study through the Snakefile; Snakemake's exit status."""
     from pouta_lib.ground.labels import folder_name, setting_words
     from pouta_lib.ground.profiles import load_profile, parse_overrides
+    from pouta_lib.study.judgements import planned_judgements
     from pouta_lib.study.plan import planned_runs, study_notebooks
     from pouta_lib.study.records import is_whole
 
@@ -213,7 +214,9 @@ def run_study(
             _announce(settings, missing, cores)
         status = _follow(command, environment, lock)
     if status == 0:
-        _require_whole(keys, [study / "notebooks" / f"{name}.ipynb" for name in notebooks])
+        named = [study / "notebooks" / f"{name}.ipynb" for name in notebooks]
+        judged = {} if categories or overrides else planned_judgements(settings.name)
+        _require_whole(keys, named, judged)
         minutes = (time.monotonic() - started) / 60
         print(f"study {settings.label}: done in {minutes:.1f} minutes")
         _summarise(study, figures_root() / study.name)
@@ -252,14 +255,17 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
-def _require_whole(keys: "Sequence[RunKey]", notebooks: Sequence[Path]) -> None:
-    """*Raises* :class:`PoutaError` where a finished study lacks a run or a notebook."""
+def _require_whole(
+    keys: "Sequence[RunKey]", notebooks: Sequence[Path], judged: dict[Path, str]
+) -> None:
+    """*Raises* :class:`PoutaError` where a finished study lacks something that was planned."""
     from pouta_lib.study.records import is_whole
 
     missing = [(key.folder(), key.command()) for key in keys if not is_whole(key)]
+    missing += [(path, command) for path, command in judged.items() if not path.is_file()]
     missing += [(path, "give the command again") for path in notebooks if not path.is_file()]
     if missing:
-        wanted = f"all of {len(keys)} runs and {len(notebooks)} notebooks"
+        wanted = f"all of {len(keys)} runs, {len(judged)} judgements, {len(notebooks)} notebooks"
         raise problem(wanted, f"{len(missing)} missing", *missing[0])
 
 

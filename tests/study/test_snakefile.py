@@ -87,7 +87,7 @@ def test_a_study_that_lacks_something_at_its_end_is_not_done(made, monkeypatch):
     monkeypatch.setattr(batch, "_follow", lambda *_: 0)
     with pytest.raises(PoutaError) as refused:
         made()
-    assert "all of 3 runs and 1 notebooks, found 2 missing" in str(refused.value)
+    assert "all of 3 runs, 0 judgements, 1 notebooks, found 2 missing" in str(refused.value)
     assert str(key.folder()) in str(refused.value)
     assert key.command() in str(refused.value)
 

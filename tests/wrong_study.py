@@ -1,0 +1,208 @@
+"""Wrong profiles, settings, plans, names, records, weights and checkpoints; locks that are held."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fakes import fake_run
+from trees import mvtec_tree
+from wrong import wrong
+
+from pouta_lib.cli import _of_the_system
+from pouta_lib.ground.locks import only_one
+from pouta_lib.ground.profiles import load_profile, parse_overrides
+from pouta_lib.method.device import choose_compute, within_memory
+from pouta_lib.method.training import train
+from pouta_lib.method.weights import load_weights, save_weights
+from pouta_lib.report.table_files import write_tables
+from pouta_lib.study.plan import planned_runs
+from pouta_lib.study.records import RunKey, load_arrays, read_record
+from pouta_lib.study.run import prepare_run
+
+PROFILES, SETTINGS, RUNS = (
+    "Profiles and their studies",
+    "Settings (`--set`)",
+    "Runs and their names",
+)
+KEPT, MACHINE = "Records, weights, maps and checkpoints", "The machine"
+
+
+def profile(words: str, text: str) -> None:
+    """A file of this text in configs/, whose study is planned."""
+
+    @wrong(PROFILES, words)
+    def _(root: Path) -> None:
+        smoke = Path("configs/smoke.yaml")
+        smoke = (Path(__file__).parents[1] / smoke).read_text(encoding="utf-8")
+        (root / "configs").mkdir()
+        written = text.replace("SETTINGS", smoke.partition("study:")[0])
+        (root / "configs" / "mine.yaml").write_text(written, encoding="utf-8")
+        mvtec_tree(root)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("POUTA_HOME", str(root))
+            patch.setenv("POUTA_DATA", str(root))
+            planned_runs("mine")
+
+
+GROUP = "SETTINGS\nstudy: [{dataset: mvtec, categories: [bolt], "
+profile("no YAML", "settings: [1")
+profile("asks for an object of Python's", "settings: !!python/object/apply:os.system [true]")
+profile("repeats parts of itself (an alias bomb)", "settings: &a {lr: 1}\nstudy: [*a, *a]")
+profile("a list in place of settings", "- settings")
+profile("a setting is missing", "settings: {lr: 0.001}")
+profile("`variants: pouta`", GROUP + "variants: pouta, shots: [null], seeds: [0]}]")
+profile("an unknown method", GROUP + "variants: [puota], shots: [null], seeds: [0]}]")
+profile("`shots: null`", GROUP + "variants: [pouta], shots: null, seeds: [0]}]")
+profile("`seeds: 0`", GROUP + "variants: [pouta], shots: [null], seeds: 0}]")
+profile("a seed of 2^64", GROUP + f"variants: [pouta], shots: [null], seeds: [{2**64}]}}]")
+profile(
+    "a category that is not there",
+    GROUP.replace("bolt", "nail") + "variants: [pouta], shots: [null], seeds: [0]}]",
+)
+
+
+@wrong(PROFILES, "`--profile ../configs/smoke`")
+def _(root: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("POUTA_HOME", str(root))
+        (root / "configs").mkdir()
+        (root / "configs" / "mine.yaml").touch()
+        load_profile("../configs/mine")
+
+
+def setting(word: str) -> None:
+    """This word after --set."""
+    wrong(SETTINGS, f"`{word}`")(lambda root: str(load_profile("smoke", **parse_overrides([word]))))
+
+
+for word in ("lr", "stepz=5", "lr=fast", "lr=[", "size_px=100", "width=400000000", "steps=0"):
+    setting(word)
+for word in ("steps=1000000000000", "max_train=0", "max_textures=-1", "lr_gamma=-1", "epochs=5"):
+    setting(word)
+
+
+def run(words: str, dataset: str, category: str, **others: int) -> None:
+    """These parameters of `pouta run`."""
+
+    @wrong(RUNS, words)
+    def _(root: Path) -> None:
+        mvtec_tree(root)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("POUTA_DATA", str(root))
+            prepare_run("smoke", dataset, category, **others)
+
+
+run("a category that is not there", "mvtec", "nail")
+run("a name that leads elsewhere", "../mvtec", "bolt")
+run("a name with a line break", "mvtec", "bo\nlt")
+run("a name that begins with a dash", "-mvtec", "bolt")
+run("a seed of 2^64", "mvtec", "bolt", seed=2**64)
+run("no shots", "mvtec", "bolt", shots=0)
+
+
+@wrong(RUNS, "a planned run that is missing, in `pouta tables`")
+def _(root: Path) -> None:
+    fake_run(root, "mini-mvtec", "nut")
+    nut = RunKey("demo", "mini-mvtec", "nut")
+    write_tables("demo", [nut, replace(nut, category="cap")], root)
+
+
+def kept(words: str, name: str, change: Callable[[bytes], bytes]) -> None:
+    """A run with this file changed, read."""
+
+    @wrong(KEPT, words)
+    def _(root: Path) -> None:
+        path = fake_run(root, "mini-mvtec", "nut") / name
+        path.write_bytes(change(path.read_bytes()))
+        record = read_record(path.parent)
+        load_weights(torch.nn.Conv2d(3, 2, 1), path.parent, record.weights)
+        load_arrays(path.parent)
+
+
+def noted(**changes: object) -> Callable[[bytes], bytes]:
+    return lambda text: json.dumps(json.loads(text) | changes).encode()
+
+
+def flipped(content: bytes) -> bytes:
+    return content[:-2] + bytes([content[-2] ^ 4]) + content[-1:]
+
+
+WEIGHTS = "model.safetensors"
+kept("a record that is cut off", "record.json", lambda text: text[:20])
+kept("a record of a later version", "record.json", noted(schema_version=99))
+kept("a record with a text for a number", "record.json", noted(steps="400"))
+kept("weights that are cut off", WEIGHTS, lambda content: content[:-9])
+kept("weights with one bit changed", WEIGHTS, flipped)
+kept("weights of another run", "record.json", noted(weights="0" * 64))
+kept("maps that are cut off", "maps.npz", lambda content: content[:99])
+kept("maps with one bit changed", "maps.npz", lambda c: c[:70] + bytes([c[70] ^ 4]) + c[71:])
+
+
+@wrong(KEPT, "weights with NaN in them")
+def _(root: Path) -> None:
+    model = torch.nn.Conv2d(3, 2, 1)
+    torch.nn.init.constant_(model.bias, float("nan"))
+    save_weights(model, root)
+    load_weights(model, root)
+
+
+@wrong(KEPT, "no weights, as in a fresh clone")
+def _(root: Path) -> None:
+    load_weights(torch.nn.Conv2d(3, 2, 1), root)
+
+
+def checkpoint(words: str, change: Callable[[dict], object] | None) -> None:
+    """A checkpoint, changed, that a training shall go on from."""
+
+    @wrong(KEPT, words)
+    def _(root: Path) -> None:
+        images = np.zeros((2, 3, 32, 32), np.uint8)
+        small = load_profile("smoke", size_px=32, width=4, steps=1)
+        path = root / "checkpoint.pt"
+        train(images, images, small, "base", 0, device="cpu", checkpoint=path)
+        if change is None:
+            path.write_bytes(path.read_bytes()[:-99])
+        else:
+            content = torch.load(path, weights_only=True)
+            change(content)
+            torch.save(content, path)
+        train(images, images, small, "base", 0, device="cpu", checkpoint=path)
+
+
+checkpoint("a checkpoint that is cut off", None)
+checkpoint("a checkpoint of another run", lambda c: c["identity"].update(seed=7))
+checkpoint("a checkpoint of other code", lambda c: c["identity"].update(sources="0123"))
+checkpoint("a checkpoint without its optimiser", lambda c: c.pop("optimizer"))
+checkpoint("a checkpoint beyond the last step", lambda c: c.update(step=9))
+
+
+@wrong(MACHINE, "a second `pouta study` beside a running one")
+def _(root: Path) -> None:
+    with only_one(root / ".lock", "study smoke"), only_one(root / ".lock", "study smoke"):
+        pass
+
+
+@wrong(MACHINE, "a device that is not there")
+def _(root: Path) -> None:
+    choose_compute("tpu")
+
+
+@wrong(MACHINE, "more memory than the device has")
+def _(root: Path) -> None:
+    with within_memory(load_profile("smoke")):
+        raise MemoryError
+
+
+@wrong(MACHINE, "a full disk")
+def _(root: Path) -> None:
+    raise _of_the_system(OSError(28, os.strerror(28), str(root / "x")))
+
+
+@wrong(MACHINE, "a disk that may not be written to")
+def _(root: Path) -> None:
+    raise _of_the_system(PermissionError(30, os.strerror(30), str(root / "x")))
