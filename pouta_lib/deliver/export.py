@@ -30,6 +30,7 @@ OPSET = 17
 # value where that is above 1, as distances are.
 TOLERANCE = {"fp32": 1e-4, "fp16": 2e-2}
 Found = Sequence[np.ndarray]  # map and score
+Look = Callable[[np.ndarray], Found]  # at pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +84,23 @@ def export_detector(
     note = _note(detector, form)
     with own_files(folder, KIND, NOTE) as temporary:
         path = writer.write(content, json.dumps(note), temporary, form)
-        differs_by = _compared(writer.run(path, pixels), expected, form, detector.method)
+        differs_by = _compared(open_exported(path)(pixels), expected, form, detector.method)
         text = json.dumps(note | {"differs_by": differs_by}, indent=1, allow_nan=False) + "\n"
         (temporary / NOTE).write_text(text, encoding="utf-8")
     return Path(folder) / path.name, differs_by
+
+
+def open_exported(path: str | Path, precision: str = "f32", threads: int = 0) -> Look:
+    """An exported file as a function from pixels to map and score, on the CPU.
+
+    `precision` is what OpenVINO computes in, ``f32`` or ``bf16``; 0 threads are as many as there
+    are cores.
+
+    *Raises* :class:`PoutaError` where the package that runs it is not installed.
+    """
+    path = Path(path)
+    writer = next(w for w in _WRITERS.values() if path.name in w.files)
+    return writer.open(path, precision, threads)
 
 
 class _FromPixels(nn.Module):
@@ -136,9 +150,12 @@ def _write_onnx(content: bytes, note: str, folder: Path, form: Form) -> Path:
     return path
 
 
-def _run_onnx(path: Path, pixels: np.ndarray) -> Found:
-    session = _package("onnxruntime").InferenceSession(path, providers=["CPUExecutionProvider"])
-    return session.run(None, {"image": pixels})
+def _open_onnx(path: Path, precision: str, threads: int) -> Look:
+    onnxruntime = _package("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda pixels: session.run(None, {"image": pixels})
 
 
 def _write_openvino(content: bytes, note: str, folder: Path, form: Form) -> Path:
@@ -150,10 +167,10 @@ def _write_openvino(content: bytes, note: str, folder: Path, form: Form) -> Path
     return path
 
 
-def _run_openvino(path: Path, pixels: np.ndarray) -> Found:
-    precision = {"INFERENCE_PRECISION_HINT": "f32"}
-    compiled = _package("openvino").Core().compile_model(path, "CPU", precision)
-    return list(compiled(pixels).values())
+def _open_openvino(path: Path, precision: str, threads: int) -> Look:
+    options = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads}
+    compiled = _package("openvino").Core().compile_model(path, "CPU", options)
+    return lambda pixels: list(compiled(pixels).values())
 
 
 class _Writer(NamedTuple):
@@ -161,13 +178,13 @@ class _Writer(NamedTuple):
     packages: tuple[str, ...]
     traces_half: bool  # half precision is in the traced network, not in how it is stored
     write: Callable[[bytes, str, Path, Form], Path]
-    run: Callable[[Path, np.ndarray], Found]
+    open: Callable[[Path, str, int], Look]
 
 
 _WRITERS = {
-    "onnx": _Writer(("detector.onnx",), ("onnx", "onnxruntime"), True, _write_onnx, _run_onnx),
+    "onnx": _Writer(("detector.onnx",), ("onnx", "onnxruntime"), True, _write_onnx, _open_onnx),
     "openvino": _Writer(
-        ("detector.xml", "detector.bin"), ("openvino",), False, _write_openvino, _run_openvino
+        ("detector.xml", "detector.bin"), ("openvino",), False, _write_openvino, _open_openvino
     ),
 }
 FORMATS = tuple(_WRITERS)

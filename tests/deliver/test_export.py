@@ -16,7 +16,7 @@ from pouta_lib.data import load_category
 from pouta_lib.data.images import decode, resize_image, to_rgb
 from pouta_lib.data.mini import generate_mini
 from pouta_lib.deliver import export
-from pouta_lib.deliver.export import TOLERANCE, Form, export_detector
+from pouta_lib.deliver.export import TOLERANCE, Form, export_detector, open_exported
 from pouta_lib.detector import Detector, load_detector, save_detector
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.methods import COMPARED
@@ -66,12 +66,6 @@ def trained(fasteners):
     return of
 
 
-def run_onnx(path, pixels):
-    import onnxruntime
-
-    return onnxruntime.InferenceSession(path).run(None, {"image": pixels})
-
-
 def as_pixels(images):
     return np.ascontiguousarray(np.moveaxis(images, 1, -1))
 
@@ -93,7 +87,7 @@ def test_every_method_says_the_same_in_onnx(method, fasteners, trained, tmp_path
     maps, scores = detector.look_at(fasteners.test)
     bound = TOLERANCE["fp32"] * max(1.0, maps.max())
     for count in (1, len(maps)):
-        found = run_onnx(path, as_pixels(fasteners.test[:count]))
+        found = open_exported(path)(as_pixels(fasteners.test[:count]))
         assert [x.shape for x in found] == [(count, 64, 64), (count,)]
         assert largest(maps[:count], found[0]) <= bound and maps.std() > 0.001
         assert largest(scores[:count], found[1]) <= bound
@@ -123,13 +117,13 @@ def test_floats_a_fixed_batch_and_half_precision(fasteners, trained, tmp_path):
     for half in (False, True):
         form = Form(batch=2, half=half, floats=True)
         path, _ = export_detector(detector, tmp_path / "deployed", form)
-        found = run_onnx(path, np.float32(images / 255))
+        found = open_exported(path)(np.float32(images / 255))
         assert [x.dtype for x in found] == [np.float32, np.float32]
         assert largest(maps, found[0]) <= TOLERANCE[form.precision]
         assert largest(scores, found[1]) <= TOLERANCE[form.precision]
         sizes.append(path.stat().st_size)
         with pytest.raises(Exception, match="Got: 1 Expected: 2"):
-            run_onnx(path, np.float32(images[:1] / 255))
+            open_exported(path)(np.float32(images[:1] / 255))
     assert sizes[1] < 0.6 * sizes[0]
     again, _ = detector.look_at(images)
     assert np.array_equal(again, maps), "the detector itself stays what it was"
@@ -147,12 +141,11 @@ def test_openvino_says_the_same(method, half, fasteners, trained, tmp_path):
     names = sorted(p.name for p in path.parent.iterdir())
     assert names == ["deployed.json", "detector.bin", "detector.xml", MANIFEST]
     maps, scores = trained(method).look_at(fasteners.test)
-    core = openvino.Core()
-    compiled = core.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    found = list(compiled(as_pixels(fasteners.test)).values())
+    found = open_exported(path)(as_pixels(fasteners.test))
     bound = TOLERANCE[form.precision] * max(1.0, maps.max())
     assert largest(maps, found[0]) <= bound and largest(scores, found[1]) <= bound
-    assert json.loads(core.read_model(path).get_rt_info(["pouta"]).astype(str))["threshold"] == 0.25
+    inside = openvino.Core().read_model(path).get_rt_info(["pouta"]).astype(str)
+    assert json.loads(inside)["threshold"] == 0.25
 
 
 def test_the_guides_example_needs_three_packages_alone(trained, tmp_path, repository):
