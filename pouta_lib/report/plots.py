@@ -169,7 +169,8 @@ def plot_panels(
         for ax, draw in zip(row, drawn, strict=True):
             draw(ax)
     for ax, title in zip(axes[0], column_titles, strict=True):
-        ax.set_title(title, fontsize=8)
+        if title:  # else a panel may have one of its own
+            ax.set_title(title, fontsize=8)
     _row_titles(axes, row_titles)
     _bars(figure, axes)
     return figure
