@@ -145,7 +145,12 @@ def two_batches(place: Place) -> list[Row]:
     text, _ = (second := place.study()).communicate()
     refused = second.returncode == 1 and "one process at a time" in text
     said = f"process {first.pid} on {platform.node()}"
-    row = ("a second batch beside a running one", 1, int(refused and said in text), f"told: {said}")
+    row = (
+        "a second batch beside a running one",
+        1,
+        int(refused and said in text),
+        "told the first one's process and host",
+    )
     # the study alone is killed: its Snakemake goes on, and still holds the lock
     os.kill(first.pid, signal.SIGKILL)
     text, _ = (third := place.study()).communicate()
