@@ -296,7 +296,7 @@ def page(path: Path) -> str:
     for old, new in (("README.md", "index.md"), ("notebooks/solutions", FIRST_SOLUTION)):
         text = re.sub(rf"\]\((\.\./)?{old}\)", lambda m, new=new: f"]({m[1] or ''}{new})", text)
     return re.sub(
-        r"\]\((?:\.\./)?((?:results|figures|published|pouta_lib|configs|tests|tools)"
+        r"\]\((?:\.\./)?((?:benchmarks|configs|figures|pouta_lib|published|results|tests|tools)"
         r"[^)\s]*|LICENSE|CITATION\.cff|Snakefile|Makefile)\)",
         _to_repository,
         text,

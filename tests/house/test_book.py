@@ -3,6 +3,8 @@
 The site itself is built by `make book`, which fails for a broken link; here without Sphinx.
 """
 
+import re
+
 import build_book
 import nbformat
 import pytest
@@ -87,6 +89,13 @@ def test_the_book_is_prepared_from_what_there_is(repository, tmp_path):
     assert "(d09)=\n## D09 " in deviations
     for line in told:
         assert line.split(":")[0] in notebooks
+
+
+def test_no_page_links_to_what_the_book_has_not(repository):
+    for path in [*(repository / "docs").glob("*.md"), repository / "README.md"]:
+        for link in re.findall(r"\]\(([^)\s#]+)", build_book.page(path)):
+            if "://" not in link:
+                assert link.endswith((".md", ".ipynb", ".png")), f"{path.name}: {link}"
 
 
 def test_each_chapter_stands_somewhere_in_the_flow(repository):
