@@ -12,6 +12,7 @@ from pouta_lib.report.judged import judged_frame
 from pouta_lib.report.published import read_published
 from pouta_lib.score.efficiency import count_multiply_adds, count_parameters
 from pouta_lib.study.judgements import read_judgement
+from pouta_lib.study.records import find_records
 
 
 def prose(repository):
@@ -146,7 +147,6 @@ def test_costs_are_counted(repository):
 
 def test_the_study_is_committed_whole(repository):
     from pouta_lib.study.plan import planned_runs
-    from pouta_lib.study.records import find_records
 
     if not (repository / "results" / "demo" / "runs").is_dir():
         pytest.fail("results/demo/runs is missing: run 'make study' and commit it")
@@ -171,6 +171,22 @@ def test_photographs_are_those_of_the_tables(repository):
         assert cells == [shown(*pair) for pair in zip(of["measured"], of["std"], strict=True)], name
         theirs = [f"{value:.1f}" for value in of["published"].dropna()]
         assert published == (" / ".join(theirs) or "–"), (name, method)
+
+
+def test_todays_settings_beside_the_earlier_ones(repository):
+    text = results_page(repository)
+    order = ["transistor", "toothbrush", "macaroni1", "magnetic_tile"]
+    labels = [make_label("real-cpu", EARLIER), "real-cpu~steps=3600"]
+    numbers = rows_below(text, "seed 0, 3600 steps")
+    swings = rows_below(text, "last third, points of image AUROC")
+    for label, (_, *cells), (_, *moved) in zip(labels, numbers, swings, strict=True):
+        records = find_records(label, repository / "results" / "real", variant="pouta", seed=0)
+        by_category = {record.key.category: record for record in records}
+        for category, cell, points in zip(order, cells, moved, strict=True):
+            record = by_category[category]
+            assert cell == " / ".join(f"{100 * record.metrics[m]:.1f}" for m in METRICS), category
+            late = [w[METRICS[0]] for w in record.watched if w["step"] > 2 / 3 * record.steps]
+            assert points == f"{100 * (max(late) - min(late)):.1f}", category
 
 
 def test_the_ablation_on_photographs_is_that_of_the_tables(repository):
