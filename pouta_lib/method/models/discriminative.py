@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from pouta_lib.method.models.blocks import conv_block, up
 from pouta_lib.method.models.reconstructive import LEVELS, level_channels
+from pouta_lib.method.models.upsampled import of_upsampled
 
 
 def contrast_block(
@@ -60,7 +61,7 @@ class SemanticGuidance(nn.Module):
         self.channel = nn.Conv2d(channels, channels, 1)
 
     def forward(self, contrast: Tensor, deeper: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        guide = self.guide(up(deeper))
+        guide = of_upsampled(self.guide, deeper)
         spatial_weight = torch.sigmoid(self.spatial(guide))
         channel_weight = torch.sigmoid(self.channel(guide.mean(dim=(2, 3), keepdim=True)))
         return spatial_weight * contrast * channel_weight, spatial_weight, channel_weight

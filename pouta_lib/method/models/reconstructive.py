@@ -4,7 +4,8 @@ import functools
 
 from torch import Tensor, nn
 
-from pouta_lib.method.models.blocks import conv_block, down, up
+from pouta_lib.method.models.blocks import conv_block, down
+from pouta_lib.method.models.upsampled import of_upsampled
 
 LEVELS = (1, 2, 3, 4)
 
@@ -55,7 +56,8 @@ class ReconstructiveNetwork(nn.Module):
             x = named[f"F_E{i}"] = self.encoder[str(i)](x if i == 1 else down(x))
         x = named["F_M"] = self.mapping(down(x))
         for i in reversed(LEVELS):
-            x = named[f"F_D{i}"] = self.decoder_out[str(i)](up(self.decoder_in[str(i)](x)))
+            x = of_upsampled(self.decoder_out[str(i)], self.decoder_in[str(i)](x))
+            named[f"F_D{i}"] = x
         if reconstruct:
             named["I_r"] = self.to_image(x)
         return named
