@@ -24,7 +24,7 @@ PUBLIC = {  # name: the module it comes from, in the order of a run
     "build_model": "method.models",
     "total_loss": "method.losses",
     "choose_compute": "method.device",
-    "fit": "method.training",
+    "fit": "detector.fitting",
     "train": "method.training",
     "predict": "score.evaluation",
     "detect": "score.evaluation",

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import json
 import os
 import sys
 from pathlib import Path
@@ -129,11 +130,32 @@ def _add_results(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _add_detector(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """What uses a saved detector."""
-    predict = commands.add_parser("predict", help="score a folder of images with a saved detector")
-    predict.add_argument("detector", type=_path, help="the folder that notebook 20 saved")
+    """What makes a detector, and what uses one."""
+    fit = commands.add_parser("fit", help="photographs of good parts to a detector")
+    fit.add_argument("photos", type=_path, help="a folder of photographs of good parts")
+    fit.add_argument("--output", type=_path, required=True, help="the detector's folder")
+    fit.add_argument("--method", default="auto", help="a method's id; default: the best of them")
+    fit.add_argument("--minutes", type=float, default=10, help="for choice and training (10)")
+    fit.add_argument(
+        "--false-alarms", type=float, default=0.05, metavar="SHARE", help="of good parts (0.05)"
+    )
+    fit.add_argument("--replace", action="store_true", help="an earlier detector in --output")
+    fit.add_argument("--seed", type=int, default=0)
+    fit.add_argument("--profile", default="", help="default: $POUTA_PROFILE, else real-cpu")
+    _override(fit)
+    fit.add_argument("--data-root", help="where DTD's textures may be; default: $POUTA_DATA, data/")
+    fit.set_defaults(command=_fit)
+
+    predict = commands.add_parser(
+        "predict",
+        help="score a folder of images with a saved detector",
+        epilog="Exit status: 0: all was read; 1: some images could not be read, or were passed "
+        "over (the rest is done); 2: wrong usage, nothing was written.",
+    )
+    predict.add_argument("detector", type=_path, help="the folder that `pouta fit` saved")
     predict.add_argument("images", type=_path, help="a folder of images")
     predict.add_argument("--output", type=_path, required=True, help="for scores.csv and overlays")
+    predict.add_argument("--json", action="store_true", help="the answer as JSON on stdout as well")
     predict.set_defaults(command=_predict)
 
     report = commands.add_parser("report", help="make an answer of predict a page to look through")
@@ -146,7 +168,7 @@ def _add_detector(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     report.set_defaults(command=_report)
 
     export = commands.add_parser("export", help="write a saved detector for use without torch")
-    export.add_argument("detector", type=Path, help="the folder that notebook 20 saved")
+    export.add_argument("detector", type=Path, help="the folder that `pouta fit` saved")
     export.add_argument("--output", type=Path, required=True, help="a folder")
     export.add_argument("--format", default="onnx", help="onnx or openvino; default: onnx")
     export.add_argument("--batch", type=int, help="images a call; default: any number")
@@ -182,17 +204,21 @@ def _add_data(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", default="", help="default: $POUTA_PROFILE, else demo")
+    _override(parser)
+    parser.add_argument("--data-root", help="the folder of datasets; default: $POUTA_DATA, data/")
+    parser.add_argument("--results", help="default: $POUTA_RESULTS, results/")
+    parser.add_argument("--figures", help="default: $POUTA_FIGURES, figures/")
+
+
+def _override(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set",
         dest="overrides",
         action="append",
         default=[],
         metavar="FIELD=VALUE",
-        help="override a profile setting; the results get a folder of their own",
+        help="override a profile setting; a run's results get a folder of their own",
     )
-    parser.add_argument("--data-root", help="the folder of datasets; default: $POUTA_DATA, data/")
-    parser.add_argument("--results", help="default: $POUTA_RESULTS, results/")
-    parser.add_argument("--figures", help="default: $POUTA_FIGURES, figures/")
 
 
 def _categories(parser: argparse.ArgumentParser) -> None:
@@ -318,21 +344,58 @@ def _why(options: argparse.Namespace) -> None:
     print(explain_cell(options.table, options.row, options.column))
 
 
+def _fit(options: argparse.Namespace) -> None:
+    from pouta_lib.detector.fitting import fit, told
+    from pouta_lib.detector.saved import KIND
+    from pouta_lib.ground.outputs import refuse_overlap, replaceable
+    from pouta_lib.ground.profiles import parse_overrides
+
+    refuse_overlap(options.output, {"the photographs": options.photos})
+    output = replaceable(options.output, KIND, replace=options.replace)
+    detector = fit(
+        options.photos,
+        method=options.method,
+        minutes=options.minutes,
+        false_alarm_rate=options.false_alarms,
+        profile=options.profile,
+        overrides=parse_overrides(options.overrides),
+        seed=options.seed,
+        partial=output.with_name(f"{output.name}.partial"),
+        tell=lambda text: print(text, file=sys.stderr, flush=True),
+    )
+    detector.save(output, replace=options.replace)
+    print(told(detector))
+    print(f"detector: {options.output}")
+
+
 def _predict(options: argparse.Namespace) -> int:
+    """0: all was read; 1: some images were not, or were passed over; 2: nothing was written."""
     from pouta_lib.detector import load_detector, predict_folder
     from pouta_lib.ground.outputs import refuse_overlap
 
-    refuse_overlap(options.output, {"the detector": options.detector})
-    detector = load_detector(options.detector)
-    table, unreadable = predict_folder(detector, options.images, options.output)
-    refused = (table["verdict"] == "defective").sum()
-    print(f"{len(table)} images, {refused} called defective; threshold {detector.threshold:.4g}")
-    print(f"({detector.how})")
-    print(f"scores and overlays: {options.output}")
-    print("a page to look through them: pouta report, with that folder")
-    for error in unreadable:
-        print(f"pouta: left out: {error}", file=sys.stderr)
-    return 1 if unreadable else 0
+    try:
+        refuse_overlap(options.output, {"the detector": options.detector})
+        detector = load_detector(options.detector)
+        table, left_out = predict_folder(detector, options.images, options.output)
+    except PoutaError as error:
+        print(f"pouta: {error}", file=sys.stderr)
+        return 2
+    counts = table["verdict"].value_counts()
+    scored, defective = counts.drop("not read", errors="ignore").sum(), counts.get("defective", 0)
+    if options.json:
+        told = {"method": detector.method, "threshold": detector.threshold, "how": detector.how}
+        told |= {"images": int(scored), "defective": int(defective)}
+        rows = table.astype(object).where(table.notna(), None).to_dict("records")
+        told |= {"left_out": list(map(str, left_out)), "scores": rows}
+        print(json.dumps(told, indent=1))
+    else:
+        print(f"{scored} images, {defective} called defective; threshold {detector.threshold:.4g}")
+        print(f"({detector.how})")
+        print(f"scores and overlays: {options.output}")
+        print("a page to look through them: pouta report, with that folder")
+    for reason in left_out:
+        print(f"pouta: left out: {reason}", file=sys.stderr)
+    return 1 if left_out else 0
 
 
 def _report(options: argparse.Namespace) -> None:

@@ -28,7 +28,7 @@ TURNS = {
 }
 DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras' converters have
 MOST_PIXELS = 2 * (1 << 30) // 12  # 179 million: what Pillow opens at all, 0.7 GB decoded
-LARGE_PIXELS = 16_000_000  # from here on decoded at reduced size, where less is asked for
+LARGE_PIXELS = 8_000_000  # from here on decoded at reduced size, where less is asked for
 AGAIN = "copy it again or remove it"
 
 _one_large_at_a_time = Lock()
@@ -58,7 +58,7 @@ def content_of(path: Path) -> bytes:
 def decode(content: bytes, path: Path, near_px: int | None = None) -> Picture:
     """The upright picture in `content`; of a file with several the first counts.
 
-    Where `near_px` says about which size is wanted, a picture of more than 16 megapixels is
+    Where `near_px` says about which size is wanted, a picture of more than 8 megapixels is
     decoded at a reduced size, four times that at the least (a JPEG without ever being larger).
     EXIF data that cannot be read turns nothing and stops nothing.
 

@@ -87,7 +87,8 @@ def read_answer(answer: Path) -> pd.DataFrame:
         # a file may well be called NA
         kinds = {"file": str, "score": float, "threshold": float}
         table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values={"score": [""]})
-        table = table[list(kinds)]
+        scored = table["verdict"] != "not read" if "verdict" in table else slice(None)
+        table = table.loc[scored, list(kinds)]
     except OSError as error:
         raise problem("an answer", f"none ({error.strerror})", path, todo) from error
     except (ValueError, KeyError) as error:

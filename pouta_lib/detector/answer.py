@@ -1,46 +1,127 @@
 """What a detector says of a folder of images: scores, verdicts, and maps over the photographs."""
 
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import cache, partial
+from itertools import islice
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-from pouta_lib.data.files import SUFFIXES, image_files
-from pouta_lib.data.images import decode, resize_image, to_rgb
+from pouta_lib.data.images import resize_image
+from pouta_lib.detector.photos import WORKERS, in_order, look_at_folder, read_upright
 from pouta_lib.detector.saved import Detector, Scale
 from pouta_lib.ground.errors import PoutaError, problem
 from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.outputs import own_files, refuse_overlap, replaceable
+from pouta_lib.ground.progress import tqdm
 
 OVERLAY_SHARE = 0.6  # of the map's colour where it is brightest
+OVERLAY_PX = 1024  # the longer side of an overlay at the most ...
+OVERLAY_QUALITY = 85  # ... and its quality as a JPEG
+BATCH = 8  # images that are scored together
+COLUMNS = ("file", "score", "threshold", "verdict", "overlay", "reason")
 SCORES = "scores.csv"
 KIND = "answer"  # in the folder's manifest
 
 
-def read_photos(
-    folder: str | Path, size_px: int
-) -> tuple[list[Path], np.ndarray, list[PoutaError]]:
-    """The image files of a folder, decoded and resized, and what could not be read.
+def predict_folder(
+    detector: Detector, images: str | Path, output: str | Path
+) -> tuple[pd.DataFrame, list[PoutaError]]:
+    """Scores every image of a folder: ``scores.csv`` and an overlay of each image in `output`.
 
-    *Shape*: ``(N, 3, size_px, size_px)`` uint8, in the order of the returned files.
-    *Raises* :class:`PoutaError` for a folder that is not there or has no image file in it.
+    A row an image: its score, the threshold, and the verdict: ``good``, ``defective`` (the score
+    is above the threshold), or ``not read``, with the reason. What was not read, and what was
+    passed over, is returned as errors; none of it ends the rest. A few images are in memory at a
+    time, however many there are.
+
+    `output` is written whole or not at all. Of what lies there only an earlier answer makes way,
+    as it was written.
+
+    *Raises* :class:`PoutaError` for a folder without images, and for an `output` that holds other
+    things, is or lies in the folder of images, or holds it.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise problem("a folder of images", "no such folder", folder, "check the path")
-    files, images, unreadable = [], [], []
-    for path in image_files(folder):
-        try:
-            images.append(resize_image(to_rgb(decode(path.read_bytes(), path), path), size_px))
-            files.append(path)
-        except PoutaError as error:
-            unreadable.append(error)
-    if not files and not unreadable:
-        wanted = f"image files ({', '.join(SUFFIXES)})"
-        raise problem(wanted, "none", folder, "put images directly into this folder")
-    shape = (0, 3, size_px, size_px)
-    return files, np.stack(images) if images else np.empty(shape, np.uint8), unreadable
+    images, output = Path(images).expanduser(), Path(output).expanduser()
+    refuse_overlap(output, {"the images": images})
+    replaceable(output, KIND)
+    look = look_at_folder(images)
+    replaceable(output, KIND, [SCORES, *map(_overlay_name, look.files)])
+    left_out = [PoutaError(line) for line in look.passed_over.lines()]
+    rows: list[dict[str, Any]] = []
+    with (
+        own_files(output, KIND, SCORES) as temporary,
+        ThreadPoolExecutor(WORKERS) as pool,
+        tqdm(total=len(look.files), unit="image", disable=None) as bar,
+    ):
+        photos = in_order(pool, partial(_read, detector), look.files, 2 * BATCH)
+        while batch := list(islice(photos, BATCH)):
+            rows += _answer(detector, batch, temporary, pool)
+            bar.update(len(batch))
+        table = pd.DataFrame(rows, columns=COLUMNS)
+        csv = temporary / SCORES
+        table.to_csv(csv, index=False, lineterminator="\n", errors="backslashreplace")
+    return table, [*left_out, *(PoutaError(row["reason"]) for row in rows if row["reason"])]
+
+
+class _Photo(NamedTuple):
+    """One image file, read; or why not."""
+
+    path: Path
+    small: np.ndarray | None = None  # (3, S, S) uint8, as the detector sees it
+    shown: Image.Image | None = None  # as its overlay shows it
+    reason: str = ""
+
+
+def _read(detector: Detector, path: Path) -> _Photo:
+    try:
+        size_px = detector.profile.size_px
+        photo = read_upright(path, size_px, detector.bits)
+        small = resize_image(photo, size_px)
+        photo.thumbnail((OVERLAY_PX, OVERLAY_PX), Image.Resampling.BILINEAR)
+        return _Photo(path, small, photo)
+    except PoutaError as error:
+        return _Photo(path, reason=str(error))
+
+
+def _answer(
+    detector: Detector, batch: list[_Photo], folder: Path, pool: Executor
+) -> list[dict[str, Any]]:
+    """The rows of a batch, whose overlays are written."""
+    small = [photo.small for photo in batch if photo.small is not None]
+    found = iter(zip(*detector.look_at(np.stack(small)), strict=True) if small else ())
+    rows: list[dict[str, Any]] = []
+    drawn = []
+    for photo in batch:
+        row = {"file": photo.path.name, "threshold": detector.threshold}
+        row |= {"verdict": "not read", "overlay": "", "reason": photo.reason}
+        rows.append(row)
+        if photo.shown is None:
+            continue
+        anomaly_map, score = next(found)
+        if not (np.isfinite(score) and np.isfinite(anomaly_map).all()):
+            todo = "fit the detector again, with precision=fp32"
+            row["reason"] = str(problem("a finite score", str(score), photo.path, todo))
+            continue
+        # as a float of the threshold's kind, so that what is compared is what is written
+        score, name = float(score), _overlay_name(photo.path)
+        verdict = "defective" if score > detector.threshold else "good"
+        row |= {"score": score, "verdict": verdict, "overlay": name}
+        drawn.append(pool.submit(_draw, detector, photo.shown, anomaly_map, folder / name))
+    for done in drawn:
+        done.result()
+    return rows
+
+
+def _draw(detector: Detector, photo: Image.Image, anomaly_map: np.ndarray, to: Path) -> None:
+    linear = not find_method(detector.method).bounded
+    shown = overlay(photo, anomaly_map, detector.scale, linear=linear)
+    shown.save(to, quality=OVERLAY_QUALITY)
+
+
+def _overlay_name(path: Path) -> str:
+    return f"{path.name}.jpg"
 
 
 def overlay(
@@ -56,47 +137,22 @@ def overlay(
     Brightness goes with the cube root, as in the study's figures; `linear` is for what is no
     probability.
     """
+    large = Image.fromarray(np.asarray(anomaly_map, np.float32)).resize(photo.size)
+    low, high = scale
+    strength = np.clip((np.asarray(large) - low) / (high - low), 0, 1)
+    kept, added = _shades(linear)
+    shade = np.round(strength * (len(kept) - 1)).astype(np.uint16)
+    return Image.fromarray((np.asarray(photo) * kept[shade] + added[shade]).astype(np.uint8))
+
+
+@cache
+def _shades(linear: bool, count: int = 1024) -> tuple[np.ndarray, np.ndarray]:
+    """By strength, what is kept of the photograph and what is added: ``(count, 1 or 3)``."""
     import matplotlib
 
     from pouta_lib.report.plots import MAP_COLOURS, MAP_GAMMA
 
-    large = Image.fromarray(np.asarray(anomaly_map, np.float32)).resize(photo.size)
-    low, high = scale
-    strength = np.clip((np.asarray(large) - low) / (high - low), 0, 1)
-    strength = strength if linear else strength**MAP_GAMMA
-    colour = 255 * matplotlib.colormaps[MAP_COLOURS](strength)[..., :3]
-    share = OVERLAY_SHARE * strength[..., None]
-    return Image.fromarray((np.asarray(photo) * (1 - share) + colour * share).astype(np.uint8))
-
-
-def predict_folder(
-    detector: Detector, images: str | Path, output: str | Path
-) -> tuple[pd.DataFrame, list[PoutaError]]:
-    """Scores every image of a folder: ``scores.csv`` and an overlay of each image in `output`.
-
-    `output` is written whole or not at all. Of what lies there only an earlier answer makes way,
-    as it was written. Images that cannot be read are left out and returned as errors.
-
-    *Raises* :class:`PoutaError` where nothing can be read, for an `output` that holds other
-    things, is or lies in the folder of images, or holds it.
-    """
-    images, output = Path(images).expanduser(), Path(output).expanduser()
-    refuse_overlap(output, {"the images": images})
-    replaceable(output, KIND)
-    files, pictures, unreadable = read_photos(images, detector.profile.size_px)
-    if not files:
-        raise unreadable[0]
-    names = [f"{path.name}.png" for path in files]
-    replaceable(output, KIND, [SCORES, *names])
-    maps, scores = detector.look_at(pictures)
-    linear = not find_method(detector.method).bounded
-    # as floats of the threshold's kind, so that what is compared is what is written
-    table = pd.DataFrame({"file": [path.name for path in files], "score": scores.astype(float)})
-    table["threshold"] = detector.threshold
-    table["verdict"] = np.where(table["score"] > detector.threshold, "defective", "good")
-    with own_files(output, KIND, SCORES) as temporary:
-        for path, name, found in zip(files, names, maps, strict=True):
-            photo = to_rgb(decode(path.read_bytes(), path), path)
-            overlay(photo, found, detector.scale, linear=linear).save(temporary / name)
-        table.to_csv(temporary / SCORES, index=False, lineterminator="\n")
-    return table, unreadable
+    strength = np.linspace(0, 1, count) ** (1 if linear else MAP_GAMMA)
+    share = OVERLAY_SHARE * strength[:, None]
+    colour = 255 * matplotlib.colormaps[MAP_COLOURS](strength)[:, :3]
+    return (1 - share).astype(np.float32), (colour * share).astype(np.float32)

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -26,6 +26,34 @@ Scale = tuple[float, float]  # the map's values that are shown as nothing, and a
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tried:
+    """One method that a fit tried; counts are (how many, of how many)."""
+
+    method: str
+    size_px: int
+    steps: int  # 0: none are needed, or it was not made
+    seconds: float
+    told_apart: float | None = None  # image AUROC of damaged and whole, as they are and changed
+    found: tuple[int, int] | None = None  # damages above the threshold
+    changed_alarms: tuple[int, int] | None = None  # good images above it once harmlessly changed
+    why_not: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """How a detector came to be, and what to expect of it."""
+
+    method: str
+    num_photos: int
+    num_held_out: int  # that the threshold comes from
+    false_alarm_rate: float  # that was asked for
+    tried: list[Tried]
+    found: dict[str, tuple[int, int]]  # damages of each kind that the detector finds
+    changed_alarms: tuple[int, int]
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class DetectorNote:
     """What stands in :data:`NOTE`."""
 
@@ -38,6 +66,8 @@ class DetectorNote:
     how: str
     scale: Scale = (0.0, 1.0)  # what detectors had that were saved without
     weights: str | None = None  # their digest, where it was noted
+    fitted: Fitted | None = None
+    bits: Literal[8, 10, 12, 14, 16] = 16
 
 
 @dataclass(frozen=True)
@@ -51,10 +81,27 @@ class Detector:
     how: str  # how the threshold was chosen, in words
     scale: Scale
     compute: Compute
+    fitted: Fitted | None = None  # None: made by hand
+    bits: int = 16  # of the photographs where they have more than 8: see data.images.bits_of
 
     def look_at(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Anomaly maps and image scores: ``(M, 3, S, S)`` uint8 gives ``(M, S, S)``, ``(M,)``."""
         return detect(self.model, images, self.profile, self.compute, self.method)
+
+    def save(self, folder: str | Path, *, replace: bool = False) -> Path:
+        """:func:`save_detector`."""
+        return save_detector(
+            folder,
+            self.model,
+            self.method,
+            self.profile,
+            self.threshold,
+            self.how,
+            self.scale,
+            fitted=self.fitted,
+            bits=self.bits,
+            replace=replace,
+        )
 
     def check(self, where: object) -> None:
         """*Raises* :class:`PoutaError` for a detector that would pass everything as good.
@@ -98,8 +145,12 @@ def choose_threshold(good_scores: np.ndarray, false_alarm_rate: float) -> float:
         wanted = "held-out good scores and a rate between 0 and 1"
         found = f"{len(scores)} scores, rate {false_alarm_rate}"
         raise problem(wanted, found, "the threshold", "hold out good images; say 0.05 for 5 %")
-    rank = math.ceil((len(scores) + 1) * (1 - false_alarm_rate))
-    return float(scores[min(rank, len(scores)) - 1])
+    return float(scores[false_alarm_rank(len(scores), false_alarm_rate) - 1])
+
+
+def false_alarm_rank(count: int, false_alarm_rate: float) -> int:
+    """Which of `count` rising good scores is the threshold, from 1."""
+    return min(math.ceil((count + 1) * (1 - false_alarm_rate)), count)
 
 
 def choose_scale(good_maps: np.ndarray, method: str) -> Scale:
@@ -112,9 +163,13 @@ def choose_scale(good_maps: np.ndarray, method: str) -> Scale:
     *Shape*: good_maps ``(n, H, W)``: of the images that the threshold was chosen from.
     *Source*: our choice.
     """
+    return scale_between(float(good_maps.mean()), float(good_maps.max()), method)
+
+
+def scale_between(middle: float, highest: float, method: str) -> Scale:
+    """:func:`choose_scale` where only the mean and the highest value of the maps are known."""
     if find_method(method).bounded:
         return 0.0, 1.0
-    middle, highest = float(good_maps.mean()), float(good_maps.max())
     return middle, middle + 2 * max(highest - middle, 1e-6)
 
 
@@ -127,6 +182,8 @@ def save_detector(
     how: str,
     scale: Scale,
     *,
+    fitted: Fitted | None = None,
+    bits: int = 16,
     replace: bool = False,
 ) -> Path:
     """Writes ``model.safetensors`` and ``detector.json``, whole or not at all; the folder.
@@ -148,6 +205,8 @@ def save_detector(
         "how": how,
         "scale": [float(bound) for bound in scale],
         "weights": weights_digest(model.state_dict()),
+        "fitted": None if fitted is None else asdict(fitted),
+        "bits": bits,
     }
     with own_files(folder, KIND, NOTE) as temporary:
         save_weights(model, temporary)
@@ -164,7 +223,7 @@ def load_detector(folder: str | Path) -> Detector:
     """
     folder = Path(folder).expanduser()
     path = folder / NOTE
-    todo = "name the folder that notebook 20 saved"
+    todo = "name the folder that `pouta fit` or notebook 20 saved"
     try:
         note = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -173,13 +232,13 @@ def load_detector(folder: str | Path) -> Detector:
         raise problem("a saved detector", f"an unreadable file ({error})", path, todo) from error
     if isinstance(note, dict) and isinstance(note.get("profile"), dict):
         note |= {"profile": todays_profile(note["profile"])}
-    note = checked(DetectorNote, note, path, "save it again with notebook 20")
+    note = checked(DetectorNote, note, path, "save it again with `pouta fit` or notebook 20")
     profile = note.profile
     model = build_model(note.variant, profile)
     load_weights(model, folder, note.weights)
     compute = compute_of(note.variant, profile)
     model = model.to(compute.device)
     chosen = note.threshold, note.how, note.scale
-    detector = Detector(model, note.variant, profile, *chosen, compute)
+    detector = Detector(model, note.variant, profile, *chosen, compute, note.fitted, note.bits)
     detector.check(folder)
     return detector

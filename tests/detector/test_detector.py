@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import weakref
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from PIL import Image
 
 from pouta_lib.cli import main
 from pouta_lib.detector import (
+    answer,
     choose_scale,
     choose_threshold,
     load_detector,
@@ -87,8 +89,9 @@ def test_scores_and_overlays_of_any_size_and_mode(folder, photos, tmp_path, caps
     table = pd.read_csv(output / "scores.csv")
     assert table["file"].tolist() == ["a.png", "b.jpg", "c.png"]
     assert (table["verdict"] == "defective").tolist() == (table["score"] > 0.25).tolist()
-    assert Image.open(output / "a.png.png").size == (80, 60)
-    assert Image.open(output / "c.png.png").size == (30, 90)
+    assert table["overlay"].tolist() == ["a.png.jpg", "b.jpg.jpg", "c.png.jpg"]
+    assert Image.open(output / "a.png.jpg").size == (80, 60)
+    assert Image.open(output / "c.png.jpg").size == (30, 90)
     first = (output / "scores.csv").read_bytes()
     assert main(["predict", str(folder), str(photos), "--output", str(output)]) == 0
     assert (output / "scores.csv").read_bytes() == first
@@ -128,11 +131,88 @@ def test_an_overlay_shows_a_map_between_the_bounds_of_its_scale():
 
 
 def test_a_damaged_image_is_named_and_the_rest_is_done(folder, photos, tmp_path, capsys):
-    (photos / "broken.png").write_bytes(b"not an image")
+    (photos / "b_broken.png").write_bytes(b"not an image")
+    (photos / "empty.png").touch()
+    (photos / "phone.heic").write_bytes(b"0000ftypheic")
+    (photos / "deeper").mkdir()
+    (photos / "deeper" / "d.png").touch()
+    (photos / "notes.txt").touch()
     output = tmp_path / "answer"
-    assert main(["predict", str(folder), str(photos), "--output", str(output)]) == 1
-    assert "broken.png" in capsys.readouterr().err
-    assert len(pd.read_csv(output / "scores.csv")) == 3
+    assert main(["predict", str(folder), str(photos), "--output", str(output), "--json"]) == 1
+    told = capsys.readouterr()
+    answer = json.loads(told.out)
+    assert answer["images"] == 3 and answer["threshold"] == 0.25
+    table = pd.read_csv(output / "scores.csv")
+    unread = table[table["verdict"] == "not read"]
+    assert len(table) == len(answer["scores"])
+    assert unread["file"][:2].tolist() == ["b_broken.png", "empty.png"]
+    assert unread["score"].isna().all() and unread["reason"].str.contains("expected").all()
+    for name in ("b_broken.png", "empty.png", "phone.heic", "1 file in deeper folders"):
+        assert name in told.err and any(name in reason for reason in answer["left_out"])
+    assert "notes.txt" not in told.err
+    by_file = {row["file"]: row for row in answer["scores"]}
+    assert by_file["empty.png"]["score"] is None
+    assert by_file["a.png"]["score"] == table["score"][0]
+
+
+def test_a_folder_of_broken_images_has_an_answer_too(folder, tmp_path):
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "x.png").touch()
+    words = ["predict", str(folder), str(tmp_path / "bad"), "--output", str(tmp_path / "answer")]
+    assert main(words) == 1
+    assert pd.read_csv(tmp_path / "answer" / "scores.csv")["verdict"].tolist() == ["not read"]
+
+
+def test_wrong_usage_has_a_status_of_its_own(folder, photos, tmp_path):
+    output = ["--output", str(tmp_path / "answer")]
+    assert main(["predict", str(tmp_path / "none"), str(photos), *output]) == 2
+    assert main(["predict", str(folder), str(tmp_path / "none"), *output]) == 2
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", str(folder), str(photos)])
+    assert ended.value.code == 2
+    assert not (tmp_path / "answer").exists()
+
+
+def test_names_of_any_bytes(folder, tmp_path, capsys):
+    where = os.fsencode(tmp_path / "latin")
+    os.mkdir(where)
+    try:
+        path = os.path.join(where, b"stra\xdfe.png")
+        with open(path, "wb") as file:
+            Image.new("RGB", (20, 20)).save(file, "PNG")
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    output = tmp_path / "answer"
+    words = ["predict", str(folder), str(tmp_path / "latin"), "--output", str(output)]
+    assert main([*words, "--json"]) == 0
+    assert main(words) == 0
+    assert r"stra\udcdfe.png," in (output / "scores.csv").read_text("utf-8")
+
+
+def test_it_looks_at_a_few_images_at_a_time(folder, tmp_path, monkeypatch):
+    """Never more than the batch and what is read ahead are in memory."""
+    (tmp_path / "many").mkdir()
+    for k in range(60):
+        Image.new("RGB", (8, 8), (k, 0, 0)).save(tmp_path / "many" / f"{k:02}.png")
+    gone, most = [], []
+    read = answer._read
+
+    def counted(detector, path):
+        photo = read(detector, path)
+        weakref.finalize(photo.small, gone.append, path)
+        most.append(len(most) + 1 - len(gone))
+        return photo
+
+    monkeypatch.setattr(answer, "_read", counted)
+    table, _ = predict_folder(load_detector(folder), tmp_path / "many", tmp_path / "answer")
+    assert len(table) == 60 and max(most) <= 4 * answer.BATCH
+
+
+def test_large_photographs_become_small_overlays(folder, tmp_path):
+    (tmp_path / "large").mkdir()
+    Image.effect_noise((3000, 1500), 20).save(tmp_path / "large" / "a.jpg")
+    predict_folder(load_detector(folder), tmp_path / "large", tmp_path / "answer")
+    assert Image.open(tmp_path / "answer" / "a.jpg.jpg").size == (1024, 512)
 
 
 def test_what_is_no_folder_of_images_is_refused(folder, photos, tmp_path):
@@ -142,8 +222,8 @@ def test_what_is_no_folder_of_images_is_refused(folder, photos, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(PoutaError, match=r"image files .*found none"):
         predict_folder(detector, tmp_path / "empty", tmp_path / "answer")
-    (tmp_path / "empty" / "x.png").write_bytes(b"")
-    with pytest.raises(PoutaError, match="an empty file"):
+    (tmp_path / "empty" / "x.jxl").touch()
+    with pytest.raises(PoutaError, match=r"found none; 1 file \(.jxl\)"):
         predict_folder(detector, tmp_path / "empty", tmp_path / "answer")
     assert not (tmp_path / "answer").exists()
 
@@ -172,7 +252,7 @@ def test_only_an_earlier_answer_is_replaced(folder, photos, tmp_path):
     (photos / "a.png").unlink()
     predict_folder(detector, photos, output)
     assert (output / "notes.txt").read_text() == "mine"
-    assert not (output / "a.png.png").exists() and (output / "c.png.png").is_file()
+    assert not (output / "a.png.jpg").exists() and (output / "c.png.jpg").is_file()
     with (output / "scores.csv").open("a") as scores:
         scores.write("checked by hand\n")
     with pytest.raises(PoutaError, match="'scores.csv'"):

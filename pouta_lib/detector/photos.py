@@ -1,0 +1,100 @@
+"""Photographs as a detector sees them, read by several workers and a few at a time."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image
+
+from pouta_lib.data.files import Look, look_into, readable_suffixes
+from pouta_lib.data.images import read_photo, resize_image
+from pouta_lib.ground.errors import PoutaError, problem
+
+WORKERS = min(4, os.cpu_count() or 1)
+NEAR_PX = 256  # large photographs are decoded as if for this size, whatever the detector's is
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def look_at_folder(folder: str | Path) -> Look:
+    """The photographs of a folder, and what else lies there.
+
+    *Raises* :class:`PoutaError` for a folder that is not there or has no image file in it.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise problem("a folder of images", "no such folder", folder, "check the path")
+    look = look_into(folder)
+    if not look.files:
+        wanted = f"image files ({', '.join(readable_suffixes())})"
+        found = "; ".join(["none", *look.passed_over.lines()])
+        raise problem(wanted, found, folder, "put images directly into this folder")
+    return look
+
+
+def read_upright(path: Path, size_px: int, bits: int = 16) -> Image.Image:
+    """The photograph, upright, 8-bit RGB; a large one at about the size that is needed."""
+    return read_photo(path, max(size_px, NEAR_PX), bits)
+
+
+def read_photos(
+    folder: str | Path, size_px: int, bits: int = 16
+) -> tuple[list[Path], np.ndarray, list[PoutaError]]:
+    """The image files of a folder, decoded and resized, and what could not be read.
+
+    *Shape*: ``(N, 3, size_px, size_px)`` uint8, in the order of the returned files.
+    *Raises* :class:`PoutaError` for a folder that is not there or has no image file in it.
+    """
+    files, images, unreadable = read_files(look_at_folder(folder).files, [size_px], bits)
+    return files, images[size_px], unreadable
+
+
+def read_files(
+    paths: list[Path], sizes: Iterable[int], bits: int = 16
+) -> tuple[list[Path], dict[int, np.ndarray], list[PoutaError]]:
+    """Photographs at several sizes, each decoded once.
+
+    *Shape*: ``(N, 3, S, S)`` uint8 of each size S, in the order of the returned files.
+    """
+    sizes = sorted(sizes)
+
+    def read(path: Path) -> list[np.ndarray] | PoutaError:
+        try:
+            photo = read_upright(path, sizes[-1], bits)
+        except PoutaError as error:
+            return error
+        return [resize_image(photo, size) for size in sizes]
+
+    files, columns, unreadable = [], [], []
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for path, found in zip(paths, in_order(pool, read, paths), strict=True):
+            if isinstance(found, PoutaError):
+                unreadable.append(found)
+            else:
+                files.append(path)
+                columns.append(found)
+    images = {
+        size: np.stack([column[k] for column in columns])
+        if columns
+        else np.empty((0, 3, size, size), np.uint8)
+        for k, size in enumerate(sizes)
+    }
+    return files, images, unreadable
+
+
+def in_order(
+    pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int = 16
+) -> Iterator[Result]:
+    """What `function` gives for each of the items, at most `ahead` of them under way at a time."""
+    waiting: deque[Future[Result]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) >= ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

@@ -1,0 +1,215 @@
+"""From photographs to a detector: what is tried, what is chosen, where the threshold comes from."""
+
+import json
+import sys
+import types
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from pouta_lib import fit
+from pouta_lib.cli import main
+from pouta_lib.detector import fitting, load_detector
+from pouta_lib.detector.fitting import deal, fitted_table, promise, told
+from pouta_lib.ground.errors import PoutaError
+from pouta_lib.ground.methods import METHODS, Method
+from pouta_lib.method.device import compute_of
+from pouta_lib.method.models import build_model
+from pouta_lib.method.training import LOSSES, Trained
+
+
+class Toy(nn.Module):
+    """The difference to the mean of the good images, as sharp as it was made."""
+
+    def __init__(self, method, profile):
+        super().__init__()
+        size = profile.size_px
+        self.register_buffer("mean", torch.zeros(3, size, size))
+        self.blind = method.id == "dull"
+
+    def forward(self, image):
+        found = (image - self.mean).abs().mean(dim=1)
+        return found / 100 + image[:, 0] if self.blind else found + 1e-6
+
+
+@pytest.fixture(autouse=True)
+def few_damages(monkeypatch):
+    """Two held-out photographs are damaged: enough to see how a fit goes."""
+    monkeypatch.setattr(fitting, "MOST_DAMAGED", 2)
+
+
+@pytest.fixture
+def toys(monkeypatch):
+    """A keen method and a dull one, neither trained; the calls that made them."""
+    calls = []
+
+    def fit_toy(images, textures, profile, method, seed, **_):
+        calls.append((method, len(images)))
+        model = build_model(method, profile)
+        model.mean += torch.from_numpy(images).float().mean(dim=0) / 255
+        history = {name: [] for name in ("step", *LOSSES)}
+        return Trained(model.eval(), history, 0, 0.0, compute_of(method, profile, "cpu"), [])
+
+    module = types.ModuleType("toys")
+    module.build, module.fit = Toy, fit_toy
+    monkeypatch.setitem(sys.modules, "toys", module)
+    plain = {"trained": False, "rebuilds": False, "bounded": False, "compared": True}
+    for name in ("dull", "keen"):
+        entry = Method(id=name, title=name.title(), build="toys:build", fit="toys:fit", **plain)
+        monkeypatch.setitem(METHODS, name, entry)
+    monkeypatch.setattr(fitting, "COMPARED", ("pouta", "dull", "keen"))
+    return calls
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Twenty photographs of a square, nearly alike."""
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "good").mkdir()
+    for k in range(20):
+        picture = np.random.default_rng(k).normal(120, 2, (64, 64, 3))
+        picture[20:44, 20:44] += 60
+        picture = picture.clip(0, 255).astype(np.uint8)
+        Image.fromarray(picture).save(folder / "good" / f"{k:02}.png")
+    return folder
+
+
+def test_the_keener_method_is_chosen_and_no_image_is_wasted(
+    photos, toys, tmp_path, monkeypatch, capsys
+):
+    """Where there is no time to train, the table says so; the threshold comes from all images."""
+    monkeypatch.setattr(fitting, "FOR_TRAINING", 1e-9)
+    words = ["fit", str(photos), "--output", str(tmp_path / "d")]
+    assert main([*words, "--false-alarms", "0.1"]) == 0
+    out = capsys.readouterr().out
+    detector = load_detector(tmp_path / "d")
+    fitted = detector.fitted
+    assert detector.method == fitted.method == "keen"
+    assert {one.method: bool(one.why_not) for one in fitted.tried} == {
+        "dull": False, "keen": False, "pouta": True
+    }  # fmt: skip
+    keen, dull = (next(o for o in fitted.tried if o.method == name) for name in ("keen", "dull"))
+    assert keen.told_apart > dull.told_apart
+    assert toys[-1] == ("keen", 20), "made from all"
+    assert [call for call in toys if call[0] == "keen"][:-1] == [("keen", 15)] * 4
+    assert fitted.num_held_out == fitted.num_photos == 20
+    assert "1 of 20 held-out good photographs lie above it" in detector.how
+    (k, n) = map(sum, zip(*fitted.found.values()))
+    assert f"It finds {k} of {n} damages" in out and k > n / 2
+    assert "Keen tells" in out and "more minutes for" in out
+    assert len(fitted_table(fitted)) == 3
+    assert not (tmp_path / "d.partial").exists()
+
+
+def test_an_earlier_detector_and_the_photographs_are_safe(photos, toys, tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "x").touch()
+    for output in (photos, photos / "good" / "d", tmp_path / "mine"):
+        assert main(["fit", str(photos), "--output", str(output), "--method", "keen"]) == 1
+        assert "name another folder" in capsys.readouterr().err
+    assert toys == [], "it is said before the work"
+    words = ["fit", str(photos), "--output", str(tmp_path / "d"), "--method", "keen"]
+    assert main(words) == 0
+    assert main(words) == 1
+    assert "an earlier detector" in capsys.readouterr().err
+    assert main([*words, "--replace"]) == 0
+
+
+def test_a_stopped_fit_goes_on_where_it_was(photos, toys, tmp_path, monkeypatch):
+    kept, made = fitting._Work.keep, []
+
+    def stop_at(self, method, name, make):
+        made.append((method, name))
+        if name == "fold2" and len(made) < 9:
+            raise KeyboardInterrupt
+        return kept(self, method, name, make)
+
+    monkeypatch.setattr(fitting._Work, "keep", stop_at)
+    monkeypatch.setattr(fitting, "COMPARED", ("dull", "keen"))
+    with pytest.raises(KeyboardInterrupt):
+        fit(photos, partial=tmp_path / "partial", tell=str)
+    first = len(toys)
+    made += [("", "")] * 9
+    detector = fit(photos, partial=tmp_path / "partial", tell=str)
+    assert len(toys) - first == 3, "two folds, and all"
+    assert not (tmp_path / "partial").exists()
+    again = fit(photos, tell=str)
+    assert again.threshold == detector.threshold and again.fitted.found == detector.fitted.found
+
+
+@pytest.mark.parametrize("method", ["draem", "patchcore"])
+def test_detectors_of_every_method_are_made_and_carried_away(photos, tmp_path, method):
+    detector = fit(photos, method=method, overrides={"steps": 2}, tell=str)
+    loaded = load_detector(detector.save(tmp_path / "d"))
+    images = np.random.default_rng(0).integers(0, 256, (2, 3, 64, 64), np.uint8)
+    images = np.repeat(np.repeat(images, 4, 2), 4, 3)[..., : loaded.profile.size_px, :]
+    images = np.ascontiguousarray(images[..., : loaded.profile.size_px])
+    for own, other in zip(detector.look_at(images), loaded.look_at(images), strict=True):
+        assert np.array_equal(own, other)
+    assert loaded.fitted == detector.fitted and loaded.fitted.method == method
+    trained = METHODS[method].trained
+    assert loaded.fitted.num_held_out == (5 if trained else 20)
+    assert ("a quarter kept back" in loaded.how) == trained
+    assert loaded.profile.size_px == (64 if trained else 224)
+    assert "damages drawn on photographs" in told(loaded)
+
+
+def test_twelve_bits_are_remembered(toys, tmp_path):
+    """A dark photograph is read with the depth of those that the detector was made from."""
+    (tmp_path / "good").mkdir()
+    values = np.random.default_rng(0).integers(0, 4096, (12, 32, 32)).astype(np.uint16)
+    for k, value in enumerate(values):
+        Image.fromarray(value).save(tmp_path / "good" / f"{k}.png")
+    detector = fit(tmp_path / "good", method="keen", tell=str)
+    assert detector.bits == 12
+    assert load_detector(detector.save(tmp_path / "d")).bits == 12
+
+
+def test_too_few_photographs_and_strange_wishes(photos, toys, tmp_path):
+    few = tmp_path / "few"
+    few.mkdir()
+    for k in range(7):
+        Image.new("RGB", (8, 8)).save(few / f"{k}.png")
+    with pytest.raises(PoutaError, match="at least 8 photographs of good parts, found 7"):
+        fit(few, tell=str)
+    for wish in ({"minutes": 0.0}, {"false_alarm_rate": 1.0}, {"method": "keener"}):
+        with pytest.raises(PoutaError):
+            fit(photos, tell=str, **wish)
+    assert toys == []
+
+
+def test_a_method_that_sees_nothing_is_refused(photos, toys, monkeypatch):
+    monkeypatch.setattr(Toy, "forward", lambda self, image: torch.full_like(image[:, 0], 0.5))
+    with pytest.raises(PoutaError, match="finite scores that differ"):
+        fit(photos, method="keen", tell=str)
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 30, 213])
+def test_photographs_are_dealt_out_evenly_and_neighbours_stay_together(count):
+    folds = deal(count)
+    assert len(folds) == count
+    if count >= 8:
+        sizes = np.bincount(folds, minlength=4)
+        assert sizes.min() > 0 and sizes.max() - sizes.min() <= 5
+    assert (np.diff(folds) != 0).sum() < 20
+
+
+def test_what_a_threshold_promises():
+    scores = np.arange(1, 40.0)  # the 38th of 39 for 5 %: one above
+    said = promise(scores, 38.0, 0.05)
+    assert said.startswith("1 of 39 held-out good photographs lie above it; expect")
+    draws = np.random.default_rng(0).random((4000, 39))
+    shares = 100 * (1 - np.sort(draws, axis=1)[:, 37])
+    low, high = map(float, said.split("expect ")[1].split(" %")[0].split(" to "))
+    assert np.quantile(shares, [0.05, 0.95]) == pytest.approx([low, high], abs=0.5)
+    said = promise(np.arange(7.0), 6.0, 0.05)
+    assert "too few for 5 %, and it stands for 12 % (19 would do)" in said
+
+
+def test_the_note_is_plain(photos, toys, tmp_path):
+    fit(photos, method="keen", tell=str).save(tmp_path / "d")
+    note = json.loads((tmp_path / "d" / "detector.json").read_text("utf-8"))
+    assert note["fitted"]["false_alarm_rate"] == 0.05
