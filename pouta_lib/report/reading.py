@@ -5,7 +5,11 @@ from itertools import pairwise
 
 import pandas as pd
 
-from pouta_lib.report.table_files import METRIC_NAMES
+METRIC_NAMES = {
+    "image_auroc": "CLS: image AUROC",
+    "pixel_auroc": "LOC: pixel AUROC",
+    "pixel_ap": "LOC: pixel AP",
+}
 
 
 def say(*sentences: str) -> None:

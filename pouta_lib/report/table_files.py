@@ -13,6 +13,7 @@ from pouta_lib.ground.labels import folder_name, parse_label, setting_words
 from pouta_lib.ground.methods import METHODS, Modules
 from pouta_lib.ground.paths import atomic_path, results_root
 from pouta_lib.report.published import AVERAGE, PROTOCOL, read_published
+from pouta_lib.report.reading import METRIC_NAMES
 from pouta_lib.report.tables import (
     ABLATION,
     CLS,
@@ -26,11 +27,6 @@ from pouta_lib.report.tables import (
 )
 from pouta_lib.study.records import Record, RunKey, find_records, read_record, require
 
-METRIC_NAMES = {
-    "image_auroc": "CLS: image AUROC",
-    "pixel_auroc": "LOC: pixel AUROC",
-    "pixel_ap": "LOC: pixel AP",
-}
 ROMAN = {1: "I", 2: "II", 3: "III", 4: "IV", 5: "V", 6: "VI"}
 KINDS = {"benchmark": benchmark_table, "few_shot": few_shot_table, "ablation": ablation_table}
 
