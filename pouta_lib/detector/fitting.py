@@ -35,7 +35,7 @@ from pouta_lib.detector.saved import (
     scale_between,
 )
 from pouta_lib.ground.errors import PoutaError, problem, shown
-from pouta_lib.ground.methods import COMPARED, METHODS, find_method
+from pouta_lib.ground.methods import COMPARED, METHODS, find_method, resolve
 from pouta_lib.ground.paths import atomic_path
 from pouta_lib.ground.profiles import Profile, load_profile
 from pouta_lib.ground.progress import TrainingProgress
@@ -44,7 +44,6 @@ from pouta_lib.method.device import Compute, compute_of
 from pouta_lib.method.models import build_model
 from pouta_lib.method.models.patchcore import WORKING_PX
 from pouta_lib.method.training import fit as fit_model
-from pouta_lib.method.training import num_steps
 from pouta_lib.method.weights import FILE, load_weights, save_weights
 from pouta_lib.score.evaluation import detect
 from pouta_lib.study.damages import DAMAGES
@@ -290,7 +289,7 @@ def _steps(one: Candidate, work: _Work, seconds: float) -> int:
     *Raises* :class:`PoutaError` where they are too few to be worth it.
     """
     images = work.images[one.profile.size_px]
-    full = num_steps(one.profile, len(images))
+    full: int = resolve(find_method(one.method).steps or "")(one.profile, len(images), None)
 
     if seconds <= 0:
         todo = "allow more minutes, or name the method"

@@ -56,7 +56,7 @@ def toys(monkeypatch):
     module = types.ModuleType("toys")
     module.build, module.fit = Toy, fit_toy
     monkeypatch.setitem(sys.modules, "toys", module)
-    plain = {"trained": False, "rebuilds": False, "bounded": False, "compared": True}
+    plain = {"steps": None, "rebuilds": False, "bounded": False, "compared": True}
     for name in ("dull", "keen"):
         entry = Method(id=name, title=name.title(), build="toys:build", fit="toys:fit", **plain)
         monkeypatch.setitem(METHODS, name, entry)
