@@ -6,7 +6,7 @@ the whole environment is, run where the GPU is, and its records are brought home
     python tools/gpu_jobs.py plan --profile paper mvtec/transistor mvtec/transistor/base > list.json
     python tools/gpu_jobs.py run list.json --budget 540 --keep out
     python tools/gpu_jobs.py unpack out results/real
-    pouta tables --profile paper --results results/real
+    pouta tables --as-is --profile paper --results results/real
 
 A job is ``[judge:]dataset/category[/method[/k<shots>[/seed<n>]]]``: a run, or a judgement. `run`
 takes several lists and does their jobs in order, `--workers` of them side by side. It needs torch,

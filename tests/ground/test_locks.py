@@ -103,7 +103,7 @@ for _ in range(5):
 @posix
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_lets_the_block_tidy_up(number):
-    tidied = []
+    tidied, before = [], signal.signal(number, signal.SIG_DFL)  # nohup would have it ignored
 
     def work():
         with stoppable():
@@ -113,7 +113,10 @@ def test_a_signal_lets_the_block_tidy_up(number):
             finally:
                 tidied.append(number)
 
-    with pytest.raises(KeyboardInterrupt):
-        work()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            work()
+        assert signal.getsignal(number) == signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
     assert tidied == [number]
-    assert signal.getsignal(number) == signal.SIG_DFL
