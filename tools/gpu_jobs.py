@@ -23,7 +23,6 @@ hand, the workers' kernels run at once; else they take turns.
 
 import argparse
 import contextlib
-import hashlib
 import io
 import json
 import multiprocessing
@@ -47,10 +46,10 @@ from safetensors.torch import load, load_file, save
 from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from pouta_lib.ground.methods import find_method
-from pouta_lib.ground.paths import project_root, results_root
+from pouta_lib.ground import paths
+from pouta_lib.ground.methods import find_method, resolve
 from pouta_lib.ground.profiles import Profile, load_profile, parse_overrides
-from pouta_lib.method.training import fit, num_steps
+from pouta_lib.method.training import fit
 from pouta_lib.method.weights import save_weights
 from pouta_lib.score.evaluation import evaluate
 from pouta_lib.study.records import RunKey, commit
@@ -86,14 +85,8 @@ def _word(key: RunKey) -> str:
 
 
 def sources_digest() -> str:
-    """The SHA-256 of the library's modules, names and contents: the same code, the same digest."""
-    digest, library = hashlib.sha256(), project_root() / "pouta_lib"
-    for path in sorted(
-        library.rglob("*.py"), key=lambda path: path.relative_to(library).as_posix()
-    ):
-        content = path.read_bytes()
-        digest.update(f"{path.relative_to(library).as_posix()} {len(content)}\n".encode() + content)
-    return digest.hexdigest()
+    """Of the library that this script runs."""
+    return paths.sources_digest(paths.project_root() / "pouta_lib")
 
 
 def _job(word: str, settings: Profile) -> dict[str, Any]:
@@ -150,8 +143,10 @@ def _log_entry(
     folder = entry.pop("made", None)
     if folder is not None:
         pace[_kind(_run_of(job))] = entry["seconds"] / max(entry["steps"], 1)
-        keep_one = _keep_judgement if job["judged"] else _keep_small
-        keep_one(Path(folder), keep, _name(_run_of(job).key), plan)
+        if job["judged"]:
+            _keep_judgement(Path(folder), keep, plan)
+        else:
+            _keep_small(Path(folder), keep, _name(_run_of(job).key), plan)
     return {"job": _job_name(job)} | entry
 
 
@@ -200,8 +195,9 @@ def _do_one(job: dict[str, Any], left: float, pace: Pace) -> dict[str, Any]:
         return {"left_out": "there already"}
     category, support, textures = load_run_data(run)
     images = category.train[support]
-    if find_method(key.variant).trained:
-        estimate = num_steps(run.profile, len(images), key.shots) * pace.get(_kind(run), 0.0)
+    if (steps_of := find_method(key.variant).steps) is not None:
+        steps = resolve(steps_of)(run.profile, len(images), key.shots)
+        estimate = steps * pace.get(_kind(run), 0.0)
         left -= time.monotonic() - started
         if estimate * MARGIN > left or left <= 0:
             return {"left_out": f"{estimate:.0f} s of training in {left:.0f} s left"}
@@ -249,11 +245,11 @@ def _signed(record: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
     return record | {"commit": plan["commit"], "dirty": plan["dirty"]}
 
 
-def _keep_judgement(path: Path, keep: Path, name: str, plan: dict[str, Any]) -> None:
+def _keep_judgement(path: Path, keep: Path, plan: dict[str, Any]) -> None:
     """Adds a judgement to runs.zip, under its own place in the results."""
     record = _signed(json.loads(path.read_text(encoding="utf-8")), plan)
     with zipfile.ZipFile(keep / "runs.zip", "a") as archive:
-        inside = path.relative_to(results_root()).as_posix()
+        inside = path.relative_to(paths.results_root()).as_posix()
         archive.writestr(inside, json.dumps(record, indent=1) + "\n")
 
 

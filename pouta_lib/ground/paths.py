@@ -1,5 +1,6 @@
 """Where things live, resolved the same from a notebook, a batch job and a test."""
 
+import hashlib
 import os
 import platform
 import re
@@ -22,6 +23,18 @@ def project_root() -> Path:
 def _root(override: str | Path | None, variable: str, folder: str) -> Path:
     chosen = override or os.environ.get(variable) or project_root() / folder
     return Path(chosen).expanduser().resolve()
+
+
+def sources_digest(folder: Path) -> str:
+    """The SHA-256 of a folder's modules, names and contents: the same code, the same digest."""
+    digest, names = (
+        hashlib.sha256(),
+        (p.relative_to(folder).as_posix() for p in folder.rglob("*.py")),
+    )
+    for name in sorted(names):
+        content = (folder / name).read_bytes()
+        digest.update(f"{name} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
 
 
 def data_root(override: str | Path | None = None) -> Path:

@@ -8,7 +8,6 @@ import copy
 import hashlib
 import math
 import time
-import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,11 +21,12 @@ from torch import Generator, Tensor, nn
 
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.methods import find_method, resolve
-from pouta_lib.ground.paths import atomic_path
+from pouta_lib.ground.paths import atomic_path, sources_digest
 from pouta_lib.ground.profiles import Profile
 from pouta_lib.method.device import Compute, compute_of, within_memory
 from pouta_lib.method.losses import MSS_WEIGHTS, total_loss
 from pouta_lib.method.models import build_model
+from pouta_lib.method.replay import Plain, Recorded
 from pouta_lib.method.synthesis import SyntheticBatch, synthesize
 
 LOSSES = ("total", "reconstruction", "anomaly", "mss")
@@ -199,14 +199,15 @@ def train(
     """
     compute = compute_of(method, profile, device)
     steps = num_steps(profile, len(images), shots)
-    state = _begin(method, profile, seed, steps, compute)
+    recorded = _records(recipe, profile, compute)
+    state = _begin(method, profile, seed, steps, compute, recorded)
     identity = profile.to_dict() | {"variant": method, "seed": seed, "steps": steps}
     identity |= {"precision": compute.precision, "images": _digest(images)}
     identity |= {"textures": _digest(textures), "torch": str(torch.__version__)}
     identity |= {"sources": _sources_digest()}
     if checkpoint is not None and checkpoint.is_file():
         state.load(checkpoint, identity)
-    one_step = _stepper(state, images, textures, profile, seed, compute, recipe)
+    one_step = _stepper(state, images, textures, profile, seed, compute, recipe, recorded)
     watch_at = {round(steps * k / WATCHED_POINTS) for k in range(1, WATCHED_POINTS + 1)}
     started = time.perf_counter()
     while state.done < steps:
@@ -297,12 +298,13 @@ class _State:
         self.done, self.watched = done, list(kept["watched"])
 
 
-def _begin(method: str, profile: Profile, seed: int, steps: int, compute: Compute) -> _State:
+def _begin(
+    method: str, profile: Profile, seed: int, steps: int, compute: Compute, recorded: bool
+) -> _State:
     """Fresh weights, drawn from the seed alone, and an optimiser that has seen nothing."""
     torch.manual_seed(seed)
     model = build_model(method, profile).to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's overloads lack memory_format
     # in a recorded step the rate is a number on the card, which each step sets anew
-    recorded = _records(profile, compute)
     rate = torch.tensor(profile.lr, device=compute.device) if recorded else profile.lr
     fused = compute.device.type in ("cpu", "cuda")
     optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=fused, capturable=recorded)
@@ -311,8 +313,8 @@ def _begin(method: str, profile: Profile, seed: int, steps: int, compute: Comput
     return _State(model.train(), optimizer, losses, average)
 
 
-def _records(profile: Profile, compute: Compute) -> bool:
-    return compute.device.type == "cuda" and not profile.compile
+def _records(recipe: Recipe, profile: Profile, compute: Compute) -> bool:
+    return recipe.recordable and compute.device.type == "cuda" and not profile.compile
 
 
 def _stepper(
@@ -323,6 +325,7 @@ def _stepper(
     seed: int,
     compute: Compute,
     recipe: Recipe,
+    recorded: bool,
 ) -> Callable[[], None]:
     """A function that does the next training step, whichever that is."""
     steps, device = len(state.losses), compute.device
@@ -345,7 +348,6 @@ def _stepper(
             _move_towards(state.average, state.model, share)
         return torch.stack([losses[name].detach() for name in LOSSES])
 
-    recorded = recipe.recordable and _records(profile, compute)
     run = Recorded(update, device) if recorded else Plain(update, device)
 
     def one_step() -> None:
@@ -379,71 +381,6 @@ def _floats(model: nn.Module) -> list[Tensor]:
     return [tensor.detach() for tensor in tensors if tensor.is_floating_point()]
 
 
-Update = Callable[[Tensor, Generator], Tensor]  # the images' indices, draws; the losses
-
-
-class Plain:
-    """A training step, run as it is written."""
-
-    def __init__(self, update: Update, device: torch.device) -> None:
-        self.update, self.device = update, device
-        self.generator = Generator(device)
-
-    def __call__(self, chosen: Tensor, seed: int) -> Tensor:
-        return self.update(chosen, self.generator.manual_seed(seed))
-
-
-class Recorded(Plain):
-    """A training step on a CUDA card, recorded once and then replayed as one graph.
-
-    A step launches two thousand small kernels, and the card waits for them; a replay launches them
-    together, and draws what the step itself would. The first steps run as they are, so that every
-    library has chosen its kernels. Where recording fails, all do.
-    """
-
-    warm_ups = 3
-    graph: torch.cuda.CUDAGraph | None = None
-    chosen: Tensor  # what the graph reads
-    losses: Tensor  # what it writes
-
-    def __call__(self, chosen: Tensor, seed: int) -> Tensor:
-        if self.warm_ups > 0:
-            return self._aside(chosen, seed)
-        if self.warm_ups == 0:
-            self._record(chosen)
-        self.warm_ups -= 1
-        if self.graph is None:
-            return super().__call__(chosen, seed)
-        self.generator.manual_seed(seed)
-        self.chosen.copy_(chosen)
-        self.graph.replay()
-        return self.losses
-
-    def _aside(self, chosen: Tensor, seed: int) -> Tensor:
-        """The step on a stream of its own, as warming up for a graph asks for."""
-        self.warm_ups -= 1
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            losses = super().__call__(chosen, seed)
-        torch.cuda.current_stream().wait_stream(stream)
-        return losses
-
-    def _record(self, chosen: Tensor) -> None:
-        self.chosen = chosen.clone()
-        graph = torch.cuda.CUDAGraph()
-        graph.register_generator_state(self.generator)
-        try:
-            with torch.cuda.graph(graph):
-                self.losses = self.update(self.chosen, self.generator)
-        except RuntimeError as error:
-            torch.cuda.synchronize()
-            self.generator = Generator(self.device)
-            warnings.warn(f"the steps run one kernel at a time: {error}", stacklevel=2)
-        else:
-            self.graph = graph
-
-
 def _loss_inputs(
     model: nn.Module, needed: frozenset[str], compiled: bool
 ) -> Callable[[Tensor], dict[str, Tensor]]:
@@ -470,11 +407,7 @@ def summarise(losses: Tensor, points: int = HISTORY_POINTS) -> dict[str, list[fl
 @cache
 def _sources_digest() -> str:
     """Of the code that makes a training step: a checkpoint goes on with what it began with."""
-    digest, floor = hashlib.sha256(), Path(__file__).parent
-    for path in sorted(floor.rglob("*.py")):
-        content = path.read_bytes()
-        digest.update(f"{path.relative_to(floor).as_posix()} {len(content)}\n".encode() + content)
-    return digest.hexdigest()[:16]
+    return sources_digest(Path(__file__).parent)[:16]
 
 
 def _digest(array: np.ndarray) -> str:
