@@ -69,6 +69,7 @@ class Method:
 
 
 _POUTA = "pouta_lib.method.models.pouta:build"
+_QUESTIONS = "pouta_lib.method.models.questions"
 _ALL = (  # in the order of the rows of Tables I to III
     Method(
         id="pouta", title="POUTA", build=_POUTA, modules=Modules(True, True, True), compared=True
@@ -106,6 +107,13 @@ _ALL = (  # in the order of the rows of Tables I to III
     Method(id="base", title="POUTA-base", build=_POUTA, modules=Modules(fcm=True)),
     Method(id="base+hsg", title="POUTA-base+HSG", build=_POUTA, modules=Modules(True, hsg=True)),
     Method(id="base+mss", title="POUTA-base+MSS", build=_POUTA, modules=Modules(True, mss=True)),
+    Method(id="pouta-apart", title="POUTA, trained apart", build=f"{_QUESTIONS}:build_apart"),
+    Method(
+        id="pouta-mss-alone",
+        title="POUTA, MSS alone",
+        build=f"{_QUESTIONS}:build_supervised",
+        fit=f"{_QUESTIONS}:fit_supervised",
+    ),
 )
 METHODS = {method.id: method for method in _ALL}
 COMPARED = tuple(method.id for method in _ALL if method.compared)

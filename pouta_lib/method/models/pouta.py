@@ -49,12 +49,15 @@ class Pouta(nn.Module):
     def trace(self, image: Tensor) -> dict[str, Tensor]:
         """Every named tensor: see docs/GLOSSARY.md. A module that is off leaves its names out."""
         named = self.reconstructive(image)
-        named |= self.discriminative(named)
-        named["M_p"] = anomaly_probability(named["logits"])
+        return named | self.predictions(self.discriminative(named))
+
+    def predictions(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What the discriminative network found, with ``M_p`` and ``M_p(i)`` beside the logits."""
+        maps = {"M_p": anomaly_probability(found["logits"])}
         for i in LEVELS:
-            if f"logits{i}" in named:
-                named[f"M_p{i}"] = anomaly_probability(named[f"logits{i}"])
-        return named
+            if f"logits{i}" in found:
+                maps[f"M_p{i}"] = anomaly_probability(found[f"logits{i}"])
+        return found | maps
 
 
 def build(method: Method, profile: Profile) -> Pouta:

@@ -1,0 +1,75 @@
+"""POUTA with one thing of its training done otherwise: what notebook 18 asks about (D43)."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from pouta_lib.ground.methods import Method
+from pouta_lib.ground.profiles import Profile
+from pouta_lib.method.losses import total_loss
+from pouta_lib.method.models.pouta import Pouta, anomaly_probability
+from pouta_lib.method.synthesis import SyntheticBatch
+from pouta_lib.method.training import PAPER, Trained, train
+
+
+class ApartPouta(Pouta):
+    """POUTA whose reconstructive network learns to repair and nothing else.
+
+    The discriminative network takes its features as they are: none of its gradient goes back.
+
+    *Source*: our choice (D43); D15 is the joint training.
+    """
+
+    def trace(self, image: Tensor) -> dict[str, Tensor]:
+        """Every named tensor; those that the discriminative network takes without gradient."""
+        named = self.reconstructive(image)
+        found = self.discriminative({name: tensor.detach() for name, tensor in named.items()})
+        return named | self.predictions(found)
+
+
+class SupervisedPouta(Pouta):
+    """POUTA without L_pre: the head of the finest level, which MSS trains, gives the map.
+
+    *Source*: our choice (D43); the map is ``M_p(1)``, since nothing trains the common head.
+    """
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The anomaly map ``M_p(1)``."""
+        found = self.discriminative(self.reconstructive(image, reconstruct=False))
+        return anomaly_probability(found["logits1"])
+
+    def trace(self, image: Tensor) -> dict[str, Tensor]:
+        """Every named tensor; ``M_p`` is ``M_p(1)``."""
+        named = super().trace(image)
+        return named | {"M_p": named["M_p1"]}
+
+
+def build_apart(method: Method, profile: Profile) -> ApartPouta:
+    """The whole of POUTA, to be trained apart."""
+    return ApartPouta(profile.width, norm=profile.norm, normalisation=profile.normalisation)
+
+
+def build_supervised(method: Method, profile: Profile) -> SupervisedPouta:
+    """The whole of POUTA, to be trained by MSS alone."""
+    return SupervisedPouta(profile.width, norm=profile.norm, normalisation=profile.normalisation)
+
+
+def losses_without_prediction(named: dict[str, Tensor], batch: SyntheticBatch) -> dict[str, Tensor]:
+    """``L_rec + L_mss`` and the terms of equation 8; ``anomaly`` is noted and not learned from."""
+    losses = total_loss(named, batch.original, batch.mask)
+    return losses | {"total": losses["reconstruction"] + losses["mss"]}
+
+
+def fit_supervised(
+    images: np.ndarray,
+    textures: np.ndarray,
+    profile: Profile,
+    method: str,
+    seed: int,
+    **options: Any,
+) -> Trained:
+    """Trained by MSS alone: arguments, result and errors as of ``training.fit``."""
+    recipe = replace(PAPER, losses=losses_without_prediction)
+    return train(images, textures, profile, method, seed, **options, recipe=recipe)
