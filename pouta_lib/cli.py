@@ -345,8 +345,9 @@ def _why(options: argparse.Namespace) -> None:
 
 
 def _fit(options: argparse.Namespace) -> None:
-    from pouta_lib.detector.fitting import fit, told
+    from pouta_lib.detector.fitting import fit
     from pouta_lib.detector.saved import KIND
+    from pouta_lib.detector.telling import told
     from pouta_lib.ground.outputs import refuse_overlap, replaceable
     from pouta_lib.ground.profiles import parse_overrides
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from pouta_lib.data.files import masks_in, means_good
 from pouta_lib.data.images import content_of, decode, read_photo
+from pouta_lib.detector.answer import HELD_OUT
 from pouta_lib.ground.errors import PoutaError, problem, shown
 from pouta_lib.ground.paths import atomic_path
 from pouta_lib.score.metrics import image_metrics
@@ -46,11 +47,13 @@ def write_page(
     good: str | Path | None = None,
     labels: str | Path | None = None,
     masks: str | Path | None = None,
+    threshold: float | None = None,
 ) -> Path:
     """Writes the page of an answer of ``pouta predict``; by default as :data:`PAGE` beside it.
 
     `images` are the photographs, which are then shown beside the overlays; `good` is another
-    answer, of parts known to be good, whose scores the histogram shows as well. `labels` is a CSV
+    answer, of parts known to be good, whose scores the histogram shows as well: by default those
+    that the detector's fit held out. `threshold` stands in for the detector's. `labels` is a CSV
     with the columns file and label; `masks` a folder: what has a mask is defective, all else good.
     The page holds everything itself and asks no server for anything.
 
@@ -63,7 +66,9 @@ def write_page(
     truth = _truth(table, labels, masks)
     if truth:
         table["label"] = [truth.labels[name] for name in table["file"]]
-    others = read_answer(Path(good).expanduser())["score"].to_numpy() if good else None
+    if threshold is not None:
+        table["threshold"] = threshold
+    others = read_answer(Path(good).expanduser())["score"].to_numpy() if good else _held_out(answer)
     _check_target(target)
     folder = Path(images).expanduser() if images else None
     text = _rendered(table, answer, folder, truth, others)
@@ -96,6 +101,21 @@ def read_answer(answer: Path) -> pd.DataFrame:
     if not len(table) or not np.isfinite(table[["score", "threshold"]]).all(axis=None):
         raise problem("finite scores", "others, or none", path, "run `pouta predict` again")
     return table.sort_values("score", ascending=False, kind="stable", ignore_index=True)
+
+
+def _held_out(answer: Path) -> np.ndarray | None:
+    """Scores of good parts that came with the answer."""
+    path = answer / HELD_OUT
+    if not path.is_file():
+        return None
+    wanted, todo = "finite scores of good parts", "run `pouta predict` again"
+    try:
+        scores: np.ndarray = pd.read_csv(path, dtype=float)["score"].to_numpy()
+    except (ValueError, KeyError) as error:
+        raise problem(wanted, f"an unreadable file ({error})", path, todo) from error
+    if not len(scores) or not np.isfinite(scores).all():
+        raise problem(wanted, "others, or none", path, todo)
+    return scores
 
 
 def _truth(

@@ -24,6 +24,7 @@ OVERLAY_QUALITY = 85  # ... and its quality as a JPEG
 BATCH = 8  # images that are scored together
 COLUMNS = ("file", "score", "threshold", "verdict", "overlay", "reason")
 SCORES = "scores.csv"
+HELD_OUT = "held_out.csv"  # scores of good photographs that the detector's threshold comes from
 KIND = "answer"  # in the folder's manifest
 
 
@@ -31,6 +32,8 @@ def predict_folder(
     detector: Detector, images: str | Path, output: str | Path
 ) -> tuple[pd.DataFrame, list[PoutaError]]:
     """Scores every image of a folder: ``scores.csv`` and an overlay of each image in `output`.
+
+    Beside them :data:`HELD_OUT`, where the detector knows such scores: what good parts get.
 
     A row an image: its score, the threshold, and the verdict: ``good``, ``defective`` (the score
     is above the threshold), or ``not read``, with the reason. What was not read, and what was
@@ -47,7 +50,7 @@ def predict_folder(
     refuse_overlap(output, {"the images": images})
     replaceable(output, KIND)
     look = look_at_folder(images)
-    replaceable(output, KIND, [SCORES, *map(_overlay_name, look.files)])
+    replaceable(output, KIND, [SCORES, HELD_OUT, *map(_overlay_name, look.files)])
     left_out = [PoutaError(line) for line in look.passed_over.lines()]
     rows: list[dict[str, Any]] = []
     with (
@@ -62,6 +65,9 @@ def predict_folder(
         table = pd.DataFrame(rows, columns=COLUMNS)
         csv = temporary / SCORES
         table.to_csv(csv, index=False, lineterminator="\n", errors="backslashreplace")
+        if detector.fitted and detector.fitted.good:
+            good = pd.DataFrame({"score": detector.fitted.good})
+            good.to_csv(temporary / HELD_OUT, index=False, lineterminator="\n")
     return table, [*left_out, *(PoutaError(row["reason"]) for row in rows if row["reason"])]
 
 
@@ -106,12 +112,17 @@ def _answer(
             continue
         # as a float of the threshold's kind, so that what is compared is what is written
         score, name = float(score), _overlay_name(photo.path)
-        verdict = "defective" if score > detector.threshold else "good"
-        row |= {"score": score, "verdict": verdict, "overlay": name}
+        said = verdict(score, detector.threshold)
+        row |= {"score": score, "verdict": said, "overlay": name}
         drawn.append(pool.submit(_draw, detector, photo.shown, anomaly_map, folder / name))
     for done in drawn:
         done.result()
     return rows
+
+
+def verdict(score: float, threshold: float) -> str:
+    """``defective`` where the score is above the threshold, else ``good``."""
+    return "defective" if score > threshold else "good"
 
 
 def _draw(detector: Detector, photo: Image.Image, anomaly_map: np.ndarray, to: Path) -> None:

@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from scipy import stats
 from torch import nn
 
 from pouta_lib.data import load_textures
@@ -31,9 +29,9 @@ from pouta_lib.detector.saved import (
     Fitted,
     Tried,
     choose_threshold,
-    false_alarm_rank,
     scale_between,
 )
+from pouta_lib.detector.telling import above, promise, why
 from pouta_lib.ground.errors import PoutaError, problem, shown
 from pouta_lib.ground.methods import COMPARED, METHODS, find_method, resolve
 from pouta_lib.ground.paths import atomic_path
@@ -180,44 +178,6 @@ def deal(count: int, folds: int = FOLDS, blocks: int = BLOCKS) -> np.ndarray:
     """
     runs = np.array_split(np.arange(count), min(count, folds * blocks))
     return np.repeat(np.arange(len(runs)) % folds, [len(run) for run in runs])
-
-
-def told(detector: Detector) -> str:
-    """What was tried, why one was chosen, and what to expect of it, for a person to read."""
-    fitted = detector.fitted
-    if fitted is None:
-        return detector.how
-    lines = [fitted_table(fitted).to_string(index=False), "", fitted.why]
-    found = ", ".join(f"{k} of {n} {name}" for name, (k, n) in fitted.found.items())
-    (k, n), (changed, of) = map(sum, zip(*fitted.found.values())), fitted.changed_alarms
-    lines += [
-        f"Threshold {detector.threshold:.4g}: {detector.how}.",
-        f"It finds {k} of {n} damages drawn on photographs that it had not seen: {found}.",
-        f"Of good ones in another light, position or focus, it refuses {changed} of {of}.",
-    ]
-    return "\n".join(lines)
-
-
-def fitted_table(fitted: Fitted) -> pd.DataFrame:
-    """What was tried, one method a row, in percent; empty cells where there was no time for it."""
-
-    def share(pair: tuple[int, int] | None) -> str:
-        return "" if pair is None else f"{100 * pair[0] / max(1, pair[1]):.0f}"
-
-    rows = [
-        {
-            "method": find_method(one.method).title,
-            "px": one.size_px,
-            "steps": one.steps or "",
-            "told apart": "" if one.told_apart is None else f"{100 * one.told_apart:.1f}",
-            "damages found": share(one.found),
-            "false alarms when changed": share(one.changed_alarms),
-            "seconds": f"{one.seconds:.0f}",
-            "": one.why_not or ("chosen" if one.method == fitted.method else ""),
-        }
-        for one in fitted.tried
-    ]
-    return pd.DataFrame(rows)
 
 
 def _settings(profile: str, overrides: dict[str, Any], tell: Tell) -> Profile:
@@ -369,8 +329,13 @@ def _first_fold(one: Candidate, work: _Work, rate: float) -> dict[str, Any]:
         model = load_weights(build_model(one.method, one.profile), weights)
         one.model = model.to(compute_of(one.method, one.profile).device)
     one.seconds = found["seconds"]
+    by_kind = {
+        draw.__name__: np.array(found["damaged"])[of].tolist()
+        for k, draw in enumerate(DAMAGES)
+        if (of := work.held.damage_of == k).any()
+    }
     threshold = choose_threshold(np.array(found["scores"]), rate)
-    return found | _at(found, threshold, work.held)
+    return found | {"by_kind": by_kind} | _at(by_kind, found["changed"], threshold)
 
 
 def _scores(one: Candidate, model: nn.Module, images: np.ndarray) -> dict[str, Any]:
@@ -389,16 +354,10 @@ def _scores(one: Candidate, model: nn.Module, images: np.ndarray) -> dict[str, A
     return {"scores": scores, "mean": float(np.mean(means)), "highest": highest}
 
 
-def _at(found: dict[str, Any], threshold: float, held: HeldOut) -> dict[str, Any]:
+def _at(by_kind: dict[str, list[float]], changed: list[float], threshold: float) -> dict[str, Any]:
     """How many of the damages lie above a threshold, and how many changed good images."""
-    above = np.array(found["damaged"]) > threshold
-    by_kind = {
-        draw.__name__: (int(above[of].sum()), int(of.sum()))
-        for k, draw in enumerate(DAMAGES)
-        if (of := held.damage_of == k).any()
-    }
-    alarms = int((np.array(found["changed"]) > threshold).sum()), len(found["changed"])
-    return {"by_kind": by_kind, "alarms": alarms}
+    found = {name: above(scores, threshold) for name, scores in by_kind.items()}
+    return {"found": found, "alarms": above(changed, threshold)}
 
 
 def _best(tried: list[Candidate], work: _Work) -> Candidate:
@@ -413,16 +372,6 @@ def _best(tried: list[Candidate], work: _Work) -> Candidate:
 
 def _told_apart(one: Candidate) -> float:
     return (one.result or {}).get("told_apart") or 0.0
-
-
-def _why(best: Candidate, tried: list[Candidate]) -> str:
-    others = sorted((o for o in tried if o.result and o is not best), key=_told_apart)
-    said = f"{best.title} tells {100 * _told_apart(best):.1f} % of pairs of a damaged and a whole"
-    said += " photograph apart (image AUROC, as they are and harmlessly changed)"
-    if others:
-        second = others[-1]
-        said += f"; next comes {second.title} with {100 * _told_apart(second):.1f} %"
-    return f"{said}."
 
 
 def _finish(
@@ -447,16 +396,21 @@ def _finish(
     scores = np.concatenate([part["scores"] for part in parts])
     threshold = choose_threshold(scores, rate)
     mean = float(np.average([p["mean"] for p in parts], weights=[len(p["scores"]) for p in parts]))
-    at = _at(best.result, threshold, work.held)
+    by_kind, changed = best.result["by_kind"], best.result["changed"]
+    at = _at(by_kind, changed, threshold)
+    all_tried = [_as_tried(one) for one in tried]
     fitted = Fitted(
         method=best.method,
         num_photos=len(images),
         num_held_out=len(scores),
         false_alarm_rate=rate,
-        tried=[_as_tried(one) for one in tried],
-        found=at["by_kind"],
+        tried=all_tried,
+        found=at["found"],
         changed_alarms=at["alarms"],
-        why=_why(best, tried),
+        why=why(all_tried[tried.index(best)], all_tried),
+        good=scores.tolist(),
+        damaged=by_kind,
+        changed=changed,
     )
     p = best.profile
     scale = scale_between(mean, max(part["highest"] for part in parts), best.method)
@@ -483,7 +437,7 @@ def _fold(one: Candidate, work: _Work, k: int) -> dict[str, Any]:
 
 def _as_tried(one: Candidate) -> Tried:
     found = one.result or {}
-    by_kind = found.get("by_kind", {}).values()
+    by_kind = found.get("found", {}).values()
     trained = find_method(one.method).trained and one.result
     return Tried(
         method=one.method,
@@ -495,21 +449,3 @@ def _as_tried(one: Candidate) -> Tried:
         changed_alarms=found.get("alarms"),
         why_not=one.why_not,
     )
-
-
-def promise(scores: np.ndarray, threshold: float, rate: float) -> str:
-    """What a threshold from held-out good scores stands for, and how sure that is.
-
-    *Shape*: scores ``(n,)``. Of later good parts, drawn like these, the share above the k-th
-    smallest of n scores has the distribution Beta(n + 1 - k, k).
-    """
-    n, above = len(scores), int((scores > threshold).sum())
-    said = f"{above} of {n} held-out good photographs lie above it"
-    if 1 / (n + 1) > rate:
-        said += (
-            f"; they are too few for {100 * rate:.3g} %, and it stands for {100 / (n + 1):.0f} %"
-        )
-        said += f" ({np.ceil(1 / rate - 1):.0f} would do)"
-    rank = false_alarm_rank(n, rate)
-    low, high = 100 * stats.beta.ppf([0.05, 0.95], n + 1 - rank, rank)
-    return f"{said}; expect {low:.1f} to {high:.1f} % of later good ones"

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -51,6 +51,10 @@ class Fitted:
     found: dict[str, tuple[int, int]]  # damages of each kind that the detector finds
     changed_alarms: tuple[int, int]
     why: str
+    # the scores that these counts come from, for another threshold; none in older detectors
+    good: list[float] = field(default_factory=list)  # held out
+    damaged: dict[str, list[float]] = field(default_factory=dict)
+    changed: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -139,6 +139,15 @@ def test_the_photographs_and_known_good_ones_are_shown_as_well(answer, tmp_path)
     assert page.data()["others"] == [0.1, 0.5]
 
 
+def test_what_the_fit_held_out_is_shown_by_itself(answer):
+    (answer / "held_out.csv").write_text("score\n0.3\n0.1\n")
+    page = page_of(write_page(answer, threshold=0.7))
+    assert page.data()["others"] == [0.1, 0.3] and page.data()["threshold"] == 0.7
+    (answer / "held_out.csv").write_text("score\nmany\n")
+    with pytest.raises(PoutaError, match="finite scores of good parts"):
+        write_page(answer)
+
+
 def test_bars_are_shares_and_decades_are_logarithmic():
     axis = _axis(np.array([1e-4, 1.0]))
     assert axis.logarithmic and axis.place(np.array([1e-4, 1e-2, 1.0])) == pytest.approx(

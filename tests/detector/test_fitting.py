@@ -13,7 +13,8 @@ from torch import nn
 from pouta_lib import fit
 from pouta_lib.cli import main
 from pouta_lib.detector import fitting, load_detector
-from pouta_lib.detector.fitting import deal, fitted_table, promise, told
+from pouta_lib.detector.fitting import deal
+from pouta_lib.detector.telling import fitted_table, promise, told, with_threshold
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.methods import METHODS, Method
 from pouta_lib.method.device import compute_of
@@ -101,6 +102,12 @@ def test_the_keener_method_is_chosen_and_no_image_is_wasted(
     assert f"It finds {k} of {n} damages" in out and k > n / 2
     assert "Keen tells" in out and "more minutes for" in out
     assert len(fitted_table(fitted)) == 3
+    moved = with_threshold(detector, sorted(fitted.good)[-5])
+    assert "4 of 20 held-out good photographs lie above it" in moved.how
+    (more, of) = map(sum, zip(*moved.fitted.found.values()))
+    assert (of, detector.threshold) == (n, with_threshold(moved, detector.threshold).threshold)
+    assert more >= k and moved.fitted.changed_alarms[0] >= fitted.changed_alarms[0]
+    assert with_threshold(moved, detector.threshold).fitted == fitted
     assert not (tmp_path / "d.partial").exists()
 
 
