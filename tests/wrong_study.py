@@ -17,7 +17,7 @@ from pouta_lib.cli import _of_the_system
 from pouta_lib.ground.locks import only_one
 from pouta_lib.ground.profiles import load_profile, parse_overrides
 from pouta_lib.method.device import choose_compute, within_memory
-from pouta_lib.method.training import train
+from pouta_lib.method.training import LOSSES, train
 from pouta_lib.method.weights import load_weights, save_weights
 from pouta_lib.report.table_files import write_tables
 from pouta_lib.study.plan import planned_runs
@@ -141,6 +141,7 @@ kept("weights with one bit changed", WEIGHTS, flipped)
 kept("weights of another run", "record.json", noted(weights="0" * 64))
 kept("maps that are cut off", "maps.npz", lambda content: content[:99])
 kept("maps with one bit changed", "maps.npz", lambda c: c[:70] + bytes([c[70] ^ 4]) + c[71:])
+kept("maps of another run", "record.json", noted(arrays="0" * 64))
 
 
 @wrong(KEPT, "weights with NaN in them")
@@ -196,6 +197,16 @@ def _(root: Path) -> None:
 def _(root: Path) -> None:
     with within_memory(load_profile("smoke")):
         raise MemoryError
+
+
+@wrong(MACHINE, "a loss that is not finite")
+def _(root: Path) -> None:
+    images = np.zeros((2, 3, 32, 32), np.uint8)
+    small = load_profile("smoke", size_px=32, width=4, steps=1)
+    with pytest.MonkeyPatch.context() as patch:
+        nothing = {name: torch.tensor(float("nan"), requires_grad=True) for name in LOSSES}
+        patch.setattr("pouta_lib.method.training.total_loss", lambda *_: nothing)
+        train(images, images, small, "base", 0, device="cpu", checkpoint=root / "checkpoint.pt")
 
 
 @wrong(MACHINE, "a full disk")

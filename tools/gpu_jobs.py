@@ -256,7 +256,8 @@ def _keep_judgement(path: Path, keep: Path, plan: dict[str, Any]) -> None:
 def _keep_small(folder: Path, keep: Path, name: str, plan: dict[str, Any]) -> None:
     """Adds a run to runs.zip: record, scores and maps of `SMALL_PX`; and keeps its weights."""
     record = _signed(json.loads((folder / "record.json").read_text(encoding="utf-8")), plan)
-    record["weights"] = None  # they travel in half precision, and are others afterwards
+    # they travel in half precision, or smaller, and are others afterwards
+    record |= {"weights": None, "arrays": None}
     with np.load(folder / "maps.npz") as arrays:
         maps = torch.from_numpy(arrays["maps"].astype(np.float32)).unsqueeze(1)
         small = F.interpolate(maps, (SMALL_PX, SMALL_PX), mode="area").squeeze(1)

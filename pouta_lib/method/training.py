@@ -6,6 +6,7 @@ and the step number are all that a checkpoint has to keep.
 
 import copy
 import hashlib
+import json
 import math
 import time
 import zipfile
@@ -33,6 +34,7 @@ LOSSES = ("total", "reconstruction", "anomaly", "mss")
 HISTORY_POINTS = 200
 WATCHED_POINTS = 10
 AVERAGE_START = 10
+NOT_FINITE, LED_THERE = "not_finite.json", 10  # why a training ended early, with so many steps
 Progress = Callable[[int, int, dict[str, float]], None]  # step, steps, the latest losses
 Watch = Callable[[nn.Module], dict[str, float | None]]  # a model's metrics
 
@@ -216,7 +218,7 @@ def train(
             state.watched.append({"step": state.done} | watch(state.kept.eval()))
             state.model.train()
         if state.done % profile.checkpoint_steps == 0 or state.done == steps:
-            _check_finite(state.losses, state.done, profile)
+            _check_finite(state, checkpoint, identity)
             if checkpoint is not None:
                 state.save(checkpoint, identity)
         if progress is not None and (state.done % 10 == 0 or state.done == steps):
@@ -414,12 +416,27 @@ def _digest(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()[:16]
 
 
-def _check_finite(losses: Tensor, done: int, profile: Profile) -> None:
-    bad = (~losses[:done].isfinite().all(dim=1)).nonzero()
-    if len(bad):
-        raise problem(
-            "finite losses",
-            f"{losses[bad[0, 0]].tolist()} at step {int(bad[0, 0])}",
-            f"training at lr={profile.lr}, precision={profile.precision}",
-            "lower lr or choose precision=fp32",
-        )
+def _check_finite(state: _State, checkpoint: Path | None, identity: dict[str, Any]) -> None:
+    """*Raises* :class:`PoutaError` after a loss that is not finite.
+
+    Beside the checkpoint then stands what led there: :data:`NOT_FINITE`.
+    """
+    losses = state.losses[: state.done].cpu()
+    bad = (~losses.isfinite().all(dim=1)).nonzero()
+    if not len(bad):
+        return
+    step = int(bad[0, 0])
+    lr, precision = identity["lr"], identity["precision"]
+    where: str | Path = f"training at lr={lr}, precision={precision}"
+    if checkpoint is not None:
+        first = max(0, step - LED_THERE)
+        rows = losses[first : step + 1].tolist()  # NaN and infinity as words: JSON has none
+        led = [[value if math.isfinite(value) else str(value) for value in row] for row in rows]
+        told = {"step": step, "losses": list(LOSSES), "of_steps": dict(enumerate(led, first))}
+        where = checkpoint.with_name(NOT_FINITE)
+        with atomic_path(where) as temporary:
+            text = json.dumps(told | {"settings": identity}, indent=1, allow_nan=False)
+            temporary.write_text(text + "\n", encoding="utf-8")
+    named = dict(zip(LOSSES, losses[step].tolist(), strict=True))
+    todo = f"lower lr (it is {lr}), or choose precision=fp32 (it is {precision})"
+    raise problem("finite losses", f"{named} at step {step}", where, todo)

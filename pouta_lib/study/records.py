@@ -1,11 +1,12 @@
 """Run records: what one training run was and what came out, written whole or not at all."""
 
+import hashlib
 import json
 import platform
 import shlex
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from importlib import metadata
 from importlib.util import find_spec
@@ -138,6 +139,7 @@ class Record:
     watched: list[Annotated[dict[str, float | None], _has_all(("step", *METRICS))]]
     seconds: Seconds
     weights: str | None = None  # their digest, where it was noted
+    arrays: str | None = None  # the digest of those in maps.npz, likewise
     path: Path = Path()  # the run's folder, where the record was read
 
     @property
@@ -189,7 +191,7 @@ def write_run(
     names.pop("label")
     whole = {"schema_version": SCHEMA_VERSION, "run": names, "commit": head, "dirty": dirty}
     whole |= {"threads": torch.get_num_threads(), "versions": versions()} | record
-    whole |= {"weights": weights_digest(model.state_dict())}
+    whole |= {"weights": weights_digest(model.state_dict()), "arrays": arrays_digest(arrays)}
     folder = key.folder(results)
     if find_spec("pydantic"):  # none on a bare GPU machine (tools/gpu_jobs.py): checked when read
         _checked(whole, folder)
@@ -269,17 +271,32 @@ def require(records: Sequence[Record], expected: Sequence[RunKey]) -> None:
         raise problem("a record for each run", found, missing[0].folder(), missing[0].command())
 
 
+def arrays_digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """The SHA-256 of named arrays: names, types, shapes and every bit of the numbers."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
 def load_arrays(folder: str | Path) -> dict[str, np.ndarray]:
     """The arrays of a run: maps, scores and reconstructions.
 
-    *Raises* :class:`PoutaError` where they are absent or damaged.
+    *Raises* :class:`PoutaError` where they are absent or damaged, or others than those that the
+    run's record tells of.
     """
     path = Path(folder) / "maps.npz"
     todo = "maps stay out of git: make the run again on this machine"
     if not path.is_file():
         raise problem("the run's maps", "no file", path, todo)
     try:
-        with np.load(path) as arrays:
-            return dict(arrays)
+        with np.load(path) as file:
+            arrays = dict(file)
     except Exception as error:  # NumPy, zipfile and zlib each have errors of their own
         raise problem("the run's maps", f"a damaged file ({error})", path, todo) from error
+    noted = read_record(folder).arrays
+    if noted not in (None, found := arrays_digest(arrays)):
+        wanted = "the run's maps as its record tells of them, by their digest"
+        raise problem(wanted, f"others ({found[:12]})", path, todo)
+    return arrays

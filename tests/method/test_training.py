@@ -1,6 +1,7 @@
 """Training: resumes to the bit, follows the schedule, refuses another run's checkpoint."""
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method import training
+from pouta_lib.method.losses import total_loss
 from pouta_lib.method.models import build_model
 from pouta_lib.method.training import (
     PAPER,
@@ -224,12 +226,38 @@ def test_truncated_checkpoint_is_refused(images, textures, tmp_path):
         train(images, textures, settings(steps=2), "base", 0, checkpoint=checkpoint)
 
 
+def test_a_loss_that_is_not_finite_leaves_a_record_of_why(images, textures, monkeypatch, tmp_path):
+    steps = iter(range(99))
+    seen = []
+
+    def broken(named, original, mask):
+        losses = total_loss(named, original, mask)
+        if next(steps) == 13:
+            losses["anomaly"] = losses["anomaly"] * float("inf")
+        seen.append([float(losses[name].detach()) for name in training.LOSSES])
+        return losses
+
+    monkeypatch.setattr(training, "total_loss", broken)
+    wrong = settings(steps=20, checkpoint_steps=10)
+    checkpoint = tmp_path / "a run" / "checkpoint.pt"
+    said = r"finite losses, found .*'anomaly': inf.* at step 13\n.*not_finite.json\n.*lower lr"
+    with pytest.raises(PoutaError, match=said):
+        train(images, textures, wrong, "base", 0, checkpoint=checkpoint)
+    told = json.loads((checkpoint.parent / "not_finite.json").read_text())
+    assert (told["step"], told["losses"]) == (13, list(training.LOSSES))
+    assert list(told["of_steps"]) == [str(step) for step in range(3, 14)]
+    assert told["of_steps"]["13"][2] == "inf"
+    assert told["of_steps"]["12"] == pytest.approx(seen[12], rel=1e-6)
+    assert told["settings"] | {"lr": wrong.lr, "steps": 20, "seed": 0} == told["settings"]
+    assert torch.load(checkpoint, weights_only=True)["step"] == 10  # of the time before
+
+
 def test_diverging_loss_is_named(images, textures, monkeypatch):
     def broken(named, original, mask):
         return dict.fromkeys(training.LOSSES, named["I_r"].float().sum() * float("nan"))
 
     monkeypatch.setattr(training, "total_loss", broken)
-    with pytest.raises(PoutaError, match=r"finite losses.*step 0\n.*\n.*lower lr"):
+    with pytest.raises(PoutaError, match=r"finite losses.*step 0\n.*training at lr=.*\n.*lower lr"):
         train(images, textures, settings(steps=3), "base", 0)
 
 

@@ -19,6 +19,7 @@ from pouta_lib.ground.profiles import load_profile, parse_overrides
 from pouta_lib.method.weights import load_weights, save_weights
 from pouta_lib.study.records import (
     RunKey,
+    arrays_digest,
     find_records,
     load_arrays,
     read_record,
@@ -207,6 +208,26 @@ def test_a_record_knows_its_weights(tmp_path):
     shutil.copy(other / "model.safetensors", folder)
     with pytest.raises(PoutaError, match="the weights as they were saved"):
         load_weights(torch.nn.Conv2d(3, 2, 1), folder, noted)
+
+
+def test_a_record_knows_its_maps(tmp_path):
+    folder = fake_run(tmp_path, "mini-mvtec", "nut")
+    arrays = load_arrays(folder)
+    assert read_record(folder).arrays == arrays_digest(arrays)
+    changes = (
+        {"maps": np.nextafter(arrays["maps"], np.float16(1))},
+        {"maps": arrays["maps"].reshape(4, 64)},
+        {"maps": arrays["maps"].astype(np.float32)},
+        {"scores": arrays["maps"]},
+    )
+    for other in changes:
+        np.savez_compressed(folder / "maps.npz", **other)
+        with pytest.raises(PoutaError, match="maps as its record tells of them"):
+            load_arrays(folder)
+    record = json.loads((folder / "record.json").read_text())
+    del record["arrays"]  # as in records of before
+    (folder / "record.json").write_text(json.dumps(record))
+    assert set(load_arrays(folder)) == {"scores"}
 
 
 @pytest.mark.parametrize("keep", [0, 10, -1])
