@@ -3,7 +3,7 @@
 #   make study           the demo study     make smoke           the same study at toy size
 #   make study PROFILE=paper                make lab             JupyterLab in notebooks/
 #   make study ARGS="--help"                make data NAME=mvtec fetch a dataset
-#   make test-browser    JupyterLab in a headless Chromium, which has to be installed:
+#   make test-browser    JupyterLab and the book's page in a headless Chromium, to be installed by
 #                        .venv/bin/playwright install --with-deps chromium, or apt install chromium
 #   make bench           speed and memory beside the peers, into results/bench
 #   make test-faults     the smoke study killed, stopped and doubled: results/reliability.md
@@ -85,7 +85,7 @@ errors: .venv/.ready
 	$(BIN)/python tools/errors_page.py
 
 test-browser: .venv/.ready
-	OMP_NUM_THREADS=2 $(BIN)/python -m pytest tests/house/browser_lab.py $(ARGS)
+	OMP_NUM_THREADS=2 $(BIN)/python -m pytest tests/house/browser_*.py $(ARGS)
 
 bench: .venv/.ready
 	$(BIN)/python benchmarks/bench.py $(ARGS)

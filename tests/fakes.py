@@ -1,10 +1,13 @@
-"""Run records that pass the schema, without a training run behind them."""
+"""Run records that pass the schema, with no training behind them or with next to none."""
 
 import numpy as np
 import torch
 
 from pouta_lib.ground.profiles import load_profile
+from pouta_lib.method.training import fit
+from pouta_lib.score.evaluation import evaluate
 from pouta_lib.study.records import METRICS, RunKey, write_run
+from pouta_lib.study.run import load_run_data, prepare_run, save_run
 
 
 def record_body(profile="demo", **metrics):
@@ -38,3 +41,14 @@ def fake_run(
     key = RunKey(label, dataset, category, variant, shots, seed)
     arrays = {"maps": np.zeros((4, 8, 8), np.float16)}
     return write_run(key, record_body(label, **metrics), torch.nn.Conv2d(3, 2, 1), arrays, results)
+
+
+def short_run(variant, steps=2):
+    """A run of the smoke profile on the nut, where the environment's folders are; its label."""
+    settings = {"precision": "fp32", "steps": steps}
+    run = prepare_run("smoke", "mini-mvtec", "nut", variant, overrides=settings)
+    category, support, textures = load_run_data(run)
+    trained = fit(category.train[support], textures, run.profile, variant, 0, device="cpu")
+    found = evaluate(trained.model, category, run.profile, trained.compute, variant)
+    save_run(run, category, support, trained, found)
+    return run.profile.label

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
+import paint_page
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
@@ -377,15 +378,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--results", type=Path, default=HOME / "results" / "demo")
     parser.add_argument("--figures", type=Path, default=HOME / "figures" / "demo")
+    parser.add_argument("--weights", type=Path, help="results with weights; default: --results")
     parser.add_argument("--output", type=Path, default=HOME / "build" / "book")
     options = parser.parse_args()
-    for line in prepare(options.output / "source", options.results, options.figures):
+    source = options.output / "source"
+    told = prepare(source, options.results, options.figures)
+    told += paint_page.add_page(source, options.weights or options.results, options.output / "npm")
+    for line in told:
         print(f"note: {line}", file=sys.stderr)
     from sphinx.cmd.build import main as sphinx
 
     words = ["-b", "html", "-W", "--keep-going", "-j", "auto"]
-    source, site = options.output / "source", options.output / "site"
-    return int(sphinx([*words, "-d", str(options.output / "trees"), str(source), str(site)]))
+    trees, site = options.output / "trees", options.output / "site"
+    return int(sphinx([*words, "-d", str(trees), str(source), str(site)]))
 
 
 if __name__ == "__main__":

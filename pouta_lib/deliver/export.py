@@ -140,7 +140,7 @@ def _traced(network: nn.Module, pixels: Tensor, form: Form, method: str) -> byte
 
 
 def _write_onnx(content: bytes, note: str, folder: Path, form: Form) -> Path:
-    onnx = _package("onnx")
+    onnx = package("onnx")
     model = onnx.load_from_string(content)
     entry = model.metadata_props.add()
     entry.key, entry.value = KEY, note
@@ -151,7 +151,7 @@ def _write_onnx(content: bytes, note: str, folder: Path, form: Form) -> Path:
 
 
 def _open_onnx(path: Path, precision: str, threads: int) -> Look:
-    onnxruntime = _package("onnxruntime")
+    onnxruntime = package("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -159,7 +159,7 @@ def _open_onnx(path: Path, precision: str, threads: int) -> Look:
 
 
 def _write_openvino(content: bytes, note: str, folder: Path, form: Form) -> Path:
-    openvino = _package("openvino")
+    openvino = package("openvino")
     model = openvino.Core().read_model(content)
     model.set_rt_info(note, [KEY])
     path = folder / "detector.xml"
@@ -169,7 +169,7 @@ def _write_openvino(content: bytes, note: str, folder: Path, form: Form) -> Path
 
 def _open_openvino(path: Path, precision: str, threads: int) -> Look:
     options = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads}
-    compiled = _package("openvino").Core().compile_model(path, "CPU", options)
+    compiled = package("openvino").Core().compile_model(path, "CPU", options)
     return lambda pixels: list(compiled(pixels).values())
 
 
@@ -190,7 +190,8 @@ _WRITERS = {
 FORMATS = tuple(_WRITERS)
 
 
-def _package(name: str) -> ModuleType:
+def package(name: str) -> ModuleType:
+    """A package of the extra `export`. *Raises* :class:`PoutaError` where it is absent."""
     try:
         return import_module(name)
     except ImportError as error:
@@ -211,7 +212,7 @@ def _checked(detector: Detector, form: Form) -> _Writer:
         raise problem("a method for half precision", found, "export", "leave --half out")
     writer = _WRITERS[form.format]
     for name in writer.packages:
-        _package(name)
+        package(name)
     return writer
 
 
