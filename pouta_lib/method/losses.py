@@ -42,14 +42,12 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     channels alike, as scikit-image with ``gaussian_weights=True`` (D08).
     """
     a, b = (x.float().flatten(0, 1) for x in (a, b))  # (B C, H, W)
-    moments = _blur(torch.cat([a, b, a * a, b * b, a * b]))
-    mean_a, mean_b, square_a, square_b, product = moments.chunk(5)
-    variance_a, variance_b = square_a - mean_a**2, square_b - mean_b**2
-    covariance = product - mean_a * mean_b
+    mean_a, squares, products = _blur(torch.cat([a, a * a + b * b, a * b])).chunk(3)
+    mean_b = _blur(b)  # by itself: it needs no gradient
+    product, square = mean_a * mean_b, mean_a**2 + mean_b**2
+    covariance, variances = products - product, squares - square  # of both, added
     c1, c2 = 0.01**2, 0.03**2
-    luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
-    structure = (2 * covariance + c2) / (variance_a + variance_b + c2)
-    return (luminance * structure).mean()
+    return ((2 * product + c1) * (2 * covariance + c2) / ((square + c1) * (variances + c2))).mean()
 
 
 def reconstruction_loss(reconstruction: Tensor, original: Tensor) -> Tensor:
@@ -82,8 +80,16 @@ def l1_loss(logits: Tensor, mask: Tensor) -> Tensor:
 
 
 def anomaly_loss(logits: Tensor, mask: Tensor) -> Tensor:
-    """``L_focal + L_1``: equation 5 for one MSS head, equation 7 for the anomaly map."""
-    return focal_loss(logits, mask) + l1_loss(logits, mask)
+    """``L_focal + L_1``: equation 5 for one MSS head, equation 7 for the anomaly map.
+
+    Both are made of what is missing to certainty: ``1 - p_t = sigmoid(lead)``, where the wrong
+    channel's logit leads by so much, and ``-log p_t = softplus(lead)``.
+
+    *Shape*: logits ``(..., B, 2, H, W)``, mask ``(B, H, W)``; ``(...)``, one for each head.
+    """
+    lead = (logits.select(-3, 1) - logits.select(-3, 0)).float() * (1 - 2 * mask)
+    missing = lead.sigmoid()
+    return (missing**FOCAL_GAMMA * F.softplus(lead) + missing).mean(dim=(-3, -2, -1))
 
 
 def total_loss(named: dict[str, Tensor], original: Tensor, mask: Tensor) -> dict[str, Tensor]:
@@ -94,10 +100,11 @@ def total_loss(named: dict[str, Tensor], original: Tensor, mask: Tensor) -> dict
     trace; their MSS term is zero.
     """
     reconstruction = reconstruction_loss(named["I_r"], original)
-    anomaly = anomaly_loss(named["logits"], mask)
+    heads = [i for i in MSS_WEIGHTS if f"logits{i}" in named]
+    logits = torch.stack([named["logits"], *(named[f"logits{i}"] for i in heads)])
+    anomaly, *by_head = anomaly_loss(logits, mask).unbind()
     mss = torch.zeros_like(anomaly)
-    for i, weight in MSS_WEIGHTS.items():
-        if f"logits{i}" in named:
-            mss = mss + weight * anomaly_loss(named[f"logits{i}"], mask)
+    for i, loss in zip(heads, by_head, strict=True):
+        mss = mss + MSS_WEIGHTS[i] * loss
     total = reconstruction + anomaly + mss
     return {"total": total, "reconstruction": reconstruction, "anomaly": anomaly, "mss": mss}

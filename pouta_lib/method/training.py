@@ -24,7 +24,7 @@ from pouta_lib.ground.errors import problem
 from pouta_lib.ground.methods import find_method, resolve
 from pouta_lib.ground.paths import atomic_path, sources_digest
 from pouta_lib.ground.profiles import Profile
-from pouta_lib.method.device import Compute, compute_of, within_memory
+from pouta_lib.method.device import Compute, compute_of, keep_freed_memory, within_memory
 from pouta_lib.method.losses import MSS_WEIGHTS, total_loss
 from pouta_lib.method.models import build_model
 from pouta_lib.method.replay import Plain, Recorded
@@ -199,6 +199,7 @@ def train(
     *Raises* :class:`PoutaError` for a checkpoint of another run and for a loss that is not finite.
     *Source*: paper, IV-A; equation 8.
     """
+    keep_freed_memory()
     compute = compute_of(method, profile, device)
     steps = num_steps(profile, len(images), shots)
     recorded = _records(recipe, profile, compute)
@@ -331,23 +332,30 @@ def _stepper(
 ) -> Callable[[], None]:
     """A function that does the next training step, whichever that is."""
     steps, device = len(state.losses), compute.device
-    trace = _loss_inputs(state.model, recipe.needed, profile.compile and device.type == "cuda")
+    network, low, full = _cast_at_once(state.model, compute)
+    trace = _loss_inputs(network, recipe.needed, profile.compile and device.type == "cuda")
     originals = torch.from_numpy(np.ascontiguousarray(images)).to(device)
     bank = torch.from_numpy(np.ascontiguousarray(textures)).to(device)
 
     share = torch.zeros((), device=device)  # of the way that the average goes in a step
+    average = _floats(state.average) if state.average is not None else []
+    weights = _floats(state.model)
 
     def update(chosen: Tensor, generator: Generator) -> Tensor:
         good = originals[chosen].float() / 255
         batch = recipe.batch(good, bank, generator, profile)
         state.optimizer.zero_grad(set_to_none=True)
+        _copy(full, low)
         with compute.autocast():
             named = trace(batch.image.contiguous(memory_format=torch.channels_last))
         losses = recipe.losses(named, batch)
         losses["total"].backward()
+        for kept, used in zip(full, low, strict=True):
+            if used.grad is not None:
+                kept.grad, used.grad = used.grad.float(), None
         state.optimizer.step()
-        if state.average is not None:
-            _move_towards(state.average, state.model, share)
+        if average:
+            _move_towards(average, weights, share)
         return torch.stack([losses[name].detach() for name in LOSSES])
 
     run = Recorded(update, device) if recorded else Plain(update, device)
@@ -371,11 +379,40 @@ def _set_rate(group: dict[str, Any], rate: float) -> None:
         group["lr"] = rate
 
 
-@torch.no_grad()
-def _move_towards(average: nn.Module, model: nn.Module, share: Tensor) -> None:
-    """Parameters and statistics of `average` go that share of the way to the model's."""
-    for ours, theirs in zip(_floats(average), _floats(model), strict=True):
+def _move_towards(average: list[Tensor], weights: list[Tensor], share: Tensor) -> None:
+    """Parameters and statistics of the average go that share of the way to the model's."""
+    for ours, theirs in zip(average, weights, strict=True):
         ours.lerp_(theirs, share)
+
+
+def _cast_at_once(
+    model: nn.Module, compute: Compute
+) -> tuple[nn.Module, list[Tensor], list[Tensor]]:
+    """`model` with bf16 weights in its convolutions, these weights, and those they come from.
+
+    Autocast does the same, weight by weight, which on a CPU takes time that small images do not
+    leave; elsewhere the model itself is given. All but the convolutions' weights is shared.
+    """
+    if compute.device.type != "cpu" or compute.precision != "bf16":
+        return model, [], []
+    convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    full: list[Tensor] = [p for module in convolutions for p in module.parameters()]
+    tensors = [*model.parameters(), *model.buffers()]
+    shared: dict[int, Any] = {id(t): t for t in tensors}
+    for tensor in full:
+        del shared[id(tensor)]
+    network = copy.deepcopy(model, shared)
+    low: list[Tensor] = []
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            low += list(module.bfloat16().parameters())
+    return network, low, full
+
+
+@torch.no_grad()
+def _copy(source: list[Tensor], target: list[Tensor]) -> None:
+    if source:
+        torch._foreach_copy_(target, source)
 
 
 def _floats(model: nn.Module) -> list[Tensor]:

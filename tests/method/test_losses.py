@@ -69,6 +69,13 @@ def test_focal_and_l1_by_hand():
     assert float(l1_loss(logits, mask)) == pytest.approx(np.mean([1 - p[0], p[1]]), rel=1e-5)
 
 
+def test_anomaly_loss_of_several_heads_is_the_sum_of_both_terms_of_each():
+    torch.manual_seed(1)
+    logits, mask = 3 * torch.randn(5, 2, 2, 8, 8), (torch.rand(2, 8, 8) > 0.7).float()
+    expected = [focal_loss(head, mask) + l1_loss(head, mask) for head in logits]
+    torch.testing.assert_close(anomaly_loss(logits, mask), torch.stack(expected))
+
+
 def test_focal_stays_finite_for_sure_and_wrong_predictions():
     logits = torch.zeros(1, 2, 4, 4)
     logits[:, 1] = 200.0

@@ -114,9 +114,10 @@ def test_fcm_by_hand():
     torch.testing.assert_close(fcm(e, d), conv1(fcm.contrast, pair))
 
 
-def test_hsg_by_hand():
+@pytest.mark.parametrize("training", [True, False])
+def test_hsg_by_hand(training):
     torch.manual_seed(0)
-    hsg = SemanticGuidance(8, 4)
+    hsg = SemanticGuidance(8, 4).train(training)
     contrast, deeper = torch.randn(2, 4, 6, 6), torch.randn(2, 8, 3, 3)
     raised = F.interpolate(deeper, size=(6, 6), mode="bilinear", align_corners=False)
     g = torch.relu(F.conv2d(raised, hsg.guide[0].weight, hsg.guide[0].bias, padding=1))

@@ -15,7 +15,13 @@ from safetensors.torch import load_file
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method import training
-from pouta_lib.method.losses import total_loss
+from pouta_lib.method.losses import (
+    MSS_WEIGHTS,
+    focal_loss,
+    l1_loss,
+    reconstruction_loss,
+    total_loss,
+)
 from pouta_lib.method.models import build_model
 from pouta_lib.method.training import (
     PAPER,
@@ -326,26 +332,61 @@ def test_progress_is_told_at_the_end(images, textures):
 def test_averaged_weights_are_those_of_the_definition(images, textures, monkeypatch):
     seen, move = [], training._move_towards
 
-    def watched(average, model, share):
-        seen.append((float(share), {k: v.clone() for k, v in model.state_dict().items()}))
-        move(average, model, share)
+    def watched(average, weights, share):
+        seen.append((float(share), [tensor.clone() for tensor in weights]))
+        move(average, weights, share)
 
     plain = train(images, textures, settings(), "pouta", 0, device="cpu")
     monkeypatch.setattr(training, "_move_towards", watched)
     profile = settings(average_share=0.25)
     averaged = train(images, textures, profile, "pouta", 0, device="cpu")
     assert averaged.history == plain.history
-    assert equal(seen[-1][1], weights(plain)), "the training itself goes on as without"
+    last = zip(seen[-1][1], training._floats(plain.model), strict=True)
+    assert all(torch.equal(*pair) for pair in last), "the training itself goes on as without"
     assert [share for share, _ in seen] == pytest.approx(
         [max(1 / 2, 10 / (10 + n)) for n in range(8)]
     )
     torch.manual_seed(0)
-    expected = {k: v.double() for k, v in build_model("pouta", profile).state_dict().items()}
-    for share, state in seen:
-        expected = {k: (1 - share) * v + share * state[k].double() for k, v in expected.items()}
-    for name, tensor in weights(averaged).items():
-        if tensor.is_floating_point():
-            torch.testing.assert_close(tensor.double(), expected[name], rtol=1e-4, atol=1e-6)
+    expected = [t.double() for t in training._floats(build_model("pouta", profile))]
+    for share, tensors in seen:
+        expected = [(1 - share) * e + share * t for e, t in zip(expected, tensors, strict=True)]
+    for tensor, wanted in zip(training._floats(averaged.model), expected, strict=True):
+        torch.testing.assert_close(tensor.double(), wanted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["pouta", "vanilla"])
+def test_casting_at_once_trains_as_autocast_does(images, textures, monkeypatch, method):
+    def run():
+        profile = settings(steps=4, precision="bf16", average_share=0.2)
+        return train(images, textures, profile, method, 0, device="cpu")
+
+    at_once = run()
+    monkeypatch.setattr(training, "_cast_at_once", lambda model, compute: (model, [], []))
+    by_autocast = run()
+    assert equal(weights(at_once), weights(by_autocast))
+    assert at_once.history == by_autocast.history
+
+
+def test_steps_are_those_of_the_losses_as_they_are_written(images, textures):
+    """Equations 1 and 5 to 8 term by term; the first steps in float32 differ by rounding alone."""
+
+    def as_written(named, batch):
+        pairs = {i: named[f"logits{i}"] for i in MSS_WEIGHTS} | {0: named["logits"]}
+        both = {i: (focal_loss(p, batch.mask), l1_loss(p, batch.mask)) for i, p in pairs.items()}
+        heads = {i: focal + l1 for i, (focal, l1) in both.items()}
+        mss = sum(weight * heads[i] for i, weight in MSS_WEIGHTS.items())
+        reconstruction = reconstruction_loss(named["I_r"], batch.original)
+        total = reconstruction + heads[0] + mss
+        return {"total": total, "reconstruction": reconstruction, "anomaly": heads[0], "mss": mss}
+
+    profile = settings(steps=4, precision="fp32")
+    ours = train(images, textures, profile, "pouta", 0, device="cpu")
+    recipe = replace(PAPER, losses=as_written)
+    written = train(images, textures, profile, "pouta", 0, device="cpu", recipe=recipe)
+    for name in training.LOSSES:
+        one, other = ours.history[name], written.history[name]
+        assert one[0] == pytest.approx(other[0], rel=1e-6), name
+        assert one == pytest.approx(other, rel=1e-3), name  # Adam raises what is near zero
 
 
 @pytest.mark.skipif(

@@ -64,7 +64,13 @@ class SemanticGuidance(nn.Module):
         guide = of_upsampled(self.guide, deeper)
         spatial_weight = torch.sigmoid(self.spatial(guide))
         channel_weight = torch.sigmoid(self.channel(guide.mean(dim=(2, 3), keepdim=True)))
-        return spatial_weight * contrast * channel_weight, spatial_weight, channel_weight
+        if not self.training:
+            return spatial_weight * contrast * channel_weight, spatial_weight, channel_weight
+        # in steps the weights' outer product, whose gradient costs a third of that of the above
+        batch, channels, height, width = contrast.shape
+        weight = spatial_weight.reshape(batch, -1, 1) @ channel_weight.reshape(batch, 1, -1)
+        weight = weight.view(batch, height, width, channels).permute(0, 3, 1, 2)
+        return weight * contrast, spatial_weight, channel_weight
 
 
 class AnomalyHead(nn.Module):
