@@ -46,9 +46,9 @@ const TEMPLATE = `
   <figure class="found"><canvas role="img" aria-label="The anomaly map"></canvas>
     <figcaption><b>Where the defect is: <i>M</i><sub>p</sub></b> <span class="verdict"></span></figcaption></figure>
   <figure class="was"><canvas role="img" aria-label="The undamaged part"></canvas>
-    <figcaption>before</figcaption></figure>
+    <figcaption><span>before</span></figcaption></figure>
   <figure class="repair"><canvas role="img" aria-label="The repaired part"></canvas>
-    <figcaption>repaired: <i>I</i><sub>r</sub></figcaption></figure>
+    <figcaption><span>repaired: <i>I</i><sub>r</sub></span></figcaption></figure>
 </div>
 <p class="aloud" role="status"></p>
 <fieldset class="networks"><legend>What each network says of it <small>choose one to look into</small></legend></fieldset>

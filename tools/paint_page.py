@@ -45,7 +45,7 @@ def add_page(source: Path, results: Path, npm: Path) -> list[str]:
         return [f"without the page 'Paint a defect': {error}"]
     data = json.loads((folder / "data.json").read_text("utf-8"))
     models = [model for part in data["parts"] for model in part["models"]]
-    differs = [value for model in models for value in model["differs_by"].values()]
+    differs = [value for m in models for n, value in m["differs_by"].items() if "F_C" not in n]
     size = sum((folder / model["file"]).stat().st_size for model in models)
     words = {
         "painting": FRAGMENT.format(base="_static/paint/", picture=picture_of(data)),
