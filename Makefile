@@ -6,6 +6,8 @@
 #   make test-browser    JupyterLab and the book's page in a headless Chromium, to be installed by
 #                        .venv/bin/playwright install --with-deps chromium, or apt install chromium
 #   make bench           speed and memory beside the peers, into results/bench
+#   make test-slurm      a small study on a real Slurm, started for it: as root, with Debian's
+#                        slurm-wlm and munge installed
 #   make test-faults     the smoke study killed, stopped and doubled: results/reliability.md
 #   make book            the course and the study as a site: build/book/site/index.html
 #   make format          tidy code and notebooks before a commit
@@ -30,7 +32,7 @@ TRIAL = build/test
 # torch's threads spin while they wait, which costs tenfold when two runs share two cores.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: bench help study smoke test coverage fuzz errors test-faults test-browser lint lab book data format lock clean
+.PHONY: bench help study smoke test coverage fuzz errors test-faults test-slurm test-browser lint lab book data format lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -84,6 +86,9 @@ fuzz: .venv/.ready
 errors: .venv/.ready
 	$(BIN)/python tools/errors_page.py
 
+test-slurm: .venv/.slurm
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/slurm/study_on_slurm.py $(ARGS)
+
 test-browser: .venv/.ready
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest tests/house/browser_*.py $(ARGS)
 
@@ -125,8 +130,8 @@ clean:
 	$(BIN)/python -m pip install --quiet --no-index --no-deps --no-build-isolation -e .
 	@touch $@
 
-.venv/.book: .venv/.ready
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r pyproject.toml --extra book
+.venv/.book .venv/.slurm: .venv/.%: .venv/.ready
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r pyproject.toml --extra $*
 	@touch $@
 
 # The base interpreter is asked for, since `python3` may be that of the .venv to be removed.

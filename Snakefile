@@ -41,6 +41,11 @@ def run_command(w):
     return RunKey(PROFILE.label, w.dataset, w.category, w.variant, shots, int(w.seed)).command()
 
 
+def group_of(w):
+    """What `short` runs are: without training, or with few images. On a cluster, some share a job."""
+    return "short" if w.shots != "all" or not find_method(w.variant).trained else None
+
+
 def notebook_command(input, output):
     """The command that executes a study notebook, quoted likewise."""
     words = ["pouta", "notebook", input.sources[0], output[0], "--profile", config["profile"]]
@@ -78,6 +83,8 @@ rule train:
     params:
         settings=lambda w: str(PROFILE.to_dict()),
         command=run_command,
+    group:
+        group_of
     threads: 1
     resources:
         gpu=1,

@@ -78,6 +78,9 @@ def _add_runs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     _common(study)
     _categories(study)
     study.add_argument("--cores", type=int, default=os.cpu_count() or 1)
+    study.add_argument(
+        "--cluster", type=_path, metavar="FOLDER", help="a Snakemake profile, say configs/slurm"
+    )
     study.add_argument("--dry-run", action="store_true", help="only say what would be made")
     study.set_defaults(command=_study)
 
@@ -251,6 +254,7 @@ def _study(options: argparse.Namespace) -> int:
         options.overrides,
         cores=options.cores,
         dry_run=options.dry_run,
+        cluster=options.cluster,
     )
 
 

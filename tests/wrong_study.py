@@ -20,6 +20,7 @@ from pouta_lib.method.device import choose_compute, within_memory
 from pouta_lib.method.training import LOSSES, train
 from pouta_lib.method.weights import load_weights, save_weights
 from pouta_lib.report.table_files import write_tables
+from pouta_lib.study.cluster import cluster_options
 from pouta_lib.study.plan import planned_runs
 from pouta_lib.study.records import RunKey, load_arrays, read_record
 from pouta_lib.study.run import prepare_run
@@ -186,6 +187,30 @@ checkpoint("a checkpoint beyond the last step", lambda c: c.update(step=9))
 def _(root: Path) -> None:
     with only_one(root / ".lock", "study smoke"), only_one(root / ".lock", "study smoke"):
         pass
+
+
+def cluster(words: str, text: str | None) -> None:
+    """A folder after --cluster with a config.yaml of this text, or without one."""
+
+    @wrong(MACHINE, words)
+    def _(root: Path) -> None:
+        if text is not None:
+            (root / "config.yaml").write_text(text, encoding="utf-8")
+        cluster_options(root, root / "results")
+
+
+cluster("`--cluster` with a folder that is no Snakemake profile", None)
+cluster("a Snakemake profile that names no executor", "jobs: 4")
+cluster("an executor whose plugin is not installed", "executor: none-such")
+
+
+@wrong(MACHINE, "Slurm where there is none")
+def _(root: Path) -> None:
+    (root / "config.yaml").write_text("executor: slurm", encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pouta_lib.study.cluster.find_spec", lambda name: name)
+        patch.setenv("PATH", str(root))
+        cluster_options(root, root / "results")
 
 
 @wrong(MACHINE, "a device that is not there")

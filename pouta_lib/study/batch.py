@@ -11,7 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -167,10 +167,15 @@ def run_study(
     *,
     cores: int,
     dry_run: bool = False,
+    cluster: Path | None = None,
 ) -> int:
-    """Makes what is missing of a study through the Snakefile; Snakemake's exit status."""
+    """Makes what is missing of a study through the Snakefile; Snakemake's exit status.
+
+    With `cluster`, the folder of a Snakemake profile, on the cluster that it describes.
+    """
     from pouta_lib.ground.labels import folder_name, setting_words
     from pouta_lib.ground.profiles import load_profile, parse_overrides
+    from pouta_lib.study.cluster import cluster_options, own_queue
     from pouta_lib.study.judgements import planned_judgements
     from pouta_lib.study.plan import planned_runs, study_notebooks
     from pouta_lib.study.records import is_whole
@@ -185,13 +190,16 @@ def run_study(
             wanted = "folders and names without braces, which Snakemake fills in"
             raise problem(wanted, "braces", path, "rename it, or name another --results")
     missing = [key for key in keys if not is_whole(key)]
-    told = f"study {settings.label}: {len(keys)} runs, {len(missing)} to make, {cores} cores"
-    print(told, flush=True)
+    if cluster is None:
+        where = ["--cores", str(cores), "--resources", f"gpu={_parallel_runs(cores)}"]
+    else:
+        where = cluster_options(cluster, study)
+    told = f"study {settings.label}: {len(keys)} runs, {len(missing)} to make"
+    print(f"{told}, {cluster or f'{cores} cores'}", flush=True)
     command: list[str | Path] = [sys.executable, "-m", "snakemake"]
     command += ["--snakefile", project_root() / "Snakefile"]
-    command += ["--directory", project_root(), "--cores", str(cores), "--rerun-incomplete"]
+    command += ["--directory", project_root(), "--rerun-incomplete", *where]
     command += ["--quiet", "rules", "host", "reason", "--keep-going", "--nolock"]
-    command += ["--resources", f"gpu={_parallel_runs(cores)}"]
     command += [
         "--config",
         f"profile={settings.name}",
@@ -210,9 +218,10 @@ def run_study(
     with only_one(study / ".study.lock", f"study {settings.label}") as lock:
         sweep(study)
         sweep(figures_root() / study.name)
-        if missing:
+        if missing and cluster is None:
             _announce(settings, missing, cores)
-        status = _follow(command, environment, lock)
+        with nullcontext() if cluster is None else own_queue(study):
+            status = _follow(command, environment, lock)
     if status == 0:
         named = [study / "notebooks" / f"{name}.ipynb" for name in notebooks]
         judged = {} if categories or overrides else planned_judgements(settings.name)
