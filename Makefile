@@ -29,6 +29,9 @@ BIN = .venv/bin
 # What `make test` makes, in the folder of this name, is made anew each time.
 TRIAL = build/test
 
+# Where writing byte code is switched off, every process compiles torch anew: 8 CPU seconds each.
+export PYTHONDONTWRITEBYTECODE =
+
 # torch's threads spin while they wait, which costs tenfold when two runs share two cores.
 export OMP_WAIT_POLICY = PASSIVE
 

@@ -178,7 +178,7 @@ def training_step(method: str, layout: str, bf16: bool) -> Callable[[str], Done]
         model = build_model(method, profile).to(memory_format=getattr(torch, layout))
         shape = (profile.batch_size, 3, profile.size_px, profile.size_px)
         image = torch.rand(shape).contiguous(memory_format=getattr(torch, layout))
-        mask = (torch.rand(shape)[:, :1] > 0.9).float()
+        mask = (torch.rand(shape)[:, 0] > 0.9).float()
 
         def done() -> Any:
             model.zero_grad(set_to_none=True)
