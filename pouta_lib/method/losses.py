@@ -100,11 +100,12 @@ def total_loss(named: dict[str, Tensor], original: Tensor, mask: Tensor) -> dict
     trace; their MSS term is zero.
     """
     reconstruction = reconstruction_loss(named["I_r"], original)
-    heads = [i for i in MSS_WEIGHTS if f"logits{i}" in named]
-    logits = torch.stack([named["logits"], *(named[f"logits{i}"] for i in heads)])
-    anomaly, *by_head = anomaly_loss(logits, mask).unbind()
+    anomaly = anomaly_loss(named["logits"], mask)
     mss = torch.zeros_like(anomaly)
-    for i, loss in zip(heads, by_head, strict=True):
-        mss = mss + MSS_WEIGHTS[i] * loss
+    heads = {i: named[f"logits{i}"] for i in MSS_WEIGHTS if f"logits{i}" in named}
+    if heads:
+        losses = anomaly_loss(torch.stack(list(heads.values())), mask)
+        for i, loss in zip(heads, losses, strict=True):
+            mss = mss + MSS_WEIGHTS[i] * loss
     total = reconstruction + anomaly + mss
     return {"total": total, "reconstruction": reconstruction, "anomaly": anomaly, "mss": mss}
