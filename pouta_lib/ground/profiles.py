@@ -205,6 +205,6 @@ def parse_overrides(words: list[str]) -> dict[str, Any]:
             raise problem("field=value", repr(word), "--set", f"name one of {SETTINGS}")
         try:
             pairs[key] = json.loads(text)  # which reads 1e-4 as a number; YAML 1.1 does not
-        except ValueError:
+        except (ValueError, RecursionError):
             pairs[key] = read_yaml(text, f"--set {key}")
     return pairs

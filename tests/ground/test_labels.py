@@ -6,7 +6,10 @@ import re
 import typing
 
 import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
 
+from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.labels import folder_name, make_label, parse_label, setting_words
 from pouta_lib.ground.profiles import SETTINGS, Profile, load_profile, parse_overrides
 
@@ -47,6 +50,49 @@ def test_folders_of_different_labels_differ():
     assert len({folder_name(label).lower() for label in labels}) == len(labels)
     near = ["[0.5,0.9]", "[0.50,9]", "[0.5-0.9]", "0.5-0.9"]
     assert len({folder_name(f"demo~lr_milestones={text}") for text in near}) == 4
+
+
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+CHANGES = st.dictionaries(
+    st.sampled_from(SETTINGS),
+    PLAIN | st.lists(PLAIN, max_size=9) | st.sampled_from(["dtd", "fp32"]),
+)
+
+
+@settings(max_examples=100, deadline=None, database=None, derandomize=True)
+@given(CHANGES, CHANGES)
+def test_any_changes_are_read_back_and_have_a_folder_of_their_own(changes, others):
+    label = make_label("demo", changes)
+    assert parse_label(label) == ("demo", changes)
+    assert parse_overrides(setting_words(changes)) == changes
+    folder = folder_name(label)
+    assert not WINDOWS.search(folder)
+    assert len(folder) < 200
+    assume(changes != others)
+    assert folder.casefold() != folder_name(make_label("demo", others)).casefold()
+
+
+@settings(max_examples=50, deadline=None, database=None, derandomize=True)
+@given(st.lists(st.tuples(st.sampled_from(SETTINGS) | st.text(), st.text()), max_size=3))
+@example([("name", "demo")])
+@example([("lr", "NaN")])
+@example([("lr", "1e999")])
+@example([("steps", "9" * 5000)])
+@example([("lr_milestones", "[" * 1200)])
+@example([("lr_milestones", "[" * 900 + "]" * 900)])
+@example([("textures", "{a: &b [*b]}")])
+@example([("steps", "!!python/name:os.system")])
+@example([("steps", "0x10")])
+@example([("steps", "2026-01-01")])
+@example([("\ud800", "\ud800")])
+def test_any_words_after_set_are_settings_or_are_refused(words):
+    """Never another error, and never a profile whose label does not lead back to it."""
+    try:
+        profile = load_profile("smoke", **parse_overrides([f"{key}={text}" for key, text in words]))
+    except PoutaError:
+        return
+    name, changes = parse_label(profile.label)
+    assert load_profile(name, **changes) == profile
 
 
 def test_the_folders_of_committed_results_are_their_labels():
