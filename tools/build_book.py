@@ -62,6 +62,7 @@ BLOCKS = {
     "score and metrics": "00 01 05 06 07 10 11 16 20",
     "records and tables": "05 06 10 11 12 15 16 17",
 }
+FILMS = {"05": "training"}  # what moves, below the title of a chapter: tools/training_film.py
 CONF = """\
 project = "POUTA, step by step"
 author = copyright = "the pouta study authors"
@@ -273,8 +274,12 @@ def chapter(source: Path, executed: Path, figures: Path) -> tuple[NotebookNode, 
     if solution:
         folded(notebook)
     else:
-        cells.insert(1, new_markdown_cell(flow(source.name[:2])))
-        notebook.cells = cells
+        shown = [new_markdown_cell(flow(source.name[:2]))]
+        if (film := FILMS.get(source.name[:2])) and (figures / f"{film}.webp").is_file():
+            note = provenance(film, figures)
+            address = f"../figures/demo/{film}.webp"
+            shown += [new_markdown_cell(f"![One training, step by step]({address})"), note]
+        notebook.cells = [cells[0], *shown, *cells[1:]]
     return notebook, bare
 
 
@@ -342,7 +347,7 @@ def prepare(target: Path, results: Path, figures: Path) -> list[str]:
     _write(target / "index.md", welcome + contents(sources))
     _write(target / "conf.py", CONF.replace("REPOSITORY", repository()))
     _write(target / "_static" / "book.css", CSS)
-    for picture in sorted(figures.glob("*.png")):
+    for picture in sorted([*figures.glob("*.png"), *figures.glob("*.webp")]):
         place = target / "figures" / "demo" / picture.name
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(picture, place)

@@ -69,7 +69,7 @@ def _colours(name: str) -> str:
     return base64.b64encode(np.ascontiguousarray(table).tobytes()).decode()
 
 
-def _coloured(anomaly_map: np.ndarray) -> np.ndarray:
+def coloured(anomaly_map: np.ndarray) -> np.ndarray:
     """A map ``(H, W)`` as a picture ``(H, W, 3)`` uint8, as the page shows it."""
     return colormaps[MAP_COLOURS](anomaly_map**MAP_GAMMA, bytes=True)[..., :3]
 
@@ -99,7 +99,7 @@ def _part(records: Sequence[Record], folder: Path) -> dict[str, Any]:
     (found_there,) = in_batches(lambda x: (shown_first(x),), start[np.newaxis], PLAIN)
     panels = [
         *(np.moveaxis(p, 0, -1) for p in (category.test[calm[0]], start)),
-        _coloured(found_there[0]),
+        coloured(found_there[0]),
     ]
     picture = Image.fromarray(np.concatenate(panels, axis=1))
     picture.resize((3 * picture.width, 3 * picture.height)).save(
