@@ -158,6 +158,7 @@ def _add_detector(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     predict.add_argument("detector", type=_path, help="the folder that `pouta fit` saved")
     predict.add_argument("images", type=_path, help="a folder of images")
     predict.add_argument("--output", type=_path, required=True, help="for scores.csv and overlays")
+    predict.add_argument("--maps", action="store_true", help="keep the maps, as TIFFs of floats")
     predict.add_argument("--json", action="store_true", help="the answer as JSON on stdout as well")
     predict.set_defaults(command=_predict)
 
@@ -169,6 +170,13 @@ def _add_detector(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     report.add_argument("--labels", type=Path, help="a CSV: file, label (good, or the defect)")
     report.add_argument("--masks", type=Path, help="a folder: what has a mask there is defective")
     report.set_defaults(command=_report)
+
+    app = commands.add_parser("app", help="the same in the browser: drop photographs into a page")
+    app.add_argument(
+        "--port", type=int, default=0, help="on this machine alone; default: a free one"
+    )
+    app.add_argument("--no-browser", action="store_true", help="only say the address")
+    app.set_defaults(command=_app)
 
     export = commands.add_parser("export", help="write a saved detector for use without torch")
     export.add_argument("detector", type=Path, help="the folder that `pouta fit` saved")
@@ -381,7 +389,9 @@ def _predict(options: argparse.Namespace) -> int:
     try:
         refuse_overlap(options.output, {"the detector": options.detector})
         detector = load_detector(options.detector)
-        table, left_out = predict_folder(detector, options.images, options.output)
+        table, left_out = predict_folder(
+            detector, options.images, options.output, maps=options.maps
+        )
     except PoutaError as error:
         print(f"pouta: {error}", file=sys.stderr)
         return 2
@@ -409,6 +419,16 @@ def _report(options: argparse.Namespace) -> None:
     names = ("images", "good", "labels", "masks")
     known = {name: getattr(options, name) for name in names}
     print(write_page(options.answer, options.output, **known))
+
+
+def _app(options: argparse.Namespace) -> None:
+    try:
+        from pouta_lib.deliver.app import serve
+    except ImportError as error:
+        todo = "pip install 'pouta-lib[app]', or make app"
+        raise problem("the package panel", str(error), "pouta app", todo) from error
+
+    serve(options.port, show=not options.no_browser)
 
 
 def _export(options: argparse.Namespace) -> None:

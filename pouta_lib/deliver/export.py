@@ -231,6 +231,7 @@ def _note(detector: Detector, form: Form) -> dict[str, Any]:
             "values": "RGB, 0 to 1" if form.floats else "RGB, 0 to 255",
             "resize": "bilinear with anti-aliasing to size_px x size_px, no crop",
         },
+        "white": (1 << detector.bits) - 1,  # becomes 255, in files of more than 8 bits
         "map": {"shape": [batch, side, side], "shown_between": list(detector.scale)},
         "threshold": detector.threshold,
         "defective": "score > threshold",

@@ -1,10 +1,8 @@
 """An answer as one HTML page that can be looked through, sorted out and sent to somebody."""
 
 import base64
-import functools
 import io
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,13 +10,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from pouta_lib.data.files import masks_in, means_good
 from pouta_lib.data.images import content_of, decode, read_photo
+from pouta_lib.deliver.known import Row, Truth, metric_rows, pixel_rows, truth_of
 from pouta_lib.detector.answer import HELD_OUT
 from pouta_lib.ground.errors import PoutaError, problem, shown
 from pouta_lib.ground.paths import atomic_path
-from pouta_lib.score.metrics import image_metrics
-from pouta_lib.score.uncertainty import bootstrap_interval
 
 PAGE = "report.html"
 MARK = '<meta name="generator" content="pouta report">'  # by which a page of ours is known
@@ -28,15 +24,6 @@ NUM_BARS = 40
 KNOWN = "known to be good"
 STYLES = {"these images": "all", "good": "good", "defective": "defective", KNOWN: "known"}
 OUTLINE = (0, 229, 255)  # of masks: seen on magma, on gray and by colour-blind readers
-METRICS = {"image_auroc": "AUROC", "image_ap": "average precision", "image_f1max": "best F1"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Truth:
-    """What is known of the images, by the names they have in the answer."""
-
-    labels: dict[str, str]  # "good", or a defect's name
-    masks: dict[str, Path]
 
 
 def write_page(
@@ -63,7 +50,7 @@ def write_page(
     answer = Path(answer).expanduser()
     target = Path(output).expanduser() if output else answer / PAGE
     table = read_answer(answer)
-    truth = _truth(table, labels, masks)
+    truth = truth_of(table, labels, masks)
     if truth:
         table["label"] = [truth.labels[name] for name in table["file"]]
     if threshold is not None:
@@ -116,44 +103,6 @@ def _held_out(answer: Path) -> np.ndarray | None:
     if not len(scores) or not np.isfinite(scores).all():
         raise problem(wanted, "others, or none", path, todo)
     return scores
-
-
-def _truth(
-    table: pd.DataFrame, labels: str | Path | None, masks: str | Path | None
-) -> Truth | None:
-    if not labels and not masks:
-        return None
-    names = list(table["file"])
-    found = masks_in(Path(masks).expanduser()) if masks else {}
-    marked = {name: found[stem] for name in names if (stem := Path(name).stem) in found}
-    said = {name: "defective" if name in marked else "good" for name in names}
-    where: object = masks
-    if labels:
-        where = Path(labels).expanduser()
-        said = _read_labels(where)
-        missing = [name for name in names if name not in said]
-        if missing:
-            told = f"none for {len(missing)} images, first {shown(missing[0])}"
-            raise problem(
-                "a label for each image", told, where, "add them, or predict without them"
-            )
-        said = {name: "good" if means_good(said[name]) else said[name] for name in names}
-    good = sum(label == "good" for label in said.values())
-    if good in (0, len(names)):
-        told = "good ones alone" if good else "defective ones alone"
-        raise problem("good and defective images", told, where, "name the labels of these images")
-    return Truth(labels=said, masks=marked)
-
-
-def _read_labels(path: Path) -> dict[str, str]:
-    todo = "write a CSV with the columns file and label: good, or the defect's name"
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        return dict(zip(table["file"], table["label"].str.strip(), strict=True))
-    except OSError as error:
-        raise problem("labels", f"none ({error.strerror})", path, todo) from error
-    except (ValueError, KeyError) as error:
-        raise problem("labels", f"an unreadable file ({error})", path, todo) from error
 
 
 def _check_target(target: Path) -> None:
@@ -212,6 +161,10 @@ def _rendered(
         groups = {"good": scores[~bad], "defective": scores[bad]}
     if others is not None:
         groups |= {KNOWN: others}
+    metrics: list[Row] = []
+    if truth:
+        metrics = metric_rows(scores, bad)
+        metrics += pixel_rows(answer, list(table["file"]), truth, images, bad)
     axis = _axis(np.concatenate([*groups.values(), [threshold]]))
     rows = [
         _row(row, answer, images, truth, pictured=k < MOST_PICTURES)
@@ -232,7 +185,7 @@ def _rendered(
         rows=rows,
         num_pictures=min(len(rows), MOST_PICTURES),
         labelled=truth is not None,
-        metrics=_metrics(scores, bad) if truth else [],
+        metrics=metrics,
         groups=[
             {"name": name, "style": STYLES[name], "count": len(groups[name]), "heights": heights}
             for name, heights in _bars(axis, groups).items()
@@ -295,21 +248,3 @@ def _outlined(picture: Image.Image, mask: Image.Image) -> Image.Image:
     pixels = np.array(picture)
     pixels[edge] = OUTLINE
     return Image.fromarray(pixels)
-
-
-def _metrics(scores: np.ndarray, bad: np.ndarray) -> list[tuple[str, float, float, float]]:
-    """Title, value, and the ends of its 95 % interval."""
-    found = image_metrics(bad, scores)
-
-    def resampled(chosen: np.ndarray, name: str) -> float:
-        value = image_metrics(bad[chosen], scores[chosen])[name]
-        assert value is not None  # both kinds are drawn
-        return value
-
-    told = []
-    for name, title in METRICS.items():
-        value = found[name]
-        assert value is not None
-        ends = bootstrap_interval(functools.partial(resampled, name=name), bad, repeats=500)
-        told.append((title, value, *ends))
-    return told

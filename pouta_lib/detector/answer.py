@@ -29,7 +29,7 @@ KIND = "answer"  # in the folder's manifest
 
 
 def predict_folder(
-    detector: Detector, images: str | Path, output: str | Path
+    detector: Detector, images: str | Path, output: str | Path, *, maps: bool = False
 ) -> tuple[pd.DataFrame, list[PoutaError]]:
     """Scores every image of a folder: ``scores.csv`` and an overlay of each image in `output`.
 
@@ -37,7 +37,8 @@ def predict_folder(
 
     A row an image: its score, the threshold, and the verdict: ``good``, ``defective`` (the score
     is above the threshold), or ``not read``, with the reason. What was not read, and what was
-    passed over, is returned as errors; none of it ends the rest. A few images are in memory at a
+    passed over, is returned as errors; none of it ends the rest. With `maps` the anomaly maps are
+    kept as well, as TIFF files of floats. A few images are in memory at a
     time, however many there are.
 
     `output` is written whole or not at all. Of what lies there only an earlier answer makes way,
@@ -50,7 +51,9 @@ def predict_folder(
     refuse_overlap(output, {"the images": images})
     replaceable(output, KIND)
     look = look_at_folder(images)
-    replaceable(output, KIND, [SCORES, HELD_OUT, *map(_overlay_name, look.files)])
+    namers = [_overlay_name, *([map_name] if maps else [])]
+    names = [namer(path.name) for path in look.files for namer in namers]
+    replaceable(output, KIND, [SCORES, HELD_OUT, *names])
     left_out = [PoutaError(line) for line in look.passed_over.lines()]
     rows: list[dict[str, Any]] = []
     with (
@@ -60,7 +63,7 @@ def predict_folder(
     ):
         photos = in_order(pool, partial(_read, detector), look.files, 2 * BATCH)
         while batch := list(islice(photos, BATCH)):
-            rows += _answer(detector, batch, temporary, pool)
+            rows += _answer(detector, batch, temporary, pool, maps)
             bar.update(len(batch))
         table = pd.DataFrame(rows, columns=COLUMNS)
         csv = temporary / SCORES
@@ -92,7 +95,7 @@ def _read(detector: Detector, path: Path) -> _Photo:
 
 
 def _answer(
-    detector: Detector, batch: list[_Photo], folder: Path, pool: Executor
+    detector: Detector, batch: list[_Photo], folder: Path, pool: Executor, maps: bool
 ) -> list[dict[str, Any]]:
     """The rows of a batch, whose overlays are written."""
     small = [photo.small for photo in batch if photo.small is not None]
@@ -111,9 +114,12 @@ def _answer(
             row["reason"] = str(problem("a finite score", str(score), photo.path, todo))
             continue
         # as a float of the threshold's kind, so that what is compared is what is written
-        score, name = float(score), _overlay_name(photo.path)
+        score, name = float(score), _overlay_name(photo.path.name)
         said = verdict(score, detector.threshold)
         row |= {"score": score, "verdict": said, "overlay": name}
+        if maps:
+            kept = Image.fromarray(np.asarray(anomaly_map, np.float32))
+            kept.save(folder / map_name(photo.path.name), compression="tiff_adobe_deflate")
         drawn.append(pool.submit(_draw, detector, photo.shown, anomaly_map, folder / name))
     for done in drawn:
         done.result()
@@ -131,8 +137,13 @@ def _draw(detector: Detector, photo: Image.Image, anomaly_map: np.ndarray, to: P
     shown.save(to, quality=OVERLAY_QUALITY)
 
 
-def _overlay_name(path: Path) -> str:
-    return f"{path.name}.jpg"
+def _overlay_name(name: str) -> str:
+    return f"{name}.jpg"
+
+
+def map_name(name: str) -> str:
+    """Of the map of an image of this name, where maps are kept."""
+    return f"{name}.map.tiff"
 
 
 def overlay(

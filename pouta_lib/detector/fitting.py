@@ -23,6 +23,7 @@ from pouta_lib.data import load_textures
 from pouta_lib.data.files import child, good_folders
 from pouta_lib.data.images import bits_of
 from pouta_lib.data.textures import dtd_files
+from pouta_lib.detector.folds import FOLDS, deal, parts_of
 from pouta_lib.detector.photos import look_at_folder, read_files
 from pouta_lib.detector.saved import (
     Detector,
@@ -52,8 +53,6 @@ from pouta_lib.study.run import Run
 AUTO = "auto"
 PROFILE = "real-cpu"  # where neither the caller nor $POUTA_PROFILE names one
 FEWEST, MOST = 8, 1000  # photographs that are taken
-FOLDS = 4
-BLOCKS = 5  # a fold is made of so many runs of neighbours
 MOST_DAMAGED = 24  # of the held-out photographs
 FEWEST_STEPS = 200  # below which a network is not worth judging
 PROBE_STEPS = (2, 8)
@@ -77,8 +76,10 @@ def fit(
     """A detector made from a folder of photographs of good parts.
 
     ``"auto"`` tries the methods of the paper's comparison as far as the minutes go, those that
-    need no training first. What was tried, and what each found, is in ``detector.fitted``. With
-    `partial`, a folder, a fit that was stopped goes on from what it left there.
+    need no training first; one with pretrained features at the size that these were learned at and
+    at the profile's, unless `overrides` name a size. What was tried, and what each found, is in
+    ``detector.fitted``. With `partial`, a folder, a fit that was stopped goes on from what it left
+    there.
 
     *Units*: minutes of wall-clock time, which the choice and the training keep to.
     *Raises* :class:`PoutaError` for fewer than eight photographs, and where no method can be made.
@@ -91,7 +92,11 @@ def fit(
     deadline = time.monotonic() + 60 * minutes
     settings = _settings(profile, overrides or {}, tell)
     names = sorted(COMPARED, key=lambda name: METHODS[name].trained) if method == AUTO else [method]
-    candidates = [Candidate(name, _sized(settings, name, overrides or {})) for name in names]
+    candidates = [
+        Candidate(name, sized)
+        for name in names
+        for sized in _sizes(settings, name, overrides or {})
+    ]
     work = _Work.of(photos, candidates, seed, partial, tell)
     tried = _try(candidates, work, deadline, false_alarm_rate)
     best = _best(tried, work)
@@ -118,6 +123,11 @@ class Candidate:
     def title(self) -> str:
         return find_method(self.method).title
 
+    @property
+    def folder(self) -> str:
+        """Of its half-done work."""
+        return f"{self.method}_{self.profile.size_px}px"
+
 
 @dataclass
 class _Work:
@@ -125,6 +135,7 @@ class _Work:
 
     images: dict[int, np.ndarray]  # by size: (N, 3, S, S) uint8
     bits: int
+    parts: np.ndarray  # (N,) which part a photograph shows
     folds: np.ndarray  # (N,)
     held: HeldOut
     seed: int
@@ -141,7 +152,10 @@ class _Work:
         tell: Tell,
     ) -> "_Work":
         images, bits = _read(photos, {c.profile.size_px for c in candidates} | {SIZE_PX}, tell)
-        folds = deal(len(images[SIZE_PX]))
+        parts = parts_of(images[SIZE_PX])
+        if (several := parts.max() + 1) < len(parts):
+            tell(f"they show {several} parts, as far as that can be told; one part, one fold")
+        folds = deal(parts)
         out = np.flatnonzero(folds == 0)
         held = hold_out(images[SIZE_PX][out[spread(len(out), MOST_DAMAGED)]])
         folder = None
@@ -150,13 +164,13 @@ class _Work:
             pictures = np.ascontiguousarray(images[SIZE_PX]).data
             digest = hashlib.sha256(asked.encode() + hashlib.sha256(pictures).digest())
             folder = Path(partial).expanduser() / digest.hexdigest()[:16]
-        return cls(images, bits, folds, held, seed, folder, tell)
+        return cls(images, bits, parts, folds, held, seed, folder, tell)
 
-    def keep(self, method: str, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def keep(self, one: Candidate, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What `make` gives, from an earlier attempt where that came so far."""
         if self.folder is None:
             return make()
-        path = self.folder / method / f"{name}.json"
+        path = self.folder / one.folder / f"{name}.json"
         if path.is_file():
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             return found
@@ -164,20 +178,6 @@ class _Work:
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(made), encoding="utf-8")
         return made
-
-
-def deal(count: int, folds: int = FOLDS, blocks: int = BLOCKS) -> np.ndarray:
-    """Which fold each of `count` photographs belongs to.
-
-    Neighbours in the folder stay together, since photographs that were taken one after another
-    resemble each other: a fold that held out every fourth would be too easy, and its threshold too
-    low. A fold has several such runs, so that no kind of part is held out whole.
-
-    >>> deal(10, 2, 2).tolist()
-    [0, 0, 0, 1, 1, 1, 0, 0, 1, 1]
-    """
-    runs = np.array_split(np.arange(count), min(count, folds * blocks))
-    return np.repeat(np.arange(len(runs)) % folds, [len(run) for run in runs])
 
 
 def _settings(profile: str, overrides: dict[str, Any], tell: Tell) -> Profile:
@@ -192,11 +192,12 @@ def _settings(profile: str, overrides: dict[str, Any], tell: Tell) -> Profile:
     return settings
 
 
-def _sized(settings: Profile, method: str, overrides: dict[str, Any]) -> Profile:
-    """At the size that pretrained features were learned at, where no other was asked for."""
+def _sizes(settings: Profile, method: str, overrides: dict[str, Any]) -> list[Profile]:
+    """At the size that pretrained features were learned at as well, where none was asked for."""
     if not find_method(method).backbone or "size_px" in overrides:
-        return settings
-    return _with(settings, size_px=max(settings.size_px, WORKING_PX))
+        return [settings]
+    sizes = sorted({settings.size_px, WORKING_PX}, reverse=True)
+    return [_with(settings, size_px=size) for size in sizes]
 
 
 def _with(settings: Profile, **changes: Any) -> Profile:
@@ -234,7 +235,7 @@ def _try(candidates: list[Candidate], work: _Work, deadline: float, rate: float)
                 one.profile = _with(one.profile, steps=steps, epochs=None)
             one.result = _first_fold(one, work, rate)
         except PoutaError as error:
-            if len(candidates) == 1:
+            if len({each.method for each in candidates}) == 1:
                 raise
             one.why_not = str(error).splitlines()[0]
             continue
@@ -264,7 +265,7 @@ def _steps(one: Candidate, work: _Work, seconds: float) -> int:
         each = max(spent[1] - spent[0], 1e-6) / (last - first)
         return {"steps": int(min(full, seconds / each)), "each": each}
 
-    found = work.keep(one.method, "steps", timed)
+    found = work.keep(one, "steps", timed)
     if found["steps"] < min(full, FEWEST_STEPS):
         needed = min(full, FEWEST_STEPS) * found["each"] / FOR_TRAINING / 60
         raise problem(
@@ -283,7 +284,7 @@ def _made(one: Candidate, work: _Work, images: np.ndarray, checkpoint: bool = Fa
     textures = images
     if trained:
         textures = load_textures(p.textures, p.size_px, max_images=p.max_textures)
-    path = work.folder / one.method / "checkpoint.pt" if work.folder and checkpoint else None
+    path = work.folder / one.folder / "checkpoint.pt" if work.folder and checkpoint else None
     progress = TrainingProgress(one.title) if trained else None
     return fit_model(
         images, textures, p, one.method, work.seed, checkpoint=path, progress=progress
@@ -294,8 +295,9 @@ def _first_fold(one: Candidate, work: _Work, rate: float) -> dict[str, Any]:
     """The model without the first fold, its scores of that, and what it makes of the damages."""
     out = work.folds == 0
     images = work.images[one.profile.size_px]
-    weights = work.folder / one.method if work.folder else None
-    work.tell(f"{one.title}: made from {(~out).sum()}, judged by {out.sum()} that it has not seen")
+    weights = work.folder / one.folder if work.folder else None
+    name = f"{one.title} at {one.profile.size_px} px"
+    work.tell(f"{name}: made from {(~out).sum()}, judged by {out.sum()} that it has not seen")
 
     def make() -> dict[str, Any]:
         started = time.monotonic()
@@ -324,7 +326,7 @@ def _first_fold(one: Candidate, work: _Work, rate: float) -> dict[str, Any]:
             "seconds": time.monotonic() - started,
         }
 
-    found = work.keep(one.method, "judged", make)
+    found = work.keep(one, "judged", make)
     if one.model is None and weights is not None and (weights / FILE).is_file():
         model = load_weights(build_model(one.method, one.profile), weights)
         one.model = model.to(compute_of(one.method, one.profile).device)
@@ -366,7 +368,7 @@ def _best(tried: list[Candidate], work: _Work) -> Candidate:
         where = "; ".join(f"{one.title}: {one.why_not}" for one in tried)
         raise problem("a method that can be made", "none", where, "allow more minutes")
     best = max(judged, key=_told_apart)
-    work.tell(f"{best.title} it is")
+    work.tell(f"{best.title} at {best.profile.size_px} px it is")
     return best
 
 
@@ -395,12 +397,15 @@ def _finish(
     assert model is not None
     scores = np.concatenate([part["scores"] for part in parts])
     threshold = choose_threshold(scores, rate)
+    out = work.folds < len(parts)
+    num_parts = len(np.unique(work.parts[out]))
     mean = float(np.average([p["mean"] for p in parts], weights=[len(p["scores"]) for p in parts]))
     by_kind, changed = best.result["by_kind"], best.result["changed"]
     at = _at(by_kind, changed, threshold)
     all_tried = [_as_tried(one) for one in tried]
     fitted = Fitted(
         method=best.method,
+        size_px=best.profile.size_px,
         num_photos=len(images),
         num_held_out=len(scores),
         false_alarm_rate=rate,
@@ -419,7 +424,7 @@ def _finish(
         best.method,
         p,
         threshold,
-        f"{promise(scores, threshold, rate)} ({how})",
+        f"{promise(scores, threshold, rate, num_parts)} ({how})",
         scale,
         compute_of(best.method, p),
         fitted,
@@ -432,7 +437,7 @@ def _finish(
 def _fold(one: Candidate, work: _Work, k: int) -> dict[str, Any]:
     images, out = work.images[one.profile.size_px], work.folds == k
     make = lambda: _scores(one, _made(one, work, images[~out]), images[out])  # noqa: E731
-    return work.keep(one.method, f"fold{k}", make)
+    return work.keep(one, f"fold{k}", make)
 
 
 def _as_tried(one: Candidate) -> Tried:

@@ -44,6 +44,7 @@ class Fitted:
     """How a detector came to be, and what to expect of it."""
 
     method: str
+    size_px: int = 0  # 0: the only one that was tried
     num_photos: int
     num_held_out: int  # that the threshold comes from
     false_alarm_rate: float  # that was asked for

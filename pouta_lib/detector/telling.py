@@ -39,6 +39,9 @@ def fitted_table(fitted: Fitted) -> pd.DataFrame:
     def share(pair: tuple[int, int] | None) -> str:
         return "" if pair is None else f"{100 * pair[0] / max(1, pair[1]):.0f}"
 
+    def chosen(one: Tried) -> bool:
+        return one.method == fitted.method and fitted.size_px in (0, one.size_px)
+
     rows = [
         {
             "method": find_method(one.method).title,
@@ -48,7 +51,7 @@ def fitted_table(fitted: Fitted) -> pd.DataFrame:
             "damages found": share(one.found),
             "false alarms when changed": share(one.changed_alarms),
             "seconds": f"{one.seconds:.0f}",
-            "": one.why_not or ("chosen" if one.method == fitted.method else ""),
+            "": one.why_not or ("chosen" if chosen(one) else ""),
         }
         for one in fitted.tried
     ]
@@ -58,24 +61,31 @@ def fitted_table(fitted: Fitted) -> pd.DataFrame:
 def why(chosen: Tried, tried: Sequence[Tried]) -> str:
     """Why this one: how well it tells damaged photographs from whole ones, and what comes next."""
     assert chosen.told_apart is not None
-    said = f"{find_method(chosen.method).title} tells {100 * chosen.told_apart:.1f} % of pairs of"
+    said = f"{_named(chosen)} tells {100 * chosen.told_apart:.1f} % of pairs of"
     said += " a damaged and a whole photograph apart (image AUROC, as they are and harmlessly"
     said += " changed)"
     others = [(o.told_apart, o) for o in tried if o.told_apart is not None and o is not chosen]
     if others:
         value, second = max(others, key=lambda pair: pair[0])
-        said += f"; next comes {find_method(second.method).title} with {100 * value:.1f} %"
+        said += f"; next comes {_named(second)} with {100 * value:.1f} %"
     return f"{said}."
 
 
-def promise(scores: np.ndarray, threshold: float, rate: float) -> str:
+def _named(one: Tried) -> str:
+    return f"{find_method(one.method).title} at {one.size_px} px"
+
+
+def promise(scores: np.ndarray, threshold: float, rate: float, num_parts: int | None = None) -> str:
     """What a threshold from held-out good scores stands for, and how sure that is.
 
     *Shape*: scores ``(n,)``. Of later good parts, drawn like these, the share above the k-th
-    smallest of n scores has the distribution Beta(n + 1 - k, k).
+    smallest of n scores has the distribution Beta(n + 1 - k, k). Photographs of one part resemble
+    each other: n is then the number of parts.
     """
-    n = len(scores)
+    n = num_parts or len(scores)
     said = _refused(scores, threshold)
+    if n < len(scores):
+        said += f", which show {n} parts"
     if 1 / (n + 1) > rate:
         said += (
             f"; they are too few for {100 * rate:.3g} %, and it stands for {100 / (n + 1):.0f} %"

@@ -149,21 +149,23 @@ def test_openvino_says_the_same(method, half, fasteners, trained, tmp_path):
 
 
 def test_the_guides_example_needs_three_packages_alone(trained, tmp_path, repository):
-    """The ten lines of docs/DEPLOYED.md, from the guide itself, on photographs of other sizes."""
+    """The lines of docs/DEPLOYED.md, from the guide itself, on photographs of other sizes."""
     installed("onnx", "onnxruntime")
     detector = trained("pouta")
-    folder = save_detector(
-        tmp_path / "detector", detector.model, "pouta", detector.profile, 0.25, "", (0.0, 1.0)
-    )
+    saved = detector.model, "pouta", detector.profile, 0.25, "", (0.0, 1.0)
+    folder = save_detector(tmp_path / "detector", *saved, bits=12)
     target = tmp_path / "deployed"
     assert cli.main(["export", str(folder), "--output", str(target)]) == 0
     guide = (repository / "docs" / "DEPLOYED.md").read_text("utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
-    assert len([line for line in example.splitlines() if line]) == 10
+    assert len([line for line in example.splitlines() if line]) == 12
     generator = np.random.default_rng(0)
     photos = [tmp_path / "a.png", tmp_path / "b.jpg"]
     for path, size in zip(photos, [(90, 120), (64, 64)], strict=True):
         Image.fromarray(generator.integers(0, 256, (*size, 3), np.uint8)).save(path)
+    photos.append(tmp_path / "twelve.png")
+    deep = generator.integers(0, 4096, (70, 80)).astype(np.uint16)
+    Image.fromarray(deep).save(photos[-1])
     ends = "\nassert not {'torch', 'pouta_lib'} & set(sys.modules)\n"
     done = subprocess.run(
         [sys.executable, "-c", example + ends, *photos],
@@ -173,7 +175,7 @@ def test_the_guides_example_needs_three_packages_alone(trained, tmp_path, reposi
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    images = [resize_image(to_rgb(decode(p.read_bytes(), p), p), 64) for p in photos]
+    images = [resize_image(to_rgb(decode(p.read_bytes(), p), p, 12), 64) for p in photos]
     _, scores = detect(detector.model, np.stack(images), detector.profile, PLAIN, "pouta")
     told = [line.rsplit(" ", 2) for line in done.stdout.splitlines()]
     assert [name for name, *_ in told] == [str(path) for path in photos]

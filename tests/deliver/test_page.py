@@ -12,7 +12,7 @@ from PIL import Image
 from pouta_lib import cli
 from pouta_lib.deliver.page import MARK, _axis, _bars, read_answer, write_page
 from pouta_lib.ground.errors import PoutaError
-from pouta_lib.score.metrics import image_metrics
+from pouta_lib.score.metrics import image_metrics, pixel_metrics
 
 NASTY = '<img src=x onerror="alert(1)">&.png'
 SCORES = {"a.png": 0.2, "b b.png": 0.9, NASTY: 0.6, "NA": 0.4, "c.png": 0.5, "d.png": 0.05}
@@ -123,6 +123,32 @@ def test_masks_say_which_are_defective_and_are_outlined(answer, tmp_path):
         )
     ]
     assert differ == [True, False, False, False]
+
+
+def test_masks_and_maps_give_pixel_metrics(answer, tmp_path):
+    """Those of the definition, on maps that are kept; a map that is missing is told of."""
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    drawn = np.zeros((16, 16), bool)
+    drawn[4:9, 5:10] = True
+    for name in ("b b", "c"):
+        Image.fromarray(drawn.astype(np.uint8) * 255).save(masks / f"{name}.png")
+    maps = {name: np.random.default_rng(k).random((16, 16)) for k, name in enumerate(SCORES)}
+    for name in ("b b.png", "c.png"):
+        maps[name] = maps[name] + 0.4 * drawn
+    for name, values in maps.items():
+        Image.fromarray(values.astype(np.float32)).save(answer / f"{name}.map.tiff")
+    text = write_page(answer, masks=masks).read_text("utf-8")
+    truth = np.stack([drawn & (name in ("b b.png", "c.png")) for name in SCORES])
+    found = pixel_metrics(truth, np.stack(list(maps.values())).astype(np.float32))
+    for title, metric in (("AUROC", "auroc"), ("average precision", "ap"), ("AUPRO", "aupro")):
+        row = rf"<th>pixels: {title}</th><td>([\d.]+) %</td><td>([\d.]+) to ([\d.]+)</td>"
+        value, low, high = map(float, re.search(row, text).groups())
+        assert value == round(100 * found[f"pixel_{metric}"], 1)
+        assert low <= value <= high
+    (answer / "NA.map.tiff").unlink()
+    with pytest.raises(PoutaError, match="a map of each image, found none of NA"):
+        write_page(answer, masks=masks)
 
 
 def test_the_photographs_and_known_good_ones_are_shown_as_well(answer, tmp_path):

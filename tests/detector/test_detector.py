@@ -93,8 +93,12 @@ def test_scores_and_overlays_of_any_size_and_mode(folder, photos, tmp_path, caps
     assert Image.open(output / "a.png.jpg").size == (80, 60)
     assert Image.open(output / "c.png.jpg").size == (30, 90)
     first = (output / "scores.csv").read_bytes()
-    assert main(["predict", str(folder), str(photos), "--output", str(output)]) == 0
+    assert main(["predict", str(folder), str(photos), "--output", str(output), "--maps"]) == 0
     assert (output / "scores.csv").read_bytes() == first
+    detector = load_detector(folder)
+    _, images, _ = read_photos(photos, detector.profile.size_px)
+    for name, expected in zip(table["file"], detector.look_at(images)[0], strict=True):
+        assert np.array_equal(np.asarray(Image.open(output / f"{name}.map.tiff")), expected)
 
 
 def test_a_method_of_distances_has_a_scale_of_its_own(photos, tmp_path):

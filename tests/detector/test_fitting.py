@@ -13,7 +13,7 @@ from torch import nn
 from pouta_lib import fit
 from pouta_lib.cli import main
 from pouta_lib.detector import fitting, load_detector
-from pouta_lib.detector.fitting import deal
+from pouta_lib.detector.folds import deal, parts_of
 from pouta_lib.detector.telling import fitted_table, promise, told, with_threshold
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.methods import METHODS, Method
@@ -100,7 +100,7 @@ def test_the_keener_method_is_chosen_and_no_image_is_wasted(
     assert "1 of 20 held-out good photographs lie above it" in detector.how
     (k, n) = map(sum, zip(*fitted.found.values()))
     assert f"It finds {k} of {n} damages" in out and k > n / 2
-    assert "Keen tells" in out and "more minutes for" in out
+    assert "Keen at 64 px tells" in out and "more minutes for" in out
     assert len(fitted_table(fitted)) == 3
     moved = with_threshold(detector, sorted(fitted.good)[-5])
     assert "4 of 20 held-out good photographs lie above it" in moved.how
@@ -128,11 +128,11 @@ def test_an_earlier_detector_and_the_photographs_are_safe(photos, toys, tmp_path
 def test_a_stopped_fit_goes_on_where_it_was(photos, toys, tmp_path, monkeypatch):
     kept, made = fitting._Work.keep, []
 
-    def stop_at(self, method, name, make):
-        made.append((method, name))
+    def stop_at(self, one, name, make):
+        made.append((one.method, name))
         if name == "fold2" and len(made) < 9:
             raise KeyboardInterrupt
-        return kept(self, method, name, make)
+        return kept(self, one, name, make)
 
     monkeypatch.setattr(fitting._Work, "keep", stop_at)
     monkeypatch.setattr(fitting, "COMPARED", ("dull", "keen"))
@@ -160,7 +160,11 @@ def test_detectors_of_every_method_are_made_and_carried_away(photos, tmp_path, m
     trained = METHODS[method].trained
     assert loaded.fitted.num_held_out == (5 if trained else 20)
     assert ("a quarter kept back" in loaded.how) == trained
-    assert loaded.profile.size_px == (64 if trained else 224)
+    sizes = [one.size_px for one in loaded.fitted.tried]
+    assert sizes == ([64] if trained else [224, 64])
+    apart = [one.told_apart for one in loaded.fitted.tried]
+    assert loaded.profile.size_px == loaded.fitted.size_px == sizes[np.argmax(apart)]
+    assert (fitted_table(loaded.fitted)[""] == "chosen").sum() == 1
     assert "damages drawn on photographs" in told(loaded)
 
 
@@ -196,12 +200,34 @@ def test_a_method_that_sees_nothing_is_refused(photos, toys, monkeypatch):
 
 @pytest.mark.parametrize("count", [1, 7, 8, 30, 213])
 def test_photographs_are_dealt_out_evenly_and_neighbours_stay_together(count):
-    folds = deal(count)
+    folds = deal(np.arange(count))
     assert len(folds) == count
     if count >= 8:
         sizes = np.bincount(folds, minlength=4)
         assert sizes.min() > 0 and sizes.max() - sizes.min() <= 5
     assert (np.diff(folds) != 0).sum() < 20
+
+
+def test_exposures_of_one_part_are_held_out_together():
+    """Wherever they stand in the folder; another brightness does not make it another part."""
+    rng = np.random.default_rng(0)
+    shown = rng.normal(120, 30, (12, 3, 48, 48))
+    seen = np.concatenate(
+        [shown, 0.6 * shown[:4] + 30, shown[2:4] + rng.normal(0, 4, (2, 3, 48, 48))]
+    )
+    parts = parts_of(seen.clip(0, 255).astype(np.uint8))
+    assert len(set(parts)) == 12
+    assert (
+        parts[12:16].tolist() == parts[:4].tolist() and parts[16:].tolist() == parts[2:4].tolist()
+    )
+    folds = deal(parts)
+    assert all(len(set(folds[parts == part])) == 1 for part in parts)
+    assert set(folds) == {0, 1, 2, 3}
+    kinds = np.repeat(rng.normal(120, 40, (2, 3, 48, 48)), 10, axis=0)
+    kinds += rng.normal(0, 9, (20, 3, 48, 48))
+    assert len(set(parts_of(kinds.clip(0, 255).astype(np.uint8)))) == 20, "two kinds, not two parts"
+    flat = parts_of(np.full((8, 3, 48, 48), 90, np.uint8))
+    assert len(set(flat)) == 8, "alike, but nothing says that they are nearer than others are"
 
 
 def test_what_a_threshold_promises():
@@ -212,6 +238,9 @@ def test_what_a_threshold_promises():
     shares = 100 * (1 - np.sort(draws, axis=1)[:, 37])
     low, high = map(float, said.split("expect ")[1].split(" %")[0].split(" to "))
     assert np.quantile(shares, [0.05, 0.95]) == pytest.approx([low, high], abs=0.5)
+    few = promise(scores, 38.0, 0.05, 20)
+    assert "which show 20 parts" in few
+    assert float(few.split(" to ")[1].split(" %")[0]) > high
     said = promise(np.arange(7.0), 6.0, 0.05)
     assert "too few for 5 %, and it stands for 12 % (19 would do)" in said
 

@@ -1,0 +1,152 @@
+"""What is known of the images of an answer, and how well the answer agrees with it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from pouta_lib.data.files import masks_in, means_good
+from pouta_lib.data.images import content_of, decode
+from pouta_lib.data.masks import read_mask
+from pouta_lib.detector.answer import map_name
+from pouta_lib.ground.errors import problem, shown
+from pouta_lib.score.metrics import image_metrics, pixel_metrics
+from pouta_lib.score.uncertainty import bootstrap_interval
+
+METRICS = {"image_auroc": "AUROC", "image_ap": "average precision", "image_f1max": "best F1"}
+PIXEL_METRICS = {
+    "pixel_auroc": "pixels: AUROC",
+    "pixel_ap": "pixels: average precision",
+    "pixel_aupro": "pixels: AUPRO",
+}
+REPEATS, PIXEL_REPEATS = 500, 100
+MOST_PIXELS = 400_000  # of all maps together, for the intervals: every second row and column, ...
+Row = tuple[str, float, float, float]  # title, value, and the ends of its 95 % interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """What is known of the images, by the names they have in the answer."""
+
+    labels: dict[str, str]  # "good", or a defect's name
+    masks: dict[str, Path]
+
+
+def truth_of(
+    table: pd.DataFrame, labels: str | Path | None, masks: str | Path | None
+) -> Truth | None:
+    if not labels and not masks:
+        return None
+    names = list(table["file"])
+    found = masks_in(Path(masks).expanduser()) if masks else {}
+    marked = {name: found[stem] for name in names if (stem := Path(name).stem) in found}
+    said = {name: "defective" if name in marked else "good" for name in names}
+    where: object = masks
+    if labels:
+        where = Path(labels).expanduser()
+        said = _read_labels(where)
+        missing = [name for name in names if name not in said]
+        if missing:
+            told = f"none for {len(missing)} images, first {shown(missing[0])}"
+            raise problem(
+                "a label for each image", told, where, "add them, or predict without them"
+            )
+        said = {name: "good" if means_good(said[name]) else said[name] for name in names}
+    good = sum(label == "good" for label in said.values())
+    if good in (0, len(names)):
+        told = "good ones alone" if good else "defective ones alone"
+        raise problem("good and defective images", told, where, "name the labels of these images")
+    return Truth(labels=said, masks=marked)
+
+
+def _read_labels(path: Path) -> dict[str, str]:
+    todo = "write a CSV with the columns file and label: good, or the defect's name"
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        return dict(zip(table["file"], table["label"].str.strip(), strict=True))
+    except OSError as error:
+        raise problem("labels", f"none ({error.strerror})", path, todo) from error
+    except (ValueError, KeyError) as error:
+        raise problem("labels", f"an unreadable file ({error})", path, todo) from error
+
+
+def metric_rows(scores: np.ndarray, bad: np.ndarray) -> list[Row]:
+    """Of the image scores. *Shape*: ``(M,)``, and which are defective."""
+
+    def found(chosen: np.ndarray) -> Mapping[str, float | None]:
+        return image_metrics(bad[chosen], scores[chosen])
+
+    return _rows(METRICS, found, found, bad, REPEATS)
+
+
+def pixel_rows(
+    answer: Path, names: list[str], truth: Truth, images: Path | None, bad: np.ndarray
+) -> list[Row]:
+    """Of the maps that ``pouta predict --maps`` kept; none without them, or without masks.
+
+    A defective image without a mask has no place here, and a good one has nothing marked. Where
+    the photographs are at hand, a mask is turned as its photograph is.
+
+    *Raises* :class:`PoutaError` for a map that is missing, and for what ``read_mask`` refuses.
+    """
+    paths = [answer / map_name(name) for name in names]
+    if not truth.masks or not any(path.is_file() for path in paths):
+        return []
+    use = np.array([not b or name in truth.masks for name, b in zip(names, bad, strict=True)])
+    maps, masks = [], []
+    for name, path, wanted in zip(names, paths, use, strict=True):
+        if not wanted:
+            continue
+        if not path.is_file():
+            todo = "run `pouta predict --maps` again"
+            raise problem("a map of each image", f"none of {shown(name)}", answer, todo)
+        with Image.open(path) as image:
+            maps.append(np.asarray(image, np.float32))
+        size_px = len(maps[-1])
+        if name not in truth.masks:
+            masks.append(np.zeros((size_px, size_px), bool))
+            continue
+        where = truth.masks[name]
+        mask = decode(content_of(where), where)
+        photo = decode(content_of(images / name), images / name, size_px) if images else mask
+        masks.append(read_mask(mask, where, photo, size_px))
+    all_maps, all_masks, bad = np.stack(maps), np.stack(masks), bad[use]
+    step = max(1, round(np.sqrt(all_maps.size / MOST_PIXELS)))
+
+    def found(chosen: np.ndarray) -> Mapping[str, float | None]:
+        return pixel_metrics(all_masks[chosen], all_maps[chosen])
+
+    def thinned(chosen: np.ndarray) -> Mapping[str, float | None]:
+        rows = slice(step // 2, None, step)
+        return pixel_metrics(all_masks[chosen, rows, rows], all_maps[chosen, rows, rows])
+
+    return _rows(PIXEL_METRICS, found, thinned, bad, PIXEL_REPEATS)
+
+
+def _rows(
+    titles: dict[str, str],
+    metrics: Callable[[np.ndarray], Mapping[str, float | None]],
+    quickly: Callable[[np.ndarray], Mapping[str, float | None]],
+    bad: np.ndarray,
+    repeats: int,
+) -> list[Row]:
+    """Values of all images; their intervals from images that are drawn again, all at once."""
+    values = metrics(np.arange(len(bad)))
+    drawn: list[Mapping[str, float | None]] = []
+
+    def remember(chosen: np.ndarray) -> float:
+        drawn.append(quickly(chosen))
+        return 0.0
+
+    bootstrap_interval(remember, bad, repeats=repeats)
+    rows: list[Row] = []
+    for name, title in titles.items():
+        found = [value for one in drawn if (value := one[name]) is not None]
+        value = values[name]
+        if value is not None and found:
+            low, high = np.quantile(found, [0.025, 0.975])
+            rows.append((title, value, float(low), float(high)))
+    return rows
