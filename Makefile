@@ -5,6 +5,7 @@
 #   make study ARGS="--help"                make data NAME=mvtec fetch a dataset
 #   make test-browser    JupyterLab and the book's page in a headless Chromium, to be installed by
 #                        .venv/bin/playwright install --with-deps chromium, or apt install chromium
+#   make app             from photographs to a detector in the browser; make test-app tries it in one
 #   make bench           speed and memory beside the peers, into results/bench
 #   make test-slurm      a small study on a real Slurm, started for it: as root, with Debian's
 #                        slurm-wlm and munge installed
@@ -35,7 +36,7 @@ export PYTHONDONTWRITEBYTECODE =
 # torch's threads spin while they wait, which costs tenfold when two runs share two cores.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: bench help study smoke test coverage fuzz errors test-faults test-slurm test-browser lint lab book data format lock clean
+.PHONY: app test-app bench help study smoke test coverage fuzz errors test-faults test-slurm test-browser lint lab book data format lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -56,6 +57,13 @@ lab: .venv/.ready
 # Sphinx and its theme are the extra `book`, and come when they are first asked for.
 book: .venv/.book
 	$(BIN)/python tools/build_book.py $(ARGS)
+
+# Panel is the extra `app`, and comes when it is first asked for.
+app: .venv/.app
+	$(BIN)/pouta app $(ARGS)
+
+test-app: .venv/.app
+	OMP_NUM_THREADS=2 $(BIN)/python -m pytest tests/house/browser_app.py $(ARGS)
 
 # The smoke study comes before pytest because notebooks that draw tables read its runs.
 test: lint
@@ -133,7 +141,7 @@ clean:
 	$(BIN)/python -m pip install --quiet --no-index --no-deps --no-build-isolation -e .
 	@touch $@
 
-.venv/.book .venv/.slurm: .venv/.%: .venv/.ready
+.venv/.app .venv/.book .venv/.slurm: .venv/.%: .venv/.ready
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -r pyproject.toml --extra $*
 	@touch $@
 

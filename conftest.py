@@ -4,11 +4,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent
+if find_spec("panel") is None:  # the extra `app`: the rest of it is tested without
+    collect_ignore = ["pouta_lib/deliver/app.py"]
 _FOLDERS = {"POUTA_DATA": "data", "POUTA_RESULTS": "results", "POUTA_FIGURES": "figures"}
 
 
