@@ -149,7 +149,6 @@ class View:
         )
         self.answer = pn.Column(
             pn.Row(self.csv, self.page),
-            pn.Row(self.slider, self.back),  # the same as above, beside the pictures
             self.report,
             width=WIDTH - 40,
         )
@@ -184,8 +183,8 @@ class View:
         self.refresh()
 
     def _fit(self) -> None:
-        share = self.alarms.value / 100
-        self.desk.fit(self.good_folder.value, self.method.value, self.minutes.value, share)
+        share, minutes = (self.alarms.value or 0) / 100, self.minutes.value or 0  # None: emptied
+        self.desk.fit(self.good_folder.value, self.method.value, minutes, share)
 
     def _inspect(self) -> None:
         self.desk.inspect(self.images_folder.value)
@@ -216,7 +215,7 @@ class View:
             ("inspect", self.inspect_running, self.inspect_button),
         ):
             if job is not None and job.title == title:
-                running.show(60 * self.minutes.value if title == "fit" else None)
+                running.show(60 * (self.minutes.value or 0) if title == "fit" else None)
             button.disabled = busy
         state = (desk.detector, job, busy, desk.answered)
         if state != self.shown:
@@ -234,7 +233,14 @@ class View:
         at = desk.threshold
         self.slider.options = sorted({*desk.stops(), at})
         if self.answer.visible:
-            self.report.page = desk.report(at)
+            try:
+                self.report.page = desk.report(at)
+            except (
+                PoutaError
+            ) as error:  # labels that do not fit: the pictures are shown all the same
+                self.inspect_running.say(str(error))
+                desk.images.forget_labels()
+                self.report.page = desk.report(at)
         self._move(at)
 
 

@@ -88,6 +88,10 @@ class Tray:
         """The CSV, where there is one."""
         return next(iter(self.of_kind(".csv")), None)
 
+    def forget_labels(self) -> None:
+        labels = self.of_kind(".csv")
+        self.keep_only([name for name, path in self.names.items() if path not in labels])
+
     def photographs(self) -> Path:
         """The folder of what was handed over, a zip unpacked.
 

@@ -62,6 +62,8 @@ def test_a_zip_is_unpacked_and_one_that_climbs_is_refused(tray):
     tray.put("l.csv", "file,label\n1.png,good\n")
     tray.keep_only(["1.png", "l.csv"])
     assert tray.photographs() == tray.files and tray.labels.read_text().startswith("file")
+    tray.forget_labels()
+    assert tray.labels is None and list(tray.names) == ["1.png"]
 
 
 class _Toy:
