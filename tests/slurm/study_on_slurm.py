@@ -2,6 +2,7 @@
 
 ``make test-slurm`` runs this, as root, where Debian's slurm-wlm and munge are installed; ``make
 test`` does not. Slurm is started for it on this machine alone (one_machine.sh), and ended after.
+Commit nothing meanwhile: the tables name the commit of their runs.
 """
 
 import os
