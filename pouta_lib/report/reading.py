@@ -53,18 +53,19 @@ def paired(frame: pd.DataFrame, metric: str, one: str, other: str) -> str:
     """What `one` has more than `other` where category and seed are the same, and whether it shows.
 
     `frame` as of :func:`ahead`. The interval is Student's for the mean difference, 95 %; *shown* is
-    a difference whose interval leaves out 0. An empty text where there are not two pairs.
+    a difference whose interval leaves out 0. Fewer than three pairs are told one by one, without.
     """
     of = frame[frame["metric"] == metric]
     wide = of.pivot_table("percent", ["category", "seed"], "title")
     gap = (wide.reindex(columns=[one, other]) @ [1, -1]).dropna()
-    if len(gap) < 2:
-        return ""
+    head = f"{one} less {other}, {METRIC_NAMES[metric]}:"
+    if len(gap) < 3:
+        return f"{head} {listed(f'{value:+.1f}' for value in gap)}: too few pairs to tell."
     mean = gap.mean()
     half = stats.t.ppf(0.975, len(gap) - 1) * gap.sem()
     verdict = "shown" if abs(mean) > half else "not shown"
-    told = f"{one} less {other}, {METRIC_NAMES[metric]}: {mean:+.1f} ({mean - half:+.1f} to"
-    return f"{told} {mean + half:+.1f}), above 0 in {(gap > 0).sum()} of {len(gap)}: {verdict}."
+    told = f"{head} {mean:+.1f} ({mean - half:+.1f} to {mean + half:+.1f}),"
+    return f"{told} above 0 in {(gap > 0).sum()} of {len(gap)}: {verdict}."
 
 
 def ladder(values: Mapping[str, float]) -> str:

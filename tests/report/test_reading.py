@@ -44,5 +44,6 @@ def test_paired_differences_by_hand():
     assert told == "A less B, CLS: image AUROC: +11.0 (+8.5 to +13.5), above 0 in 3 of 3: shown."
     found.loc[0, "percent"] = 0.0  # gaps -50, 12, 11
     assert paired(found, "image_auroc", "A", "B").endswith("above 0 in 2 of 3: not shown.")
-    assert paired(found[found["category"] == "cap"], "image_auroc", "A", "B") == ""
-    assert paired(found, "image_auroc", "A", "C") == ""
+    nut = paired(found[found["category"] == "nut"], "image_auroc", "A", "B")
+    assert nut == "A less B, CLS: image AUROC: -50.0 and +12.0: too few pairs to tell."
+    assert paired(found, "image_auroc", "A", "C").endswith(": none: too few pairs to tell.")
