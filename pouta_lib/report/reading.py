@@ -60,7 +60,8 @@ def paired(frame: pd.DataFrame, metric: str, one: str, other: str) -> str:
     gap = (wide.reindex(columns=[one, other]) @ [1, -1]).dropna()
     head = f"{one} less {other}, {METRIC_NAMES[metric]}:"
     if len(gap) < 3:
-        return f"{head} {listed(f'{value:+.1f}' for value in gap)}: too few pairs to tell."
+        each = listed(f"{value:+.1f} on {category}" for (category, _), value in gap.items())
+        return f"{head} {each}: too few pairs to tell."
     mean = gap.mean()
     half = stats.t.ppf(0.975, len(gap) - 1) * gap.sem()
     verdict = "shown" if abs(mean) > half else "not shown"

@@ -5,6 +5,8 @@ import pytest
 from test_readme import METRICS, earlier, measured, rows_below
 
 from pouta_lib.report.published import read_published
+from pouta_lib.report.tables import run_frame
+from pouta_lib.study.records import find_records
 
 PAIRS = {
     "FCM: base less Vanilla": ("base", "vanilla"),
@@ -60,3 +62,16 @@ def test_the_numbers_in_the_text_are_those_of_the_tables(repository, page):
     ap = both.set_index("method")["measured"]
     assert f"pixel AP {ap['vanilla']:.1f} against {ap['pouta']:.1f} as the paper" in text
     assert f"POUTA has {ap['light']:.1f}" in text
+
+
+def test_what_was_asked_beyond_the_paper_is_what_its_runs_say(repository, page):
+    text = " ".join(page.split())
+    records = find_records("questions", repository / "results" / "real")
+    frame = run_frame(records, ["image_auroc", "pixel_ap"])
+    frame = frame.pivot(index=["metric", "category"], columns="method", values="percent")
+    for method, told in (
+        ("pouta-apart", "{} and {} points of image AUROC, {} and {} of pixel AP"),
+        ("pouta-mss-alone", "{} and {} in image AUROC, {} and {} in pixel AP"),
+    ):
+        differences = frame["pouta"] - frame[method]  # magnetic_tile before transistor
+        assert told.format(*(f"{value:+.1f}" for value in differences)) in text, method

@@ -45,5 +45,7 @@ def test_paired_differences_by_hand():
     found.loc[0, "percent"] = 0.0  # gaps -50, 12, 11
     assert paired(found, "image_auroc", "A", "B").endswith("above 0 in 2 of 3: not shown.")
     nut = paired(found[found["category"] == "nut"], "image_auroc", "A", "B")
-    assert nut == "A less B, CLS: image AUROC: -50.0 and +12.0: too few pairs to tell."
+    assert (
+        nut == "A less B, CLS: image AUROC: -50.0 on nut and +12.0 on nut: too few pairs to tell."
+    )
     assert paired(found, "image_auroc", "A", "C").endswith(": none: too few pairs to tell.")
