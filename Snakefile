@@ -123,6 +123,7 @@ rule study:
     input:
         sources=lambda w: made_from(f"{w.name}.ipynb"),
         records=lambda w: [key.folder() / name for key in READS[w.name] for name in RUN_FILES[:3]],
+        judged=lambda w: list(JUDGED) if w.name == "18_open_questions" else [],
     output:
         RESULTS / "notebooks" / "{name}.ipynb",
     params:

@@ -23,10 +23,10 @@ import torchvision
 
 from pouta_lib.deliver.export import Form, Look, export_detector, open_exported
 from pouta_lib.detector import Detector
+from pouta_lib.ground.methods import BACKBONE_TITLES
 from pouta_lib.ground.profiles import Profile, load_profile
 from pouta_lib.method.device import Compute, cpu_has_bf16_units, cpu_name
 from pouta_lib.method.models import build_model
-from pouta_lib.method.models.backbones import BACKBONES
 
 REMEMBERED = 1600  # patches, as of 200 good images at 224 px
 
@@ -53,7 +53,7 @@ def looks(profile: Profile, folder: Path) -> dict[str, Look]:
     """What is measured; the first is what the others are measured by."""
     bf16 = cpu_has_bf16_units()
     found = {"Vanilla, torch fp32": in_torch(made("vanilla", profile))}
-    backbone = BACKBONES[profile.backbone].title
+    backbone = BACKBONE_TITLES[profile.backbone]
     for method, title in (("pouta", "POUTA"), ("patchcore", f"PatchCore ({backbone})")):
         detector = made(method, profile)
         found[f"{title}, torch fp32"] = in_torch(detector)

@@ -117,6 +117,11 @@ _ALL = (  # in the order of the rows of Tables I to III
 )
 METHODS = {method.id: method for method in _ALL}
 COMPARED = tuple(method.id for method in _ALL if method.compared)
+BACKBONE_TITLES = {  # what readers call the pretrained networks that a profile can name (D22)
+    "efficientnet_lite0": "EfficientNet-Lite0",
+    "wide_resnet50_2": "WideResNet50",
+    "resnet18": "ResNet18",
+}
 _FEWEST_FIRST = sorted(_ALL, key=lambda method: sum(method.modules or ()))
 ABLATED = tuple(method.id for method in _FEWEST_FIRST if method.modules is not None)  # Table V
 

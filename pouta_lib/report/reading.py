@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
 import pandas as pd
+from scipy import stats
 
 METRIC_NAMES = {
     "image_auroc": "CLS: image AUROC",
@@ -46,6 +47,24 @@ def ahead(frame: pd.DataFrame, metric: str, one: str, other: str) -> str:
     ends = dict.fromkeys([gap.index[-1], gap.index[0]])
     pairs = [f"{wide.loc[k, one]:.1f} against {wide.loc[k, other]:.1f} on {k}" for k in ends]
     return f"{told}: {' at one end, '.join(pairs)}{' at the other' if len(pairs) > 1 else ''}."
+
+
+def paired(frame: pd.DataFrame, metric: str, one: str, other: str) -> str:
+    """What `one` has more than `other` where category and seed are the same, and whether it shows.
+
+    `frame` as of :func:`ahead`. The interval is Student's for the mean difference, 95 %; *shown* is
+    a difference whose interval leaves out 0. An empty text where there are not two pairs.
+    """
+    of = frame[frame["metric"] == metric]
+    wide = of.pivot_table("percent", ["category", "seed"], "title")
+    gap = (wide.reindex(columns=[one, other]) @ [1, -1]).dropna()
+    if len(gap) < 2:
+        return ""
+    mean = gap.mean()
+    half = stats.t.ppf(0.975, len(gap) - 1) * gap.sem()
+    verdict = "shown" if abs(mean) > half else "not shown"
+    told = f"{one} less {other}, {METRIC_NAMES[metric]}: {mean:+.1f} ({mean - half:+.1f} to"
+    return f"{told} {mean + half:+.1f}), above 0 in {(gap > 0).sum()} of {len(gap)}: {verdict}."
 
 
 def ladder(values: Mapping[str, float]) -> str:

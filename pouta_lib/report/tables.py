@@ -11,8 +11,7 @@ from typing import Any
 import pandas as pd
 
 from pouta_lib.ground.errors import problem
-from pouta_lib.ground.methods import ABLATED, COMPARED, METHODS
-from pouta_lib.method.models.backbones import BACKBONES
+from pouta_lib.ground.methods import ABLATED, BACKBONE_TITLES, COMPARED, METHODS
 from pouta_lib.report.published import AVERAGE, PROTOCOL, read_published
 from pouta_lib.study.records import Metric, Record
 
@@ -40,7 +39,7 @@ def protocol(records: Sequence[Record]) -> str:
     words = [f"{p.label}: resized to {p.size_px} px"]
     backbones = sorted({r.backbone for r in records if r.backbone})
     if backbones:
-        words += [f"{BACKBONES[name].title} features, pretrained on ImageNet" for name in backbones]
+        words += [f"{BACKBONE_TITLES[name]} features, pretrained on ImageNet" for name in backbones]
     else:
         words += [f"width {p.width}"]
         words += [f"{'-'.join(dict.fromkeys(map(str, (steps[0], steps[-1]))))} steps"]

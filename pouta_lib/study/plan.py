@@ -1,6 +1,7 @@
 """What the batch makes: the runs of a profile's study, and what they will cost here."""
 
 import itertools
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, TypeVar
@@ -9,13 +10,15 @@ import numpy as np
 
 from pouta_lib.data import list_categories
 from pouta_lib.ground.errors import did_you_mean, problem
-from pouta_lib.ground.labels import check_name
+from pouta_lib.ground.labels import check_name, folder_name
 from pouta_lib.ground.methods import ABLATED, COMPARED, find_method
+from pouta_lib.ground.paths import results_root
 from pouta_lib.ground.profiles import Profile, config_path, load_profile, read_config
 from pouta_lib.ground.validation import STRICT, NamesOrAll, Seed, above, checked
 from pouta_lib.study.records import Record, RunKey, find_records, read_record, require
 
 T = TypeVar("T")
+ASKED = ("pouta-apart", "pouta-mss-alone")  # what notebook 18 holds POUTA against
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +124,7 @@ def study_notebooks(keys: Sequence[RunKey]) -> dict[str, list[RunKey]]:
         "03_reconstruction": full[:1] if vanilla else [],
         "15_efficiency": full if vanilla else [],
         "16_how_sure": [k for k in full if seeds[k.dataset, k.category, k.variant] > 1],
+        "18_open_questions": [k for k in full if beside(k) >= {"pouta", *ASKED}],
     }
     return {name: chosen for name, chosen in found.items() if chosen}
 
@@ -142,6 +146,26 @@ def read_plan(
     keys = notebooks[notebook]
     require(find_records(settings.label), keys)
     return settings, [read_record(key.folder()) for key in keys]
+
+
+def read_questions(profile: str = "", **overrides: Any) -> tuple[Profile, list[Record]]:
+    """The settings and the run records that notebook 18 stands on, without a look at the data.
+
+    An empty name means ``$POUTA_PROFILE``, and where that is not set ``questions``. Where the
+    results have none, those in ``results/real`` are taken.
+
+    *Raises* :class:`PoutaError` where there are none.
+    """
+    name = profile or os.environ.get("POUTA_PROFILE") or "questions"
+    settings = load_profile(name, **overrides)
+    for root in (results_root(), results_root() / "real"):
+        records = find_records(settings.label, root)
+        shown = study_notebooks([r.key for r in records]).get("18_open_questions", [])
+        if shown:
+            return settings, [r for r in records if r.key in shown]
+    wanted = f"runs of {['pouta', *ASKED]} on one category"
+    todo = "pouta study --profile questions"
+    raise problem(wanted, "none", results_root() / folder_name(settings.label), todo)
 
 
 def _group_of(word: str) -> Group:

@@ -50,12 +50,13 @@ def test_an_unknown_method_is_refused_with_a_hint():
         find_method("x")
 
 
-def test_the_registry_imports_no_torch():
-    program = "import sys, pouta_lib.ground.methods; print({'torch', 'numpy'} & set(sys.modules))"
+def test_neither_the_registry_nor_the_tables_import_torch():
+    program = "import sys, pouta_lib.ground.methods; print({'torch', 'numpy'} & set(sys.modules)); "
+    program += "import pouta_lib.report.table_files; print({'torch'} & set(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert done.stdout == "set()\n"
+    assert done.stdout == "set()\nset()\n"
 
 
 def names_in(source: str) -> list[str]:

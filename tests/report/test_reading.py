@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from pouta_lib.report.reading import ahead
+from pouta_lib.report.reading import ahead, paired
 
 
 def frame(nut, chip):
@@ -30,3 +30,19 @@ def test_a_category_without_both_is_left_out():
     kept = frame((45, 75), (26, 20)).query("category == 'nut' or title == 'POUTA'")
     assert "in 0 of 1 categories" in ahead(kept, "pixel_ap", "POUTA", "Vanilla")
     assert ahead(kept, "image_auroc", "POUTA", "Vanilla") == ""
+
+
+def test_paired_differences_by_hand():
+    rows = [("nut", 0, 60.0, 50.0), ("nut", 1, 64.0, 52.0), ("cap", 0, 81.0, 70.0)]
+    found = pd.DataFrame(
+        {"category": category, "seed": seed, "metric": "image_auroc", "title": t, "percent": p}
+        for category, seed, one, other in rows
+        for t, p in (("A", one), ("B", other))
+    )
+    # gaps 10, 12, 11: mean 11, deviation 1; half an interval is t(0.975, 2) / sqrt(3) = 2.484
+    told = paired(found, "image_auroc", "A", "B")
+    assert told == "A less B, CLS: image AUROC: +11.0 (+8.5 to +13.5), above 0 in 3 of 3: shown."
+    found.loc[0, "percent"] = 0.0  # gaps -50, 12, 11
+    assert paired(found, "image_auroc", "A", "B").endswith("above 0 in 2 of 3: not shown.")
+    assert paired(found[found["category"] == "cap"], "image_auroc", "A", "B") == ""
+    assert paired(found, "image_auroc", "A", "C") == ""

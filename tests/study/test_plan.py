@@ -5,11 +5,18 @@ import sys
 
 import pytest
 import yaml
+from fakes import fake_run
 from trees import mvtec_tree
 
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.methods import ABLATED
-from pouta_lib.study.plan import planned_runs, read_plan, study_notebooks
+from pouta_lib.study.plan import (
+    ASKED,
+    planned_runs,
+    read_plan,
+    read_questions,
+    study_notebooks,
+)
 from pouta_lib.study.records import RunKey
 from pouta_lib.study.run import prepare_run
 
@@ -51,11 +58,23 @@ def test_plan_of_named_categories(bolt):
     ]
 
 
-@pytest.mark.parametrize("profile", ["smoke", "demo"])
-def test_the_embedded_studies_feed_every_notebook(profile, repository):
+@pytest.mark.parametrize(("profile", "others"), [("smoke", set()), ("demo", {"18_open_questions"})])
+def test_the_embedded_studies_feed_every_notebook(profile, others, repository):
     made = {path.stem for path in (repository / "notebooks").glob("1[0-9]_*.ipynb")}
     made -= {"17_how_settings_were_chosen"}  # of judgements, not of runs
-    assert set(study_notebooks(planned_runs(profile))) == made | {"03_reconstruction"}
+    assert set(study_notebooks(planned_runs(profile))) == made - others | {"03_reconstruction"}
+
+
+def test_the_open_questions_are_read_without_the_data(tmp_path, monkeypatch):
+    monkeypatch.setenv("POUTA_RESULTS", str(tmp_path))
+    monkeypatch.delenv("POUTA_PROFILE")
+    with pytest.raises(PoutaError, match="'pouta-apart'.*\n.*\n.*--profile questions"):
+        read_questions()
+    for method in ("pouta", *ASKED, "draem"):
+        fake_run(tmp_path / "real", "mvtec", "bolt", method, label="questions")
+    settings, records = read_questions()
+    assert settings.label == "questions"
+    assert {record.run.variant for record in records} == {"pouta", *ASKED, "draem"}
 
 
 def test_a_plan_is_made_without_torch():

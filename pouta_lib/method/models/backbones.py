@@ -16,7 +16,6 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class Backbone:
     """Where a backbone's weights come from, and which two of its levels PatchCore takes."""
 
-    title: str  # as tables call it
     build: Callable[[], nn.Module]  # a module from a normalised image to its two mid levels
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
@@ -86,11 +85,9 @@ class _Values(nn.Module):
 
 
 BACKBONES = {
-    "efficientnet_lite0": Backbone(
-        "EfficientNet-Lite0", _efficientnet_lite0, (127 / 255,) * 3, (128 / 255,) * 3
-    ),
-    "wide_resnet50_2": Backbone("WideResNet50", _torchvision("wide_resnet50_2")),
-    "resnet18": Backbone("ResNet18", _torchvision("resnet18")),
+    "efficientnet_lite0": Backbone(_efficientnet_lite0, (127 / 255,) * 3, (128 / 255,) * 3),
+    "wide_resnet50_2": Backbone(_torchvision("wide_resnet50_2")),
+    "resnet18": Backbone(_torchvision("resnet18")),
 }
 
 
