@@ -26,6 +26,8 @@ READS = study_notebooks(KEYS)
 RESULTS = results_root() / folder_name(PROFILE.label)
 # named categories and overridden settings are a study of runs alone
 JUDGED = {} if WORDS or SETS else planned_judgements(config["profile"])
+if not JUDGED:
+    READS.pop("18_open_questions", None)  # it shows judgements beside runs
 SETTINGS = RESULTS / "notebooks" / "17_how_settings_were_chosen.ipynb"
 RUN = f"{RESULTS}/runs/{{dataset}}/{{category}}/{{variant}}/{{shots}}/seed{{seed}}"
 

@@ -6,12 +6,13 @@ import pandas as pd
 import pytest
 
 from pouta_lib.ground.labels import folder_name, make_label
+from pouta_lib.ground.methods import COMPARED
 from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.models import build_model
 from pouta_lib.report.judged import judged_frame
 from pouta_lib.report.published import read_published
 from pouta_lib.score.efficiency import count_multiply_adds, count_parameters
-from pouta_lib.study.judgements import read_judgement
+from pouta_lib.study.judgements import find_judgements, read_judgement
 from pouta_lib.study.records import find_records
 
 
@@ -62,6 +63,7 @@ METRICS = ("image_auroc", "pixel_auroc", "pixel_ap")
 NAMES = {  # as the README calls the methods
     "POUTA": "pouta",
     "Vanilla": "vanilla",
+    "DRAEM": "draem",
     "PatchCore (EfficientNet-Lite0)": "patchcore",
     "POUTA-base (FCM)": "base",
     "POUTA-base+HSG": "base+hsg",
@@ -239,6 +241,27 @@ def test_false_alarms_are_those_of_the_judgements(repository):
         assert cells == [f"{share:.1f}" for share in frame["false alarms"]]
         merits.append(frame["both"].mean())
     assert merits == sorted(merits), "each is better than the one before"
+
+
+def test_calm_by_method_is_that_of_the_judgements(repository):
+    text = results_page(repository)
+    judged = {
+        (j.run.variant, j.run.category): j
+        for j in find_judgements("questions", repository / "results" / "real")
+    }
+    rows = rows_below(text, "found / both / false alarms, %")
+    assert {NAMES[name] for name, *_ in rows} == set(COMPARED)
+    for name, *cells in rows:
+        for category, cell in zip(("transistor", "magnetic_tile"), cells, strict=True):
+            of = judged_frame([judged[NAMES[name], category]]).iloc[0]
+            numbers = (of["found"], of["both"], of["false alarms"])
+            assert cell == " / ".join(f"{n:.1f}" for n in numbers), (name, category)
+    alarms = {key: j.false_alarms.changed for key, j in judged.items()}
+    memory = [alarms["patchcore", "transistor"][change][-1] for change in ("noise", "turn")]
+    assert [*memory, alarms["patchcore", "magnetic_tile"]["noise"][-1]] == [1, 1, 1]
+    trained = set(COMPARED) - {"patchcore"}
+    assert all(alarms[m, "magnetic_tile"]["white_balance"][-1] > 0.9 for m in trained)
+    assert all(of["noise"][-1] < 0.2 for (m, _), of in alarms.items() if m in trained)
 
 
 def test_no_committed_result_has_a_path_of_a_machine(repository):
