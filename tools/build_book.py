@@ -59,8 +59,8 @@ BLOCKS = {
     "contrast: FCM": "00 04 05 12 14",
     "guidance: HSG": "00 04 05 12 14",
     "map M_p, heads": "00 04 05 06 07 12 13 20",
-    "score and metrics": "00 01 05 06 07 10 11 16 20",
-    "records and tables": "05 06 10 11 12 15 16 17",
+    "score and metrics": "00 01 05 06 07 10 11 16 18 20",
+    "records and tables": "05 06 10 11 12 15 16 17 18",
 }
 FILMS = {"05": "training"}  # what moves, below the title of a chapter: tools/training_film.py
 CONF = """\
