@@ -135,9 +135,9 @@ def test_how_a_run_was_computed_keeps_it_in_no_other_table(results):
 
 def test_a_record_made_before_a_setting_existed_had_its_default(results):
     changed = results / "demo" / "runs" / "mvtec" / "bottle" / "pouta" / "all" / "seed1"
-    change(changed, lambda r: r["profile"].pop("structural_share"))
+    change(changed, lambda r: r["profile"].pop("average_share"))
     benchmark_table(find_records("demo", results), "mvtec")
-    change(changed, lambda r: r["profile"].update(structural_share=0.5))
+    change(changed, lambda r: r["profile"].update(average_share=0.05))
     with pytest.raises(PoutaError, match="runs with the same settings"):
         benchmark_table(find_records("demo", results), "mvtec")
 
