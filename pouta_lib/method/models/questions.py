@@ -1,9 +1,8 @@
 """POUTA with one thing of its training done otherwise: what notebook 18 asks about (D43)."""
 
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
-import numpy as np
 from torch import Tensor
 
 from pouta_lib.ground.methods import Method
@@ -11,7 +10,7 @@ from pouta_lib.ground.profiles import Profile
 from pouta_lib.method.losses import total_loss
 from pouta_lib.method.models.pouta import Pouta, anomaly_probability
 from pouta_lib.method.synthesis import SyntheticBatch
-from pouta_lib.method.training import PAPER, Trained, train
+from pouta_lib.method.training import PAPER, train
 
 
 class ApartPouta(Pouta):
@@ -62,14 +61,5 @@ def losses_without_prediction(named: dict[str, Tensor], batch: SyntheticBatch) -
     return losses | {"total": losses["reconstruction"] + losses["mss"]}
 
 
-def fit_supervised(
-    images: np.ndarray,
-    textures: np.ndarray,
-    profile: Profile,
-    method: str,
-    seed: int,
-    **options: Any,
-) -> Trained:
-    """Trained by MSS alone: arguments, result and errors as of ``training.fit``."""
-    recipe = replace(PAPER, losses=losses_without_prediction)
-    return train(images, textures, profile, method, seed, **options, recipe=recipe)
+# trained by MSS alone; arguments, result and errors as of `train`
+fit_supervised = partial(train, recipe=replace(PAPER, losses=losses_without_prediction))
