@@ -337,9 +337,9 @@ def equal(one, other):
 
 
 def test_training_reduces_its_loss(photos, textures):
-    profile = settings(steps=60, lr=0.002)
+    profile = settings(steps=90, lr=0.002)
     history = fit(photos[:4], textures.numpy(), profile, "draem", 0).history
-    assert np.mean(history["total"][-10:]) < 0.85 * np.mean(history["total"][:5])
+    assert np.mean(history["total"][-10:]) < 0.8 * np.mean(history["total"][:5])
     assert set(history["mss"]) == {0.0}
 
 
