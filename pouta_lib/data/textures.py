@@ -50,7 +50,7 @@ def load_textures(
         return _dtd(root, size_px, max_images)
     if source != "builtin":
         raise problem("textures 'dtd' or 'builtin'", repr(source), "textures", "choose one")
-    textures = np.stack([*_photographs(size_px, seed), *_patterns(size_px, seed)])
+    textures = np.stack([*_photographs(size_px, seed), *patterns(size_px, seed)])
     return textures[spread(len(textures), max_images)]
 
 
@@ -93,7 +93,8 @@ def _photographs(size_px: int, seed: int) -> list[np.ndarray]:
     return crops
 
 
-def _patterns(size_px: int, seed: int) -> list[np.ndarray]:
+def patterns(size_px: int, seed: int) -> list[np.ndarray]:
+    """Procedural patterns of eight kinds, six of each: ``(3, size_px, size_px)`` uint8."""
     kinds = (_stripes, _checks, _dots, _cells, _marble, _cloud, _weave, _scales)
     return [
         _colour(kind(size_px, rng), rng)

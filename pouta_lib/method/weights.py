@@ -38,33 +38,36 @@ def save_weights(model: nn.Module | Mapping[str, Tensor], folder: str | Path) ->
     return path
 
 
-def load_weights(model: nn.Module, folder: str | Path, digest: str | None = None) -> nn.Module:
+def load_weights(
+    model: nn.Module, folder: str | Path, digest: str | None = None, todo: str = TODO
+) -> nn.Module:
     """`model` with the weights of a run's or a detector's folder, in eval mode.
 
     `digest` is what the record or the detector says of them; None, as in older ones: nothing.
+    `todo` is what a user can do about weights that are not right.
 
     *Raises* :class:`PoutaError` where they are absent, damaged, not finite, others than the
     digests say, or do not fit the model.
     """
     path = Path(folder) / FILE
     if not path.is_file():
-        raise problem("the run's weights", "no file", path, TODO)
+        raise problem("the run's weights", "no file", path, todo)
     try:
         with safe_open(path, "pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             told = (file.metadata() or {}).get("sha256")
     except Exception as error:  # safetensors has errors of its own for each kind of damage
-        raise problem("the run's weights", f"a damaged file ({error})", path, TODO) from error
+        raise problem("the run's weights", f"a damaged file ({error})", path, todo) from error
     found = weights_digest(state)
     if any(said not in (None, found) for said in (told, digest)):
         wanted = "the weights as they were saved, by their digest"
-        raise problem(wanted, f"others ({found[:12]})", path, TODO)
+        raise problem(wanted, f"others ({found[:12]})", path, todo)
     bad = [name for name, t in state.items() if t.is_floating_point() and not t.isfinite().all()]
     if bad:
-        raise problem("finite weights", f"NaN or infinity in {bad[0]}", path, TODO)
+        raise problem("finite weights", f"NaN or infinity in {bad[0]}", path, todo)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
         found = " ".join(str(error).split())[:300]
-        raise problem("weights that fit the settings", found, path, TODO) from error
+        raise problem("weights that fit the settings", found, path, todo) from error
     return model.eval()

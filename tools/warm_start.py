@@ -1,0 +1,106 @@
+"""The weights that a training of POUTA may begin with (docs/DEVIATIONS.md, D44).
+
+    .venv/bin/python tools/warm_start.py               pouta_lib/method/warm_start/
+
+Trains POUTA once, on good images of many kinds together: the training images of the mini datasets
+and procedural patterns, as they are and in other colours. All are drawn by this project. Half an
+hour on one core; a stopped training goes on when the same command is given again.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pouta_lib.data import list_categories, load_category, load_textures
+from pouta_lib.data.textures import patterns
+from pouta_lib.ground.paths import project_root
+from pouta_lib.ground.profiles import Profile, load_profile
+from pouta_lib.ground.progress import TrainingProgress
+from pouta_lib.method.synthesis import vary_texture
+from pouta_lib.method.training import LOSSES, train
+from pouta_lib.method.warm_start import HERE, RECORD
+from pouta_lib.method.weights import save_weights, weights_digest
+from pouta_lib.study.records import commit, versions
+
+LEFT_OUT = ("nut", "terrazzo")  # what the warm start is measured on
+DRAWN_ANEW = 10  # times every procedural pattern
+RECOLOURED = 3  # times every image, beside the image itself
+
+
+def many_kinds(size_px: int, drawn_anew: int = DRAWN_ANEW) -> tuple[np.ndarray, list[str]]:
+    """Good images of many kinds, and what they are of.
+
+    The patterns have other seeds than those that serve as anomalies. Every image stands there as
+    it is, and :data:`RECOLOURED` times flipped, turned and in other colours.
+
+    *Shape*: ``(N, 3, size_px, size_px)`` uint8.
+    """
+    images, sources = [], []
+    for dataset in ("mini-mvtec", "mini-visa", "mini-dagm"):
+        for name in list_categories(dataset):
+            if name not in LEFT_OUT:
+                images.append(load_category(dataset, name, size_px).train)
+                sources.append(f"{dataset}/{name}")
+    images += [np.stack(patterns(size_px, seed)) for seed in range(1, 1 + drawn_anew)]
+    whole = torch.from_numpy(np.concatenate(images))
+    generator = torch.Generator().manual_seed(0)
+    others = [vary_texture(whole / 255, generator) for _ in range(RECOLOURED)]
+    parts = [whole, *((255 * other).round().to(torch.uint8) for other in others)]
+    return torch.cat(parts).numpy(), [*sources, f"patterns, drawn {drawn_anew} times"]
+
+
+def make(profile: Profile, seed: int, folder: Path, checkpoint: Path, drawn_anew: int) -> Path:
+    """Trains, and writes the weights in half precision and their record; the weights' file."""
+    images, sources = many_kinds(profile.size_px, drawn_anew)
+    textures = load_textures(profile.textures, profile.size_px, max_images=profile.max_textures)
+    progress = TrainingProgress("POUTA, warm start")
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    trained = train(
+        images, textures, profile, "pouta", seed, checkpoint=checkpoint, progress=progress
+    )
+    state = {
+        name: t.half() if t.is_floating_point() else t
+        for name, t in trained.model.state_dict().items()
+    }
+    path = save_weights(state, folder)
+    head, dirty = commit()
+    record = {
+        "images": {"of": sources, "recoloured": RECOLOURED, "count": len(images)},
+        "profile": profile.to_dict(),
+        "seed": seed,
+        "steps": trained.steps,
+        "losses": {name: trained.history[name][-1] for name in LOSSES},
+        "seconds": round(trained.seconds),
+        "device": trained.compute.describe(),
+        "precision": trained.compute.precision,
+        "commit": head,
+        "dirty": dirty,
+        "versions": versions(),
+        "weights": weights_digest(state),
+    }
+    (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    checkpoint.unlink()
+    return path
+
+
+def main() -> int:
+    """Makes the weights and their record."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--profile", default="real-cpu")
+    parser.add_argument("--steps", type=int, default=10000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, default=HERE)
+    options = parser.parse_args()
+    profile = load_profile(options.profile, textures="builtin", steps=options.steps, epochs=None)
+    checkpoint = project_root() / "build" / "warm_start" / "checkpoint.pt"
+    path = make(profile, options.seed, options.output, checkpoint, DRAWN_ANEW)
+    print(f"saved {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
