@@ -10,10 +10,10 @@ module and its entry:
    ``rebuilds`` images has ``model.reconstructive(image)["I_r"]``, and one that Grad-CAM is to look
    into ``model.seen_by_scale()``, the layers to look at;
 2. where it is trained in steps: ``model.trace(image)`` gives the tensors that its losses look at.
-   Where its batches, losses or rates are its own: a ``fit`` that hands its own
-   :class:`pouta_lib.method.training.Recipe` to :func:`pouta_lib.method.training.train`; where its
-   number of steps is, ``steps`` as well. Where it is not trained in steps: a ``fit`` with the
-   signature of :func:`pouta_lib.method.training.fit`, and ``steps=None``;
+   Where its batches, losses or rates are its own: a ``recipe``, which is a
+   :class:`pouta_lib.method.training.Recipe`; where its number of steps is: ``steps``. Where it is
+   not trained in steps: a ``fit`` with the signature of :func:`pouta_lib.method.training.fit`, and
+   ``steps=None``;
 3. where its image score is not the pooled maximum of its map: a ``detect(model, images, profile,
    compute)`` that gives both, as :func:`pouta_lib.score.evaluation.detect` does, and a
    ``deployed(model, profile)``: a module from ``(B, 3, H, W)`` in [0, 1] to both, which
@@ -50,6 +50,7 @@ class Method:
     title: str  # what readers see; the paper's word where it has one
     build: str  # (method, profile) -> nn.Module
     fit: str = "pouta_lib.method.training:train"
+    recipe: str = "pouta_lib.method.training:PAPER"  # what its training steps are made of
     # (profile, number of images, shots) -> optimiser steps; None: not trained in steps
     steps: str | None = "pouta_lib.method.training:num_steps"
     detect: str = "pouta_lib.score.evaluation:detect_by_map"
@@ -85,7 +86,7 @@ _ALL = (  # in the order of the rows of Tables I to III
         id="draem",
         title="DRAEM",
         build="pouta_lib.method.models.draem:build",
-        fit="pouta_lib.method.draem_training:fit",
+        recipe="pouta_lib.method.draem_training:RECIPE",
         steps="pouta_lib.method.draem_training:num_steps",
         compared=True,
     ),
@@ -112,7 +113,7 @@ _ALL = (  # in the order of the rows of Tables I to III
         id="pouta-mss-alone",
         title="POUTA, MSS alone",
         build=f"{_QUESTIONS}:build_supervised",
-        fit=f"{_QUESTIONS}:fit_supervised",
+        recipe=f"{_QUESTIONS}:MSS_ALONE",
     ),
 )
 METHODS = {method.id: method for method in _ALL}

@@ -47,6 +47,12 @@ def results_root(override: str | Path | None = None) -> Path:
     return _root(override, "POUTA_RESULTS", "results")
 
 
+def roots_to_read() -> tuple[Path, Path]:
+    """Where a reader of records looks: the results, then ``real``, the committed photographs'."""
+    root = results_root()
+    return root, root / "real"
+
+
 def figures_root(override: str | Path | None = None) -> Path:
     """The folder of pictures: the argument, ``$POUTA_FIGURES``, else figures/."""
     return _root(override, "POUTA_FIGURES", "figures")

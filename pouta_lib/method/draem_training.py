@@ -7,9 +7,7 @@ of its own.
 
 import dataclasses
 import math
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -25,7 +23,7 @@ from pouta_lib.method.synthesis import (
     uniform,
     vary_circumstances,
 )
-from pouta_lib.method.training import Recipe, Trained, learning_rate, train
+from pouta_lib.method.training import Recipe, learning_rate
 
 AUGMENTERS_AN_IMAGE = 3
 TURNED_SHARE = 0.3  # of the good images
@@ -49,18 +47,6 @@ def draem_settings(profile: Profile) -> Profile:
         return profile
     epochs = round(profile.epochs * EPOCHS_OF_OURS)
     return dataclasses.replace(profile, epochs=epochs, lr=profile.lr * RATE_OF_OURS)
-
-
-def fit(
-    images: np.ndarray,
-    textures: np.ndarray,
-    profile: Profile,
-    method: str,
-    seed: int,
-    **options: Any,
-) -> Trained:
-    """A trained DRAEM: arguments, result and errors as of :func:`pouta_lib.method.training.fit`."""
-    return train(images, textures, draem_settings(profile), method, seed, **options, recipe=RECIPE)
 
 
 def num_steps(profile: Profile, num_images: int, shots: int | None = None) -> int:
@@ -122,7 +108,7 @@ RECIPE = Recipe(
     ),
     losses=lambda named, batch: draem_losses(named, batch.original, batch.mask),
     needed=frozenset({"I_r", "logits"}),
-    rate=learning_rate,
+    rate=lambda profile, step, steps: learning_rate(draem_settings(profile), step, steps),
     recordable=False,  # its augmentations go by rows that a draw chooses
 )
 

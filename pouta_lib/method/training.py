@@ -186,9 +186,11 @@ def train(
     checkpoint: Path | None = None,
     progress: Progress | None = None,
     watch: Watch | None = None,
-    recipe: Recipe = PAPER,
+    recipe: Recipe | None = None,
 ) -> Trained:
     """The network of `method`, trained on good images and synthetic anomalies.
+
+    By the method's own recipe, unless another is given.
 
     *Shape*: images ``(N, 3, S, S)`` uint8; textures ``(K, 3, S, S)`` uint8.
     With `checkpoint`, the run goes on from that file where it exists, writes it every
@@ -201,7 +203,10 @@ def train(
     """
     keep_freed_memory()
     compute = compute_of(method, profile, device)
-    steps = num_steps(profile, len(images), shots)
+    named = find_method(method)
+    assert named.steps is not None  # else its own `fit` does without this function
+    steps: int = resolve(named.steps)(profile, len(images), shots)
+    recipe = recipe or cast(Recipe, resolve(named.recipe))
     recorded = _records(recipe, profile, compute)
     state = _begin(method, profile, seed, steps, compute, recorded)
     identity = profile.to_dict() | {"variant": method, "seed": seed, "steps": steps}

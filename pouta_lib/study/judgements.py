@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.labels import folder_name
-from pouta_lib.ground.paths import atomic_path, results_root
+from pouta_lib.ground.paths import atomic_path, results_root, roots_to_read
 from pouta_lib.ground.profiles import SETTINGS, Profile, config_path, load_profile, todays_profile
 from pouta_lib.ground.validation import STRICT, Seed, checked, read_json, within
 from pouta_lib.study.plan import Choice, read_choices
@@ -231,7 +231,7 @@ def study_judgements(profile: str = "") -> list[Judgement]:
     name = load_profile(profile or os.environ.get("POUTA_PROFILE") or "real-cpu").name
     planned = planned_judgements(name)
     missing = [path for path in planned if not path.is_file()]
-    found = find_judgements(name) or find_judgements(name, results_root() / "real")
+    found = next(filter(None, (find_judgements(name, root) for root in roots_to_read())), [])
     if found and not missing:
         return found
     path = missing[0] if missing else results_root() / name / "judged"

@@ -12,7 +12,7 @@ from pouta_lib.data import list_categories
 from pouta_lib.ground.errors import did_you_mean, problem
 from pouta_lib.ground.labels import check_name, folder_name
 from pouta_lib.ground.methods import ABLATED, COMPARED, find_method
-from pouta_lib.ground.paths import results_root
+from pouta_lib.ground.paths import results_root, roots_to_read
 from pouta_lib.ground.profiles import Profile, config_path, load_profile, read_config
 from pouta_lib.ground.validation import STRICT, NamesOrAll, Seed, above, checked
 from pouta_lib.study.records import Record, RunKey, find_records, read_record, require
@@ -158,7 +158,7 @@ def read_questions(profile: str = "", **overrides: Any) -> tuple[Profile, list[R
     """
     name = profile or os.environ.get("POUTA_PROFILE") or "questions"
     settings = load_profile(name, **overrides)
-    for root in (results_root(), results_root() / "real"):
+    for root in roots_to_read():
         records = find_records(settings.label, root)
         shown = study_notebooks([r.key for r in records]).get("18_open_questions", [])
         if shown:

@@ -1,7 +1,6 @@
 """POUTA with one thing of its training done otherwise: what notebook 18 asks about (D43)."""
 
 from dataclasses import replace
-from functools import partial
 
 from torch import Tensor
 
@@ -10,7 +9,7 @@ from pouta_lib.ground.profiles import Profile
 from pouta_lib.method.losses import total_loss
 from pouta_lib.method.models.pouta import Pouta, anomaly_probability
 from pouta_lib.method.synthesis import SyntheticBatch
-from pouta_lib.method.training import PAPER, train
+from pouta_lib.method.training import PAPER
 
 
 class ApartPouta(Pouta):
@@ -61,5 +60,4 @@ def losses_without_prediction(named: dict[str, Tensor], batch: SyntheticBatch) -
     return losses | {"total": losses["reconstruction"] + losses["mss"]}
 
 
-# trained by MSS alone; arguments, result and errors as of `train`
-fit_supervised = partial(train, recipe=replace(PAPER, losses=losses_without_prediction))
+MSS_ALONE = replace(PAPER, losses=losses_without_prediction)
