@@ -3,13 +3,25 @@
 import pytest
 
 from pouta_lib.ground.errors import PoutaError
-from pouta_lib.ground.profiles import load_profile, parse_overrides, profile_names
+from pouta_lib.ground.profiles import load_profile, parse_overrides, profile_names, read_config
 
 
-def test_the_four_profiles_load():
-    assert set(profile_names()) >= {"smoke", "demo", "quick", "paper"}
+def test_all_profiles_load():
+    assert set(profile_names()) >= {"smoke", "demo", "evening", "real-cpu", "quick", "paper"}
     for name in profile_names():
         assert load_profile(name).name == name
+
+
+@pytest.mark.parametrize(("longer", "like"), [("evening", "demo"), ("real-cpu", "questions")])
+def test_two_profiles_differ_in_their_steps_alone(longer, like):
+    own, other = load_profile(longer).to_dict(), load_profile(like).to_dict()
+    differing = {name for name in own if own[name] != other[name]}
+    assert {"name", "steps"} <= differing <= {"name", "steps", "few_shot_steps"}
+    assert own["steps"] > other["steps"]
+
+
+def test_the_evening_runs_what_the_demo_runs():
+    assert read_config("evening")["study"] == read_config("demo")["study"]
 
 
 def test_paper_profile_is_the_paper():
