@@ -2,18 +2,19 @@
 
 import ast
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
 from pouta_lib.data import Category, list_categories, load_category, load_textures
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.labels import check_name
-from pouta_lib.ground.methods import METHODS, find_method
+from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.paths import data_root
 from pouta_lib.ground.profiles import Profile, load_profile
+from pouta_lib.ground.validation import STRICT, Seed, above, checked
 from pouta_lib.study.records import Record, RunKey, partial_folder, write_run
 
 if TYPE_CHECKING:  # torch is imported where it is used: a batch job that waits needs none
@@ -23,7 +24,24 @@ if TYPE_CHECKING:  # torch is imported where it is used: a batch job that waits 
     from pouta_lib.method.training import Trained
     from pouta_lib.score.evaluation import Evaluation
 
-PARAMETERS = ("profile", "dataset", "category", "variant", "shots", "seed", "overrides")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters:
+    """What notebook 05 can be asked for; empty texts mean the default, or the first of its kind."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    profile: str
+    dataset: str
+    category: str
+    variant: str
+    shots: Annotated[int, above(0)] | None  # None: all images
+    seed: Seed
+    overrides: dict[str, Any]
+
+
+PARAMETERS = tuple(field.name for field in fields(Parameters))
 
 
 @dataclass(frozen=True)
@@ -53,21 +71,9 @@ def prepare_run(
     *Raises* :class:`PoutaError` for an unknown name or a value of the wrong type; the message
     lists what is valid.
     """
-    checks = [
-        ("profile", profile, str, "a profile's name, or an empty text"),
-        ("dataset", dataset, str, "a dataset's name"),
-        ("category", category, str, "a category's name"),
-        ("variant", variant, str, f"one of {list(METHODS)}"),
-        ("shots", shots, int | None, "a whole number above 0, or None for all images"),
-        ("seed", seed, int, "a whole number from 0"),
-        ("overrides", overrides, dict | None, "a dictionary of settings, or None"),
-    ]
-    for name, value, kind, wanted in checks:
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise problem(f"{name} to be {wanted}", _shown(value), name, "correct the parameter")
-    if (shots is not None and shots < 1) or not 0 <= seed < 2**64:
-        wanted = "shots above 0 and a seed from 0 to below 2^64"
-        raise problem(wanted, f"{shots}, {seed}", "parameters", "correct them")
+    given = (profile, dataset, category, variant, shots, seed, overrides or {})
+    named = dict(zip(PARAMETERS, given, strict=True))
+    checked(Parameters, named, "the parameters", "correct the parameter")
     find_method(variant)
     settings = load_profile(profile, **(overrides or {}))
     names = list_categories(check_name(dataset, "a dataset"))
@@ -77,10 +83,6 @@ def prepare_run(
         raise problem(f"a category out of {names}", repr(category), where, "choose one of these")
     check_name(category, "a category")
     return Run(RunKey(settings.label, dataset, category, variant, shots, seed), settings)
-
-
-def _shown(value: Any) -> str:
-    return f"{value!r} ({type(value).__name__})"
 
 
 def check_parameters(valid: Sequence[str] = PARAMETERS, cells: Sequence[str] | None = None) -> None:

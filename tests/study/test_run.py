@@ -16,16 +16,16 @@ def test_a_run_from_its_parameters(bolt):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"seed": "0"}, "expected seed to be a whole number from 0, found '0' (str)"),
+        ({"seed": "0"}, "expected seed to be a valid integer, found '0' (str)"),
         ({"seed": True}, "found True (bool)"),
-        ({"shots": 2.0}, "expected shots to be a whole number above 0, or None"),
-        ({"shots": 0}, "expected shots above 0"),
+        ({"shots": 2.0}, "expected shots to be a valid integer, or null, found 2.0"),
+        ({"shots": 0}, "expected shots to be above 0, or null, found 0"),
         ({"variant": "Pouta"}, "expected a method out of ['pouta', 'vanilla'"),
         ({"category": "nail"}, "expected a category out of ['bolt'], found 'nail'"),
         ({"dataset": "mvtek"}, "expected a dataset out of"),
         ({"profile": "dmeo"}, "expected a profile out of"),
         ({"overrides": {"stepz": 1}}, "did you mean 'steps'"),
-        ({"overrides": "steps=1"}, "expected overrides to be a dictionary"),
+        ({"overrides": "steps=1"}, "expected overrides to be an object, found 'steps=1'"),
     ],
 )
 def test_wrong_parameters_are_named(bolt, parameters, message):
