@@ -34,7 +34,13 @@ from pouta_lib.detector.saved import (
 )
 from pouta_lib.detector.telling import above, promise, why
 from pouta_lib.ground.errors import PoutaError, problem, shown
-from pouta_lib.ground.methods import COMPARED, METHODS, find_method, resolve
+from pouta_lib.ground.methods import (
+    COMPARED,
+    METHODS,
+    find_method,
+    require_warm_start,
+    resolve,
+)
 from pouta_lib.ground.paths import atomic_path
 from pouta_lib.ground.profiles import Profile, load_profile
 from pouta_lib.ground.progress import TrainingProgress
@@ -92,6 +98,8 @@ def fit(
     deadline = time.monotonic() + 60 * minutes
     settings = _settings(profile, overrides or {}, tell)
     names = sorted(COMPARED, key=lambda name: METHODS[name].trained) if method == AUTO else [method]
+    if settings.warm_start and method != AUTO:
+        require_warm_start(method)
     candidates = [
         Candidate(name, sized)
         for name in names
@@ -193,7 +201,12 @@ def _settings(profile: str, overrides: dict[str, Any], tell: Tell) -> Profile:
 
 
 def _sizes(settings: Profile, method: str, overrides: dict[str, Any]) -> list[Profile]:
-    """At the size that pretrained features were learned at as well, where none was asked for."""
+    """At the size that pretrained features were learned at as well, where none was asked for.
+
+    Without the warm start where the method has none.
+    """
+    if settings.warm_start and not find_method(method).warm_start:
+        settings = _with(settings, warm_start=False)
     if not find_method(method).backbone or "size_px" in overrides:
         return [settings]
     sizes = sorted({settings.size_px, WORKING_PX}, reverse=True)

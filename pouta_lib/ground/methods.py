@@ -62,6 +62,7 @@ class Method:
     bounded: bool = True  # its map is a probability; else a distance without an upper bound
     backbone: bool = False  # stands on the profile's pretrained backbone, and names it
     precision: str | None = None  # the only one it is computed in; None: the profile's
+    warm_start: bool = False  # can begin with the weights that come with the library (D44)
 
     @property
     def trained(self) -> bool:
@@ -73,7 +74,12 @@ _POUTA = "pouta_lib.method.models.pouta:build"
 _QUESTIONS = "pouta_lib.method.models.questions"
 _ALL = (  # in the order of the rows of Tables I to III
     Method(
-        id="pouta", title="POUTA", build=_POUTA, modules=Modules(True, True, True), compared=True
+        id="pouta",
+        title="POUTA",
+        build=_POUTA,
+        modules=Modules(True, True, True),
+        compared=True,
+        warm_start=True,
     ),
     Method(
         id="vanilla",
@@ -141,6 +147,14 @@ def require_notebook(method: str, notebook: str) -> None:
     if own != notebook:
         here = [other.id for other in _ALL if other.notebook == notebook]
         raise problem(f"a variant out of {here}", repr(method), notebook, f"open {own}.ipynb")
+
+
+def require_warm_start(method: str) -> None:
+    """*Raises* :class:`PoutaError` for a method that has no weights to begin with (D44)."""
+    if not find_method(method).warm_start:
+        able = [other.id for other in _ALL if other.warm_start]
+        todo = "set warm_start=false: these weights are POUTA's"
+        raise problem(f"a method out of {able}", repr(method), "the setting warm_start", todo)
 
 
 def resolve(name: str) -> Any:

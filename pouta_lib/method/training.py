@@ -21,7 +21,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from pouta_lib.ground.errors import problem
-from pouta_lib.ground.methods import find_method, resolve
+from pouta_lib.ground.methods import find_method, require_warm_start, resolve
 from pouta_lib.ground.paths import atomic_path, sources_digest
 from pouta_lib.ground.profiles import Profile
 from pouta_lib.method.device import Compute, compute_of, keep_freed_memory, within_memory
@@ -29,6 +29,7 @@ from pouta_lib.method.losses import MSS_WEIGHTS, total_loss
 from pouta_lib.method.models import build_model
 from pouta_lib.method.replay import Plain, Recorded
 from pouta_lib.method.synthesis import SyntheticBatch, synthesize
+from pouta_lib.method.warm_start import start_warm, warm_digest
 
 LOSSES = ("total", "reconstruction", "anomaly", "mss")
 HISTORY_POINTS = 200
@@ -49,6 +50,7 @@ class Trained:
     seconds: float
     compute: Compute
     watched: list[dict[str, float | None]]  # "step" and what `watch` said of the model then
+    warm_start: str | None = None  # the digest of the weights it began with, where not fresh (D44)
 
 
 def num_steps(profile: Profile, num_images: int, shots: int | None = None) -> int:
@@ -159,6 +161,8 @@ def fit(
     *Raises* :class:`PoutaError` for the name of no method, where the memory is too small, and what
     the method's own way raises.
     """
+    if profile.warm_start:
+        require_warm_start(method)
     with within_memory(profile):
         return resolve(find_method(method).fit)(
             images,
@@ -213,6 +217,8 @@ def train(
     identity |= {"precision": compute.precision, "images": _digest(images)}
     identity |= {"textures": _digest(textures), "torch": str(torch.__version__)}
     identity |= {"sources": _sources_digest()}
+    warm = warm_digest() if profile.warm_start else None
+    identity |= {"warm_start": warm}
     if checkpoint is not None and checkpoint.is_file():
         state.load(checkpoint, identity)
     one_step = _stepper(state, images, textures, profile, seed, compute, recipe, recorded)
@@ -232,7 +238,7 @@ def train(
             progress(state.done, steps, dict(zip(LOSSES, latest, strict=True)))
     seconds = time.perf_counter() - started
     history = summarise(state.losses.cpu())
-    return Trained(state.kept.eval(), history, steps, seconds, compute, state.watched)
+    return Trained(state.kept.eval(), history, steps, seconds, compute, state.watched, warm)
 
 
 @dataclass
@@ -309,9 +315,15 @@ class _State:
 def _begin(
     method: str, profile: Profile, seed: int, steps: int, compute: Compute, recorded: bool
 ) -> _State:
-    """Fresh weights, drawn from the seed alone, and an optimiser that has seen nothing."""
+    """Fresh weights, drawn from the seed alone, and an optimiser that has seen nothing.
+
+    Or those of the warm start (D44), the same for every seed.
+    """
     torch.manual_seed(seed)
-    model = build_model(method, profile).to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's overloads lack memory_format
+    model = build_model(method, profile)
+    if profile.warm_start:
+        start_warm(model)
+    model = model.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's overloads lack memory_format
     # in a recorded step the rate is a number on the card, which each step sets anew
     rate = torch.tensor(profile.lr, device=compute.device) if recorded else profile.lr
     fused = compute.device.type in ("cpu", "cuda")

@@ -11,7 +11,7 @@ import numpy as np
 from pouta_lib.data import list_categories
 from pouta_lib.ground.errors import did_you_mean, problem
 from pouta_lib.ground.labels import check_name, folder_name
-from pouta_lib.ground.methods import ABLATED, COMPARED, find_method
+from pouta_lib.ground.methods import ABLATED, COMPARED, find_method, require_warm_start
 from pouta_lib.ground.paths import results_root, roots_to_read
 from pouta_lib.ground.profiles import Profile, config_path, load_profile, read_config
 from pouta_lib.ground.validation import STRICT, NamesOrAll, Seed, above, checked
@@ -86,6 +86,8 @@ def planned_runs(
     for group in groups:
         words = (group.names(where), group.variants, group.shots, group.seeds)
         for category, variant, shots, seed in itertools.product(*words):
+            if settings.warm_start:
+                require_warm_start(variant)
             keys[RunKey(settings.label, group.dataset, category, variant, shots, seed)] = None
     return list(keys)
 

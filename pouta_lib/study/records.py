@@ -140,6 +140,7 @@ class Record:
     seconds: Seconds
     weights: str | None = None  # their digest, where it was noted
     arrays: str | None = None  # the digest of those in maps.npz, likewise
+    warm_start: str | None = None  # the digest of the weights that training began with (D44)
     path: Path = Path()  # the run's folder, where the record was read
 
     @property

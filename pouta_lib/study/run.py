@@ -11,7 +11,7 @@ import numpy as np
 from pouta_lib.data import Category, list_categories, load_category, load_textures
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.labels import check_name
-from pouta_lib.ground.methods import find_method
+from pouta_lib.ground.methods import find_method, require_warm_start
 from pouta_lib.ground.paths import data_root
 from pouta_lib.ground.profiles import Profile, load_profile
 from pouta_lib.ground.validation import STRICT, Seed, above, checked
@@ -76,6 +76,8 @@ def prepare_run(
     checked(Parameters, named, "the parameters", "correct the parameter")
     find_method(variant)
     settings = load_profile(profile, **(overrides or {}))
+    if settings.warm_start:
+        require_warm_start(variant)
     names = list_categories(check_name(dataset, "a dataset"))
     category = category or names[0]
     if category not in names:
@@ -205,6 +207,7 @@ def save_run(
         },
         "selection": "last step" if trained.steps else "no training",
         "backbone": run.profile.backbone if find_method(run.key.variant).backbone else None,
+        "warm_start": trained.warm_start,
         "steps": trained.steps,
         "history": trained.history,
         "metrics": evaluation.metrics,

@@ -3,6 +3,7 @@
 ``tools/warm_start.py`` made them, and ``record.json`` beside them says from what.
 """
 
+import json
 from pathlib import Path
 
 from torch import nn
@@ -19,4 +20,11 @@ def start_warm(model: nn.Module) -> nn.Module:
 
     *Raises* :class:`PoutaError` for a network that they do not fit.
     """
-    return load_weights(model, HERE, todo=TODO)
+    return load_weights(model, HERE, warm_digest(), TODO)
+
+
+def warm_digest() -> str:
+    """The digest of these weights, as their record tells it; a test holds the two equal."""
+    record = json.loads((HERE / RECORD).read_text(encoding="utf-8"))
+    digest: str = record["weights"]
+    return digest
