@@ -73,6 +73,7 @@ def make(
     crop_px: int = CROP_PX,
 ) -> Path:
     """Trains, and writes the weights in half precision and their record; the weights' file."""
+    head, dirty = commit()  # of the code that is running
     images, sources = many_kinds(profile.size_px, drawn_anew)
     images = crops(images, crop_px)
     textures = load_textures(profile.textures, crop_px, max_images=profile.max_textures)
@@ -87,7 +88,6 @@ def make(
         for name, t in trained.model.state_dict().items()
     }
     path = save_weights(state, folder)
-    head, dirty = commit()
     record = {
         "images": {
             "of": sources,

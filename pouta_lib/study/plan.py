@@ -84,10 +84,10 @@ def planned_runs(
         groups = read_choices(list[Group], settings.name, "study")
     keys: dict[RunKey, None] = {}
     for group in groups:
+        for variant in group.variants if settings.warm_start else ():
+            require_warm_start(variant)
         words = (group.names(where), group.variants, group.shots, group.seeds)
         for category, variant, shots, seed in itertools.product(*words):
-            if settings.warm_start:
-                require_warm_start(variant)
             keys[RunKey(settings.label, group.dataset, category, variant, shots, seed)] = None
     return list(keys)
 
