@@ -25,7 +25,6 @@ if TYPE_CHECKING:  # torch is imported where it is used: a batch job that waits 
     from pouta_lib.score.evaluation import Evaluation
 
 
-
 @dataclass(frozen=True, kw_only=True)
 class Parameters:
     """What notebook 05 can be asked for; empty texts mean the default, or the first of its kind."""
