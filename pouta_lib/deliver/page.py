@@ -12,7 +12,7 @@ from PIL import Image
 
 from pouta_lib.data.images import content_of, decode, read_photo
 from pouta_lib.deliver.known import Row, Truth, metric_rows, pixel_rows, truth_of
-from pouta_lib.detector.answer import HELD_OUT
+from pouta_lib.detector.answer import HELD_OUT, overlay_name
 from pouta_lib.ground.errors import PoutaError, problem, shown
 from pouta_lib.ground.paths import atomic_path
 
@@ -223,7 +223,8 @@ def _row(
 
 
 def _overlays(answer: Path, name: str) -> list[Path]:
-    return [answer / f"{name}{suffix}" for suffix in (".jpg", ".png")]
+    path = answer / overlay_name(name)
+    return [path, path.with_suffix(".png")]  # as it was in older answers
 
 
 def _thumbnail(path: Path, mask: Path | None) -> str:

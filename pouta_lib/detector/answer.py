@@ -1,5 +1,7 @@
 """What a detector says of a folder of images: scores, verdicts, and maps over the photographs."""
 
+import hashlib
+import os
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import cache, partial
 from itertools import islice
@@ -11,7 +13,7 @@ import pandas as pd
 from PIL import Image
 
 from pouta_lib.data.images import resize_image
-from pouta_lib.detector.photos import WORKERS, in_order, look_at_folder, read_upright
+from pouta_lib.detector.photos import WORKERS, in_order, look_at_folder, passed_over, read_upright
 from pouta_lib.detector.saved import Detector, Scale
 from pouta_lib.ground.errors import PoutaError, problem
 from pouta_lib.ground.methods import find_method
@@ -21,6 +23,7 @@ from pouta_lib.ground.progress import tqdm
 OVERLAY_SHARE = 0.6  # of the map's colour where it is brightest
 OVERLAY_PX = 1024  # the longer side of an overlay at the most ...
 OVERLAY_QUALITY = 85  # ... and its quality as a JPEG
+LONGEST_NAME, NAME_BEGINS = 240, 48  # bytes of a name that is kept; else letters of its beginning
 BATCH = 8  # images that are scored together
 COLUMNS = ("file", "score", "threshold", "verdict", "overlay", "reason")
 SCORES = "scores.csv"
@@ -51,10 +54,10 @@ def predict_folder(
     refuse_overlap(output, {"the images": images})
     replaceable(output, KIND)
     look = look_at_folder(images)
-    namers = [_overlay_name, *([map_name] if maps else [])]
+    namers = [overlay_name, *([map_name] if maps else [])]
     names = [namer(path.name) for path in look.files for namer in namers]
     replaceable(output, KIND, [SCORES, HELD_OUT, *names])
-    left_out = [PoutaError(line) for line in look.passed_over.lines()]
+    left_out = [PoutaError(line) for line in passed_over(look)]
     rows: list[dict[str, Any]] = []
     with (
         own_files(output, KIND, SCORES) as temporary,
@@ -114,7 +117,7 @@ def _answer(
             row["reason"] = str(problem("a finite score", str(score), photo.path, todo))
             continue
         # as a float of the threshold's kind, so that what is compared is what is written
-        score, name = float(score), _overlay_name(photo.path.name)
+        score, name = float(score), overlay_name(photo.path.name)
         said = verdict(score, detector.threshold)
         row |= {"score": score, "verdict": said, "overlay": name}
         if maps:
@@ -137,13 +140,22 @@ def _draw(detector: Detector, photo: Image.Image, anomaly_map: np.ndarray, to: P
     shown.save(to, quality=OVERLAY_QUALITY)
 
 
-def _overlay_name(name: str) -> str:
-    return f"{name}.jpg"
+def overlay_name(name: str) -> str:
+    """Of the overlay of an image of this name."""
+    return f"{_short(name)}.jpg"
 
 
 def map_name(name: str) -> str:
     """Of the map of an image of this name, where maps are kept."""
-    return f"{name}.map.tiff"
+    return f"{_short(name)}.map.tiff"
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for an ending; a digest stands for what a longer one loses."""
+    whole = os.fsencode(name)
+    if len(whole) <= LONGEST_NAME:
+        return name
+    return f"{name[:NAME_BEGINS]}~{hashlib.sha256(whole).hexdigest()[:12]}"
 
 
 def overlay(

@@ -20,11 +20,11 @@ import numpy as np
 from torch import nn
 
 from pouta_lib.data import load_textures
-from pouta_lib.data.files import child, good_folders
+from pouta_lib.data.files import beside, child, folders_in, good_folders
 from pouta_lib.data.images import bits_of
 from pouta_lib.data.textures import dtd_files
 from pouta_lib.detector.folds import FOLDS, deal, parts_of
-from pouta_lib.detector.photos import look_at_folder, read_files
+from pouta_lib.detector.photos import look_at_folder, passed_over, read_files
 from pouta_lib.detector.saved import (
     Detector,
     Fitted,
@@ -226,7 +226,9 @@ def _read(photos: str | Path, sizes: set[int], tell: Tell) -> tuple[dict[int, np
     chosen = [files[i] for i in spread(len(files), MOST)]
     bits = bits_of(chosen)
     read, images, unreadable = read_files(chosen, sizes, bits)
-    left_out = [line for look in looks for line in look.passed_over.lines()]
+    left_out = [line for look in looks for line in passed_over(look)]
+    if folder not in goods:  # photographs beside good/ are not taken for good ones
+        left_out += beside(folder, folders_in(folder)).lines()
     for line in [*left_out, *map(str, unreadable)]:
         tell(f"left out: {line}")
     if len(read) < FEWEST:

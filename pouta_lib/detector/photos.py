@@ -10,11 +10,12 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from pouta_lib.data.files import Look, look_into, readable_suffixes
-from pouta_lib.data.images import read_photo, resize_image
+from pouta_lib.data.files import Look, PassedOver, Reason, look_into, readable_suffixes
+from pouta_lib.data.images import content_of, decode, resize_image, to_rgb
 from pouta_lib.ground.errors import PoutaError, problem
 
 WORKERS = min(4, os.cpu_count() or 1)
+DARK_BITS = 12  # of 16: a photograph without a brighter pixel is of another depth
 NEAR_PX = 256  # large photographs are decoded as if for this size, whatever the detector's is
 
 Item = TypeVar("Item")
@@ -28,7 +29,8 @@ def look_at_folder(folder: str | Path) -> Look:
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
-        raise problem("a folder of images", "no such folder", folder, "check the path")
+        found = "a file" if folder.exists() else "no such folder"
+        raise problem("a folder of images", found, folder, "check the path")
     look = look_into(folder)
     if not look.files:
         wanted = f"image files ({', '.join(readable_suffixes())})"
@@ -37,9 +39,30 @@ def look_at_folder(folder: str | Path) -> Look:
     return look
 
 
+def passed_over(look: Look) -> list[str]:
+    """A sentence for each reason why files are not looked at, where they may be photographs.
+
+    No masks are read here: what is named as the mask of a photograph may be another one of it.
+    """
+    named = look.passed_over.files.get(Reason.MASK, [])
+    masks = PassedOver({Reason.MASK: named}).lines(lost=False)
+    return [*look.passed_over.lines(), *masks]
+
+
 def read_upright(path: Path, size_px: int, bits: int = 16) -> Image.Image:
-    """The photograph, upright, 8-bit RGB; a large one at about the size that is needed."""
-    return read_photo(path, max(size_px, NEAR_PX), bits)
+    """The photograph, upright, 8-bit RGB; a large one at about the size that is needed.
+
+    *Raises* :class:`PoutaError` also for one of 12 bits or fewer in a file of 16, where `bits` says
+    that the others fill theirs, or have 8: it would be taken for a black one.
+    """
+    picture = decode(content_of(path), path, max(size_px, NEAR_PX))
+    if bits == 16 and 0 < picture.peak < 1 << DARK_BITS:
+        wanted = (
+            "values that fill their range, as in the photographs that the detector is made from"
+        )
+        found = f"values up to {picture.peak} in a file of 16 bits"
+        raise problem(wanted, found, path, "save it with 8 bits, or scale it to 0 to 65535")
+    return to_rgb(picture, path, bits)
 
 
 def read_photos(

@@ -383,3 +383,34 @@ def test_threshold_keeps_its_promise():
         choose_threshold([], 0.1)
     with pytest.raises(PoutaError, match="rate 1"):
         choose_threshold([1.0], 1)
+
+
+def test_names_too_long_for_an_ending_have_overlays_and_maps_too(folder, photos, tmp_path):
+    long = [f"{'x' * 250}{letter}.png" for letter in "ab"]
+    for name in long:
+        (photos / name).write_bytes((photos / "a.png").read_bytes())
+    table, left_out = predict_folder(load_detector(folder), photos, tmp_path / "answer", maps=True)
+    assert not left_out and set(long) < set(table["file"])
+    files = [tmp_path / "answer" / name for name in table["overlay"]]
+    assert all(path.is_file() for path in files) and len(set(files)) == 5
+    assert all((tmp_path / "answer" / answer.map_name(name)).is_file() for name in table["file"])
+
+
+def test_a_photograph_named_as_a_mask_is_told_of(folder, photos, tmp_path, capsys):
+    (photos / "a_label.png").write_bytes((photos / "a.png").read_bytes())
+    words = ["predict", str(folder), str(photos), "--output", str(tmp_path / "answer")]
+    assert main(words) == 1
+    told = capsys.readouterr()
+    assert "3 images" in told.out
+    assert "1 file named as the mask of an image beside it, first photos/a_label.png" in told.err
+
+
+@pytest.mark.parametrize(("peak", "read"), [(4095, False), (1023, False), (65535, True)])
+def test_another_depth_than_the_detectors_is_not_taken_for_darkness(folder, tmp_path, peak, read):
+    values = np.random.default_rng(0).integers(0, peak + 1, (64, 64), dtype=np.uint16)
+    values[0, 0] = peak
+    (tmp_path / "deep").mkdir()
+    Image.fromarray(values).save(tmp_path / "deep" / "a.png")
+    table, left_out = predict_folder(load_detector(folder), tmp_path / "deep", tmp_path / "answer")
+    assert (table["verdict"][0] != "not read") == read
+    assert read or f"values up to {peak} in a file of 16 bits" in str(left_out[0])

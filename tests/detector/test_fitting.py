@@ -1,6 +1,7 @@
 """From photographs to a detector: what is tried, what is chosen, where the threshold comes from."""
 
 import json
+import shutil
 import sys
 import types
 
@@ -17,6 +18,7 @@ from pouta_lib.detector.folds import deal, parts_of
 from pouta_lib.detector.telling import fitted_table, promise, told, with_threshold
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.methods import METHODS, Method
+from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.device import compute_of
 from pouta_lib.method.models import build_model
 from pouta_lib.method.training import LOSSES, Trained
@@ -249,3 +251,27 @@ def test_the_note_is_plain(photos, toys, tmp_path):
     fit(photos, method="keen", tell=str).save(tmp_path / "d")
     note = json.loads((tmp_path / "d" / "detector.json").read_text("utf-8"))
     assert note["fitted"]["false_alarm_rate"] == 0.05
+
+
+def test_what_is_not_taken_for_a_good_photograph_is_told_of(photos, toys, tmp_path):
+    folder, said = tmp_path / "photos", []
+    shutil.copytree(photos, folder)
+    whole = (folder / "good" / "00.png").read_bytes()
+    for name in ("loose.png", "phone.HEIC", "good/00_label.png"):
+        (folder / name).write_bytes(whole)
+    fit(folder, method="keen", tell=said.append)
+    assert (
+        "left out: 1 file named as the mask of an image beside it, first good/00_label.png" in said
+    )
+    assert any("left out: 1 file in no folder of a kind, first photos/loose.png" in x for x in said)
+    assert any("left out: 1 file (.heic) of a picture format" in x for x in said)
+
+
+def test_a_warm_start_is_for_pouta_alone(photos, toys):
+    warm = {"warm_start": True}
+    with pytest.raises(PoutaError, match="a method out of.*'pouta'"):
+        fit(photos, method="keen", overrides=warm)
+    settings = load_profile("smoke", **warm)
+    assert [fitting._sizes(settings, name, warm)[0].warm_start for name in ("pouta", "keen")] == [
+        True, False
+    ]  # fmt: skip
