@@ -59,8 +59,8 @@ const TEMPLATE = `
   <p class="counts"></p>
 </div>
 <div class="inside"><h3>Inside <span class="name"></span></h3><div class="levels"></div></div>
-<div class="challenges"><h3>Two challenges</h3><ol>
-  <li class="hide"><b>Hide a defect from POUTA.</b> Change at least ${HIDDEN_PIXELS} pixels clearly, and have the part called good.
+<div class="challenges"><h3>To try</h3><ol>
+  <li class="hide"><b>Hide a defect from <i class="judge"></i>.</b> Change at least ${HIDDEN_PIXELS} pixels clearly, and have the part called good.
     <span></span></li>
   <li class="tell"><b>Find a change that Vanilla sees and POUTA does not.</b> <span></span></li>
 </ol><p class="small">On a picture of a good part, at the thresholds that the page began with.</p></div>`;
@@ -100,8 +100,11 @@ function drawPicture(canvas, { values, side }) {
 }
 
 // Radio buttons with their labels: content(item) is what a label shows.
-function radios(fieldset, name, items, content, choose) {
+let groups = 0; // a notebook may show several pages
+function radios(fieldset, items, content, choose) {
+  const name = (fieldset.dataset.group ??= `paint-${++groups}`);
   fieldset.querySelectorAll("label").forEach((label) => label.remove());
+  fieldset.hidden = items.length < 2;
   return items.map((item, k) => {
     const label = document.createElement("label");
     label.innerHTML = `<input type="radio" name="${name}">`;
@@ -240,14 +243,18 @@ export function mount(element, data, source) {
       const m = part.models.find((one) => one.method === method && !one.shots);
       return m && m.answer.score > m.threshold;
     };
-    const onGood = part.picture < part.images.length - 1;
+    const onGood = part.images[part.picture].good;
     const count = changed(pixels, original, CLEARLY);
     const tell = (name, done, text) => {
       $(`.${name}`).classList.toggle("done", Boolean(done));
       $(`.${name} span`).textContent = done ? "Done!" : text;
     };
-    const words = `${count} pixels changed; ${seen("pouta") ? "POUTA sees it." : "POUTA sees nothing."}`;
-    tell("hide", onGood && count >= HIDDEN_PIXELS && !seen("pouta"), words);
+    const judge = part.models.find((one) => one.method === "pouta" && !one.shots) ?? part.models[0];
+    const caught = judge.answer.score > judge.threshold;
+    $(".judge").textContent = called(judge);
+    const words = `${count} pixels changed; ${called(judge)} sees ${caught ? "it" : "nothing"}.`;
+    tell("hide", onGood && count >= HIDDEN_PIXELS && !caught, words);
+    $(".tell").hidden = seen("vanilla") === undefined;
     const both = `Vanilla says ${seen("vanilla") ? "defective" : "good"}, POUTA ${seen("pouta") ? "defective" : "good"}.`;
     tell("tell", onGood && seen("vanilla") && !seen("pouta"), both);
   }
@@ -265,9 +272,9 @@ export function mount(element, data, source) {
       canvas.setAttribute("aria-label", image.name);
       return canvas;
     };
-    const pictures = radios($(".pictures"), "picture", part.images, thumb, (_, k) => choosePicture(k));
+    const pictures = radios($(".pictures"), part.images, thumb, (_, k) => choosePicture(k));
     const before = model;
-    const cards = radios($(".networks"), "network", part.models, (m) => {
+    const cards = radios($(".networks"), part.models, (m) => {
       const card = document.createElement("span");
       card.innerHTML = `<canvas></canvas><b>${called(m)}</b><span class="told">…</span>`;
       return card;
@@ -374,16 +381,16 @@ export function mount(element, data, source) {
     if (model.answer) { showScores(); showCard(model); }
   };
 
-  const tools = radios($(".segmented"), "tool", Object.keys(TOOLS), (name) => span(TOOLS[name]), chooseTool);
+  const tools = radios($(".segmented"), Object.keys(TOOLS), (name) => span(TOOLS[name]), chooseTool);
   tools[0].firstChild.checked = true;
-  const swatches = radios($(".swatches"), "texture", textures, (pixels) => {
+  const swatches = radios($(".swatches"), textures, (pixels) => {
     const canvas = document.createElement("canvas");
     draw(canvas, pixels, size);
     return canvas;
   }, (chosen) => { texture = chosen; });
   data.textures.forEach(({ name }, k) => { swatches[k].title = name; });
   swatches[0].firstChild.checked = true;
-  const parts = radios($(".parts"), "part", data.parts, (one) => span(one.name), choosePart);
+  const parts = radios($(".parts"), data.parts, (one) => span(one.name), choosePart);
   parts[0].firstChild.checked = true;
   chooseTool("brush");
   placeRing();

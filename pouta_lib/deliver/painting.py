@@ -15,6 +15,7 @@ from pouta_lib.deliver.traced import Shown, export_shown
 from pouta_lib.detector.saved import choose_threshold
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.methods import ABLATED, METHODS
+from pouta_lib.ground.profiles import Profile
 from pouta_lib.method.device import Compute
 from pouta_lib.method.inference import in_batches
 from pouta_lib.report.plots import MAP_COLOURS, MAP_GAMMA, WEIGHT_COLOURS
@@ -44,17 +45,19 @@ def gather(records: Sequence[Record], folder: Path) -> dict[str, Any]:
     names = {r.run.category: 0 for r in chosen if r.run.variant == SHOWN_FIRST and not r.run.shots}
     if not names:
         raise problem("runs of POUTA with their weights", "none", "the page", "pouta run")
-    profile = chosen[0].profile
     parts = [_part([r for r in chosen if r.run.category == name], folder) for name in names]
     parts.sort(key=lambda part: -len(part["models"]))  # the most to compare comes first
+    return surroundings(chosen[0].profile) | {"parts": parts}
+
+
+def surroundings(profile: Profile) -> dict[str, Any]:
+    """What the page needs besides its parts."""
     textures = load_textures("builtin", profile.size_px)
     return {
         "size": profile.size_px,
-        "false_alarms": FALSE_ALARMS,
         "gamma": MAP_GAMMA,
         "colours": {"map": _colours(MAP_COLOURS), "weight": _colours(WEIGHT_COLOURS)},
         "textures": [{"name": n, "pixels": packed(textures[k])} for n, k in TEXTURES.items()],
-        "parts": parts,
     }
 
 
@@ -69,75 +72,94 @@ def _colours(name: str) -> str:
     return base64.b64encode(np.ascontiguousarray(table).tobytes()).decode()
 
 
-def coloured(anomaly_map: np.ndarray) -> np.ndarray:
-    """A map ``(H, W)`` as a picture ``(H, W, 3)`` uint8, as the page shows it."""
-    return colormaps[MAP_COLOURS](anomaly_map**MAP_GAMMA, bytes=True)[..., :3]
+def still(clean: np.ndarray, painted: np.ndarray, found: np.ndarray) -> Image.Image:
+    """The page where it cannot be painted on: a part, the same with a scratch, and its map.
+
+    *Shape*: ``(3, S, S)`` uint8 twice, and ``(S, S)`` in [0, 1].
+    """
+    coloured = colormaps[MAP_COLOURS](found**MAP_GAMMA, bytes=True)[..., :3]
+    panels = [*(np.moveaxis(one, 0, -1) for one in (clean, painted)), coloured]
+    picture = Image.fromarray(np.concatenate(panels, axis=1))
+    return picture.resize((3 * picture.width, 3 * picture.height))
 
 
 def _part(records: Sequence[Record], folder: Path) -> dict[str, Any]:
-    """One part with its networks, and the picture that is painted on when the page opens."""
+    """One part with its networks, which are written into `folder`, and its static picture."""
     models, found = [], []
     for record in records:
         category, model, _ = open_run(record)
-        told, scores = _model(record, cast(Traced, model.cpu().float()), category, folder)
+        told, scores = _exported(record, cast(Traced, model.cpu().float()), category, folder)
         models.append(told)
         found.append(scores / told["threshold"])
         if record.run.variant == SHOWN_FIRST and record.run.shots is None:
             shown_first = model
-    highest = np.max(found, axis=0)  # of an image, over all networks, in units of their thresholds
-    good = np.flatnonzero(~category.labels)
-    calm = good[np.argsort(highest[good], kind="stable")][:GOOD_PICTURES]
-    bad = np.flatnonzero(category.labels)
-    median = bad[np.argsort(highest[bad], kind="stable")[len(bad) // 2]]
+    name = records[0].run.category
+    pictures, clean, painted = pictures_of(category, np.max(found, axis=0))
+    (map_there,) = in_batches(lambda x: (shown_first(x),), painted[np.newaxis], PLAIN)
+    still(clean, painted, map_there[0]).save(folder / f"{name}-{SHOWN_FIRST}.png")
+    return {"name": name, "models": models} | pictures
+
+
+def pictures_of(
+    category: Category, scores: np.ndarray
+) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+    """What is painted on, and the first picture as it is and as the page opens with it.
+
+    `scores` of the test images choose: the good ones with the lowest, and a true defect of median
+    score.
+    """
+    good, bad = (np.flatnonzero(category.labels == kind) for kind in (False, True))
+    calm = good[np.argsort(scores[good], kind="stable")][:GOOD_PICTURES]
+    median = bad[np.argsort(scores[bad], kind="stable")][len(bad) // 2 :][:1]
+    names = {i: f"good {k}" for k, i in enumerate(calm, 1)}
+    names |= {i: f"a true defect: {category.defects[i].replace('_', ' ')}" for i in median}
     images = [
-        {"name": f"good {k}", "pixels": packed(category.test[i])} for k, i in enumerate(calm, 1)
+        {"name": name, "good": bool(~category.labels[i]), "pixels": packed(category.test[i])}
+        for i, name in names.items()
     ]
-    kind = category.defects[median].replace("_", " ")
-    images.append({"name": f"a true defect: {kind}", "pixels": packed(category.test[median])})
-    border = np.concatenate([category.test[calm[0]][:, edge] for edge in (0, -1)], axis=1)
-    name, start = records[0].run.category, scratched(category.test[calm[0]])
-    (found_there,) = in_batches(lambda x: (shown_first(x),), start[np.newaxis], PLAIN)
-    panels = [
-        *(np.moveaxis(p, 0, -1) for p in (category.test[calm[0]], start)),
-        coloured(found_there[0]),
-    ]
-    picture = Image.fromarray(np.concatenate(panels, axis=1))
-    picture.resize((3 * picture.width, 3 * picture.height)).save(
-        folder / f"{name}-{SHOWN_FIRST}.png"
-    )
-    return {
-        "name": name,
+    clean = category.test[calm[0]]
+    border = np.concatenate([clean[:, edge] for edge in (0, -1)], axis=1)
+    painted = scratched(clean)
+    pictures = {
         "images": images,
         "background": np.median(border, axis=1).round().astype(int).tolist(),
-        "start": packed(start),
-        "models": models,
+        "start": packed(painted),
     }
+    return pictures, clean, painted
 
 
-def _model(
+def _exported(
     record: Record, model: Traced, category: Category, folder: Path
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """A network as the page knows it, and its scores of all test images."""
+    """A run's network as the page knows it, written into `folder`, and its scores."""
     run, profile = record.run, record.profile
     name = f"{run.category}-{run.variant.replace('+', '-')}-{record.key.shots_name}"
     differs_by = export_shown(model, profile, folder / f"{name}.onnx")
-    shown = Shown(model, profile)
-    *maps, scores = in_batches(shown, category.test, PLAIN)
-    scores, good = scores.astype(float).round(6), ~category.labels
-    contrasts = {n: m[good] for n, m in zip(shown.names, maps) if n.startswith("F_C")}
-    return {
+    told, scores = judged(Shown(model, profile), category)
+    named = {
         "id": name,
         "method": run.variant,
         "title": METHODS[run.variant].title,
         "shots": run.shots,
         "file": f"{name}.onnx",
+        "differs_by": {n: float(f"{d:.2g}") for n, d in differs_by.items()},
+    }
+    return named | told, scores
+
+
+def judged(network: Shown, category: Category) -> tuple[dict[str, Any], np.ndarray]:
+    """What a network says of the test images, in short, and its scores of them all."""
+    *maps, scores = in_batches(network, category.test, PLAIN)
+    scores, good = scores.astype(float).round(6), ~category.labels
+    contrasts = {n: m[good] for n, m in zip(network.names, maps) if n.startswith("F_C")}
+    told = {
         "threshold": choose_threshold(scores[good], FALSE_ALARMS),
         "good": scores[good].tolist(),
         "bad": scores[~good].tolist(),
         # what stands for black and for white in a picture of F_C
         "contrast": {n: [float(m.min()), 2 * float(m.max())] for n, m in contrasts.items()},
-        "differs_by": {n: float(f"{d:.2g}") for n, d in differs_by.items()},
-    }, scores
+    }
+    return told, scores
 
 
 def scratched(image: np.ndarray) -> np.ndarray:

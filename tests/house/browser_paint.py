@@ -14,7 +14,7 @@ import numpy as np
 import paint_page
 import pytest
 import torch
-from browser_lab import SCREENSHOTS, browser, page  # noqa: F401 - fixtures
+from browser_lab import SCREENSHOTS, browser, page, pixels, settle  # noqa: F401 - fixtures
 from fakes import short_run
 
 from conftest import REPOSITORY
@@ -81,25 +81,8 @@ def opened(page, address):  # noqa: F811
 
 
 def shown(page, selector):  # noqa: F811
-    """The pixels of a canvas: ``(S, S, 3)``."""
-    values = page.evaluate(
-        """(selector) => { const c = document.querySelector(selector);
-        return Array.from(c.getContext("2d").getImageData(0, 0, c.width, c.height).data); }""",
-        selector,
-    )
-    side = round((len(values) / 4) ** 0.5)
-    return np.array(values).reshape(side, side, 4)[..., :3]
-
-
-def settle(page, act):  # noqa: F811
-    """Until the networks have answered to what `act` does."""
-    before = page.evaluate("document.querySelector('#paint').dataset.answers")
-    act()
-    page.wait_for_function(
-        """(before) => { const told = document.querySelector("#paint").dataset;
-        return told.answers !== before && told.state === "ready"; }""",
-        arg=before,
-    )
+    """The pixels of the canvas that `selector` finds: ``(S, S, 3)``."""
+    return pixels(page.locator(selector))
 
 
 def test_what_is_painted_changes_the_map_there(opened):
