@@ -11,6 +11,7 @@
 #                        slurm-wlm and munge installed
 #   make test-faults     the smoke study killed, stopped and doubled: results/reliability.md
 #   make book            the course and the study as a site: build/book/site/index.html
+#   make chapters        the course executed for it, where results/demo/notebooks has no copy
 #   make format          tidy code and notebooks before a commit
 #   make coverage        the tests, and what share of the library they run through
 #   make fuzz            damaged pictures through the decoder for minutes: ARGS="--minutes 5"
@@ -36,7 +37,7 @@ export PYTHONDONTWRITEBYTECODE =
 # torch's threads spin while they wait, which costs tenfold when two runs share two cores.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: app test-app bench help study smoke test coverage fuzz errors test-faults test-slurm test-browser lint lab book data format lock clean
+.PHONY: app chapters test-app bench help study smoke test coverage fuzz errors test-faults test-slurm test-browser lint lab book data format lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -58,6 +59,10 @@ lab: .venv/.ready
 book: .venv/.book
 	$(BIN)/python tools/build_book.py $(ARGS)
 
+# At the demo profile, from weights in results/demo: half an hour for all of them.
+chapters: .venv/.ready
+	$(BIN)/python tools/chapters.py $(ARGS)
+
 # Panel is the extra `app`, and comes when it is first asked for.
 app: .venv/.app
 	$(BIN)/pouta app $(ARGS)
@@ -65,8 +70,9 @@ app: .venv/.app
 test-app: .venv/.app
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest tests/house/browser_app.py $(ARGS)
 
-# The smoke study comes before pytest because notebooks that draw tables read its runs.
-test: lint
+# The smoke study comes before pytest because notebooks that draw tables read its runs, and the book
+# is built from it.
+test: lint .venv/.book
 	rm -rf $(TRIAL)
 	mkdir -p $(TRIAL)
 	POUTA_DATA="$$PWD/$(TRIAL)/data" POUTA_RESULTS="$$PWD/$(TRIAL)/results" \

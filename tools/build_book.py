@@ -21,7 +21,7 @@ from nbformat.v4 import new_markdown_cell
 
 HOME = Path(__file__).resolve().parent.parent
 FIRST_SOLUTION = "notebooks/solutions/00_start_here_solutions.ipynb"
-SAVED = re.compile(r"saved figures/[^/\s]+/(\w+)\.png")
+SAVED = re.compile(r"saved figures/([^/\s]+)/(\w+)\.png")
 DEVIATION = re.compile(r"(?<![\w\[#/])([DF]\d\d)(?!\w)")
 CODE_OR_LINK = re.compile(r"(```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|!?\[[^\]]*\]\([^)]*\))", re.S)
 
@@ -84,6 +84,7 @@ html_theme_options = {
     "repository_branch": "main",
     "path_to_docs": "",
     "use_repository_button": True,
+    "use_download_button": False,  # of a source that is made for the book
     "show_navbar_depth": 1,
     "launch_buttons": {
         "binderhub_url": "https://mybinder.org",
@@ -214,8 +215,14 @@ def with_outputs(notebook: NotebookNode, executed: NotebookNode | None) -> list[
             for output in cell.outputs:  # progress bars and warnings of the machine
                 if output.output_type == "stream" and output.name == "stderr":
                     output.text = ""
-            cell.outputs = [o for o in cell.outputs if o.get("text", "x") != ""]
+            cell.outputs = [still(o) for o in cell.outputs if o.get("text", "x") != ""]
     return bare
+
+
+def still(output: NotebookNode) -> NotebookNode:
+    """A widget without its kernel is the picture that it has beside itself."""
+    output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+    return output
 
 
 def tags(cell: NotebookNode) -> list[str]:
@@ -267,8 +274,8 @@ def chapter(source: Path, executed: Path, figures: Path) -> tuple[NotebookNode, 
             cell.source = link_deviations(cell.source, to_docs, titles)
             cell.source = link_symbols(cell.source, to_docs, seen)
         cells.append(cell)
-        for name in dict.fromkeys(SAVED.findall("".join(_printed(cell)))):
-            below = provenance(name, figures)
+        for folder, name in dict.fromkeys(SAVED.findall("".join(_printed(cell)))):
+            below = provenance(name, figures.parent / folder)
             cells += [below] if below else []
     notebook.cells = cells
     if solution:
@@ -324,12 +331,16 @@ def repository() -> str:
     return str(tomllib.loads(text)["project"]["urls"]["Repository"])
 
 
+def notebooks() -> list[Path]:
+    """All notebooks of the repository, in the book's order."""
+    found = sorted((HOME / "notebooks").rglob("*.ipynb"))
+    return [path for path in found if ".ipynb_checkpoints" not in path.parts]
+
+
 def prepare(target: Path, results: Path, figures: Path) -> list[str]:
     """Writes what Sphinx reads; a line for each notebook with cells that have no output."""
     shutil.rmtree(target, ignore_errors=True)
-    told = []
-    sources = sorted((HOME / "notebooks").rglob("*.ipynb"))
-    sources = [path for path in sources if ".ipynb_checkpoints" not in path.parts]
+    told, sources = [], notebooks()
     for source in sources:
         executed = results / "notebooks" / source.name
         notebook, bare = chapter(source, executed, figures)

@@ -237,8 +237,8 @@ COURSE_ROWS = {
 
 def draw_course() -> Figure:
     """The notebooks by purpose, as boxes with their own titles."""
-    figure, ax = plt.subplots(figsize=(10, 3.6), constrained_layout=True)
-    fills = ("encoder", "decoder", "contrast", "guidance")
+    figure, ax = plt.subplots(figsize=(11.4, 3.6), constrained_layout=True)
+    most, fills = 0, ("encoder", "decoder", "contrast", "guidance")
     for k, ((row, pattern), fill) in enumerate(zip(COURSE_ROWS.items(), fills, strict=True)):
         ax.text(-0.85, -k, row, ha="right", va="center", fontsize=10, weight="bold")
         for x, path in enumerate(sorted((project_root() / "notebooks").glob(f"{pattern}.ipynb"))):
@@ -250,6 +250,7 @@ def draw_course() -> Figure:
             ax.text(1.35 * x, -k, text, ha="center", va="center", fontsize=7.5, bbox=style)
             if x:
                 _arrow(ax, (1.35 * x - 0.82, -k), (1.35 * x - 0.6, -k))
-    ax.set(xlim=(-2.2, 8.9), ylim=(-3.5, 0.5))
+            most = max(most, x)
+    ax.set(xlim=(-2.2, 1.35 * most + 0.7), ylim=(-3.5, 0.5))
     ax.set_axis_off()
     return figure

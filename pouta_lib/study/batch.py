@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pouta_lib.study.records import RunKey
     from pouta_lib.study.run import Run
 
-LARGE_PICTURE = 100_000  # characters of base64
+LARGE_PICTURE = 40_000  # characters of base64
 PATIENCE = 20.0  # seconds from SIGTERM to SIGKILL
 
 
@@ -92,11 +92,13 @@ def _no_template(path: Path) -> str:
 def _tidy(path: Path) -> None:
     """Takes this machine's paths out of an executed notebook and makes its pictures small.
 
-    Photographs as PNG are what makes an executed notebook large; as JPEG they take a tenth.
+    Photographs as PNG are what makes an executed notebook large; as JPEG they take a tenth. Lines
+    stay as they are, since JPEG gains little there.
     """
     import nbformat
 
     notebook = nbformat.read(path, as_version=4)
+    notebook.metadata.pop("widgets", None)  # what they showed; they live in a kernel alone
     for name in ("input_path", "output_path"):
         notebook.metadata.papermill.pop(name, None)
     for cell in notebook.cells:
@@ -105,8 +107,9 @@ def _tidy(path: Path) -> None:
                 for folder in (sys.prefix, str(project_root())):
                     output.text = output.text.replace(folder + os.sep, "")
             picture = output.get("data", {}).get("image/png", "")
-            if len(picture) > LARGE_PICTURE:
-                output.data["image/jpeg"] = _as_jpeg(output.data.pop("image/png"))
+            if len(picture) > LARGE_PICTURE and len(jpeg := _as_jpeg(picture)) < len(picture) / 2:
+                output.data.pop("image/png")
+                output.data["image/jpeg"] = jpeg
     nbformat.write(notebook, path)
 
 
@@ -114,7 +117,7 @@ def _as_jpeg(png: str) -> str:
     from PIL import Image
 
     jpeg = io.BytesIO()
-    Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB").save(jpeg, "JPEG", quality=88)
+    Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB").save(jpeg, "JPEG", quality=75)
     return base64.b64encode(jpeg.getvalue()).decode()
 
 

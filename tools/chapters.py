@@ -1,0 +1,65 @@
+"""Executes, for the book, the notebooks that show no outputs there yet: `make chapters`.
+
+A study executes its own notebooks and, run by run, 05 and 07. All others are executed here, at the
+demo profile, over links to the results: what they write there is thrown away. One whose copy shows
+what its cells print already is left alone.
+"""
+
+import argparse
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+from build_book import HOME, notebooks, with_outputs
+
+from pouta_lib.study.batch import execute_notebook
+
+RESULTS = HOME / "results"
+COPIES = RESULTS / "demo" / "notebooks"
+RUN = RESULTS / "demo" / "runs" / "mini-mvtec" / "cap"
+OF_RUNS = {  # the study has executed these for its first category
+    "05_train_category.ipynb": RUN / "pouta" / "all" / "seed0" / "train.ipynb",
+    "07_patchcore.ipynb": RUN / "patchcore" / "all" / "seed0" / "train.ipynb",
+}
+
+
+def is_shown(source: Path, copy: Path) -> bool:
+    """Whether `copy` has an output for each code cell of `source`."""
+    if not copy.is_file():
+        return False
+    now, executed = (nbformat.read(path, as_version=4) for path in (source, copy))
+    return not with_outputs(now, executed)
+
+
+def execute(source: Path, target: Path) -> None:
+    """Writes the executed copy, with folders of its own to write to."""
+    with tempfile.TemporaryDirectory(dir=RESULTS.parent, prefix="build-") as folder:
+        shutil.copytree(RESULTS, f"{folder}/results", copy_function=os.link)
+        os.environ |= {"POUTA_RESULTS": f"{folder}/results", "POUTA_FIGURES": f"{folder}/figures"}
+        execute_notebook(source, target, {})
+
+
+def main() -> None:
+    """Makes the copies that are missing or have changed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="notebooks without .ipynb; default: all")
+    options = parser.parse_args()
+    os.environ["POUTA_PROGRESS"] = "lines"
+    for source in notebooks():
+        target, made = COPIES / source.name, OF_RUNS.get(source.name)
+        if (options.names and source.stem not in options.names) or is_shown(source, target):
+            continue
+        began = time.monotonic()
+        if made and is_shown(source, made):
+            shutil.copyfile(made, target)
+        else:
+            execute(source, target)
+        told = f"{time.monotonic() - began:.0f} s, {target.stat().st_size / 1000:.0f} kB"
+        print(f"{source.name}: {told}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
