@@ -1,4 +1,5 @@
-"""The book is built from the smoke study: every link of it leads somewhere, every picture is there.
+"""The book is built from the smoke study (in `make test`, else from the committed one): every link
+of it leads somewhere, every picture is there.
 
 Sphinx itself fails for what it knows of; what stands in HTML, in outputs and in the theme it does
 not look at.
@@ -15,6 +16,8 @@ import pytest
 
 from conftest import REPOSITORY
 
+SMOKE = Path(os.environ["POUTA_RESULTS"], "smoke")
+STUDY = SMOKE if SMOKE.is_dir() else REPOSITORY / "results" / "demo"
 pytest.importorskip("sphinx", reason="`make test` and `make book` install it: the extra `book`")
 
 
@@ -37,8 +40,7 @@ class Page(HTMLParser):
 def site(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Page]:
     """All pages of the book, by their paths, with the outputs that the smoke study has."""
     output = tmp_path_factory.mktemp("book")
-    folders = {name: Path(os.environ[f"POUTA_{name.upper()}"]) for name in ("results", "figures")}
-    words = [f"--{name}={folder / 'smoke'}" for name, folder in folders.items()]
+    words = [f"--results={STUDY}", f"--figures={STUDY.parents[1] / 'figures' / STUDY.name}"]
     command = [sys.executable, REPOSITORY / "tools" / "build_book.py", *words]
     # without npm: what it brings is for the page "Paint a defect", which `make test-browser` opens
     environment = os.environ | {"PATH": os.path.dirname(sys.executable)}
@@ -75,7 +77,8 @@ def test_no_page_asks_another_server(site: dict[Path, Page]) -> None:
 
 def test_chapters_show_what_their_cells_made(site: dict[Path, Page]) -> None:
     pages = {path.stem: page for path, page in site.items()}
-    copies = list(Path(os.environ["POUTA_RESULTS"], "smoke", "notebooks").glob("*.ipynb"))
+    copies = list((STUDY / "notebooks").glob("*.ipynb"))
+    assert copies
     for copy in copies:
         assert pages[copy.stem].pictures, copy.stem
     for source in (REPOSITORY / "notebooks").glob("*.ipynb"):
