@@ -17,7 +17,9 @@ from pouta_lib.cli import _of_the_system
 from pouta_lib.ground.locks import only_one
 from pouta_lib.ground.profiles import load_profile, parse_overrides
 from pouta_lib.method.device import choose_compute, within_memory
+from pouta_lib.method.models import build_model
 from pouta_lib.method.training import LOSSES, train
+from pouta_lib.method.warm_start import start_warm
 from pouta_lib.method.weights import load_weights, save_weights
 from pouta_lib.report.table_files import write_tables
 from pouta_lib.study.cluster import cluster_options
@@ -85,6 +87,16 @@ for word in ("lr", "stepz=5", "lr=fast", "lr=[", "size_px=100", "width=400000000
     setting(word)
 for word in ("steps=1000000000000", "max_train=0", "max_textures=-1", "lr_gamma=-1", "epochs=5"):
     setting(word)
+
+
+@wrong(SETTINGS, "`warm_start=true` with another method")
+def _(root: Path) -> None:
+    prepare_run("smoke", variant="vanilla", overrides={"warm_start": True})
+
+
+@wrong(SETTINGS, "`warm_start=true` with another width")
+def _(root: Path) -> None:
+    start_warm(build_model("pouta", load_profile("smoke", width=8)))
 
 
 def run(words: str, dataset: str, category: str, **others: int) -> None:
