@@ -3,7 +3,7 @@
     pouta fit $POUTA_DATA/mvtec/transistor --output out/mvtec/transistor --minutes 10
     python benchmarks/photographs.py out mvtec/transistor ...
 
-One row a category: the method that was chosen, its image AUROC on the test images, how many good
+One row per category: the method that was chosen, its image AUROC on the test images, how many good
 and how many defective ones it refuses, and what was expected from good photographs alone.
 """
 

@@ -183,7 +183,7 @@ def _add_detector(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     export.add_argument("detector", type=Path, help="the folder that `pouta fit` saved")
     export.add_argument("--output", type=Path, required=True, help="a folder")
     export.add_argument("--format", default="onnx", help="onnx or openvino; default: onnx")
-    export.add_argument("--batch", type=int, help="images a call; default: any number")
+    export.add_argument("--batch", type=int, help="images per call; default: any number")
     export.add_argument("--half", action="store_true", help="weights in half precision")
     export.add_argument(
         "--floats", action="store_true", help="takes channels first, 0 to 1; default: uint8 pixels"
@@ -324,8 +324,9 @@ def _peers(options: argparse.Namespace) -> None:
         seed=options.seed,
         overrides=parse_overrides(options.overrides),
     )
-    told = [f"{metric} {100 * v:.1f} %" for metric in (CLS, *LOC) if (v := metrics[metric])]
-    print(f"{PEERS[options.method][0]}: {', '.join(told)}\n{folder}")
+    shown = {metric: value for metric in (CLS, *LOC) if (value := metrics[metric]) is not None}
+    told = [f"{metric} {100 * value:.1f} %" for metric, value in shown.items()]
+    print(f"{PEERS[options.method].title}: {', '.join(told)}\n{folder}")
 
 
 def _notebook(options: argparse.Namespace) -> None:

@@ -247,10 +247,21 @@ def replaced(old: str, new: str) -> Callable[[Path], None]:
 listed("VisA without its list", lambda base: shutil.rmtree(base / "split_csv"))
 listed("VisA's list with other columns", replaced("object,split", "object;split"))
 listed("VisA's list with another split", replaced("train,", "trial,"))
+listed("a line of VisA's list that is cut short", replaced(",normal,", ",normal\ncut,"))
+listed("VisA's list with a quote that is never closed", replaced("candle,", 'candle,"'))
+listed(
+    "VisA's list in another encoding",
+    lambda base: (base / "split_csv" / "1cls.csv").write_bytes(b"object,\xff\n"),
+)
 listed("VisA's list with anomalies in train", replaced("test,anomaly", "train,anomaly"))
 listed(
     "a file of VisA's list that is not there",
     lambda base: (base / "candle/Data/Images/Anomaly/001.JPG").unlink(),
+)
+listed(
+    "DAGM's list in another encoding",
+    lambda base: (base / "Train/Label/Labels.txt").write_bytes(b"1\n\xff\n"),
+    dagm_tree,
 )
 listed("DAGM without a split", lambda base: shutil.rmtree(base / "Train"), dagm_tree)
 listed(

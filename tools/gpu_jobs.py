@@ -36,7 +36,13 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +58,7 @@ from pouta_lib.ground.profiles import Profile, load_profile, parse_overrides
 from pouta_lib.method.training import fit
 from pouta_lib.method.weights import save_weights
 from pouta_lib.score.evaluation import evaluate
-from pouta_lib.study.records import RunKey, commit
+from pouta_lib.study.records import ALL_SHOTS, RunKey, commit, shots_of
 from pouta_lib.study.run import Run, load_run_data, save_run, watch_test
 
 MARGIN = 1.1  # a job may take so many times its estimate
@@ -80,8 +86,7 @@ def plan(profile: str, words: list[str], overrides: list[str]) -> dict[str, Any]
 
 
 def _word(key: RunKey) -> str:
-    shots = "all" if key.shots is None else f"k{key.shots}"
-    return f"{key.dataset}/{key.category}/{key.variant}/{shots}/seed{key.seed}"
+    return f"{key.dataset}/{key.category}/{key.variant}/{key.shots_name}/seed{key.seed}"
 
 
 def sources_digest() -> str:
@@ -94,12 +99,12 @@ def _job(word: str, settings: Profile) -> dict[str, Any]:
     dataset, category, method, shots, seed = (*path.split("/"), *[""] * 5)[:5]
     method = find_method(method or "pouta").id
     run = {"dataset": dataset, "category": category, "variant": method}
-    run |= {"shots": int(shots[1:]) if shots not in ("", "all") else None}
+    run |= {"shots": shots_of(shots or ALL_SHOTS)}
     run |= {"seed": int(seed[4:] or 0)}
     return {"run": run, "settings": settings.to_dict(), "judged": word.startswith(JUDGED)}
 
 
-Pace = dict[str, float]  # seconds a step, of a label and method
+Pace = dict[str, float]  # seconds per step, by label and method
 
 
 def run_jobs(
@@ -121,7 +126,12 @@ def run_jobs(
                 done, _ = wait(running, max(left, 0) + 1, FIRST_COMPLETED)
                 for future in done:
                     job = running.pop(future)
-                    entry = _log_entry(job, future.result(), pace, keep, plan)
+                    try:
+                        made = future.result()
+                    except BrokenExecutor as error:  # a worker was killed, for its memory say
+                        made = {"failed": f"{type(error).__name__}: {error}"}
+                        pool = ProcessPoolExecutor(workers, context)
+                    entry = _log_entry(job, made, pace, keep, plan)
                     entry["since_start"] = round(time.monotonic() - started, 1)
                     entry["utilisation_percent"] = used.mean()
                     _write_log(log, entry, keep)
@@ -146,7 +156,7 @@ def _log_entry(
         if job["judged"]:
             _keep_judgement(Path(folder), keep, plan)
         else:
-            _keep_small(Path(folder), keep, _name(_run_of(job).key), plan)
+            _keep_small(Path(folder), keep, _run_of(job).key.place, plan)
     return {"job": _job_name(job)} | entry
 
 
@@ -165,12 +175,8 @@ def _kind(run: Run) -> str:
     return f"{run.key.label} {run.key.variant}"
 
 
-def _name(key: RunKey) -> str:
-    return key.folder("/").relative_to("/").as_posix()
-
-
 def _job_name(job: dict[str, Any]) -> str:
-    return JUDGED * job["judged"] + _name(_run_of(job).key)
+    return JUDGED * job["judged"] + _run_of(job).key.place
 
 
 def _try_one(job: dict[str, Any], left: float, pace: Pace) -> dict[str, Any]:

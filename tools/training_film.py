@@ -30,7 +30,7 @@ COLUMNS = ("test image", "repaired", "map")
 
 
 def frame(images: np.ndarray, repaired: np.ndarray, maps: np.ndarray, head: str) -> Image.Image:
-    """One picture: a row an image; its repair, its map; above them what `head` says.
+    """One picture: one row per image; its repair, its map; above them what `head` says.
 
     *Shape*: images ``(N, 3, S, S)`` uint8, repaired the same in [0, 1], maps ``(N, S, S)``.
     """

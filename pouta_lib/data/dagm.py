@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from pouta_lib.data.category import GOOD, Item, Listing
-from pouta_lib.data.files import child, image_files
+from pouta_lib.data.files import child, image_files, read_list
 from pouta_lib.ground.errors import problem
 
 AGAIN = "unpack the dataset again"
@@ -76,7 +76,7 @@ def _labels(path: Path) -> dict[str, str | None]:
     if not path.is_file():
         raise problem("a list of labels", "none", path, AGAIN)
     labels: dict[str, str | None] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines()):
+    for number, line in enumerate(read_list(path, AGAIN).splitlines()):
         words = line.split()
         if not words or (number == 0 and len(words) == 1):
             continue

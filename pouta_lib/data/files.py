@@ -80,7 +80,7 @@ or JPEG, or pip install 'pouta-lib[heic]'
         return {reason.words: len(paths) for reason, paths in self.files.items()}
 
     def lines(self, *, lost: bool = True) -> list[str]:
-        """One sentence a reason: what may be photographs, or (`lost` False) what is none."""
+        """One sentence per reason: what may be photographs, or (`lost` False) what is none."""
         return [
             _sentence(reason, self.files[reason])
             for reason in Reason
@@ -161,6 +161,17 @@ def look_into(folder: Path, *, below: bool = True) -> Look:
 def image_files(folder: Path) -> list[Path]:
     """The photographs that lie directly in `folder`, sorted by name: see :func:`look_into`."""
     return look_into(folder).files
+
+
+def read_list(path: Path, todo: str) -> str:
+    """The text of a dataset's own list of its files.
+
+    *Raises* :class:`PoutaError` for a file that is no text in UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except ValueError as error:
+        raise problem("text in UTF-8", str(error), path, todo) from error
 
 
 @cache

@@ -6,11 +6,12 @@ category is read by the layout that it is in.
 """
 
 import csv
+from io import StringIO
 from pathlib import Path
 
 from pouta_lib.data import mvtec
 from pouta_lib.data.category import GOOD, Item, Listing
-from pouta_lib.data.files import folders_in
+from pouta_lib.data.files import folders_in, read_list
 from pouta_lib.ground.errors import problem
 
 SPLIT = Path("split_csv") / "1cls.csv"
@@ -60,12 +61,18 @@ def _rows(folder: Path) -> list[dict[str, str]]:
     path = folder / SPLIT
     if not path.is_file():
         raise problem("the official split", "no file", path, RESTORE)
-    with path.open(encoding="utf-8-sig", newline="") as lines:
-        reader = csv.DictReader(lines)
+    reader = csv.DictReader(StringIO(read_list(path, RESTORE)), strict=True)
+    try:
         if reader.fieldnames != COLUMNS:
             raise problem(f"columns {COLUMNS}", f"{reader.fieldnames}", path, RESTORE)
         rows = list(reader)
+    except csv.Error as error:
+        where = f"{path}, line {reader.line_num}"
+        raise problem("a CSV file", str(error), where, RESTORE) from error
     for number, row in enumerate(rows, start=2):
+        if None in row or None in row.values():
+            wanted = f"{len(COLUMNS)} cells"
+            raise problem(wanted, "more or fewer", f"{path}, line {number}", RESTORE)
         found = (row["split"], row["label"])
         if found[0] not in ("train", "test") or found[1] not in ("normal", "anomaly"):
             wanted = "split train or test, and label normal or anomaly"

@@ -38,7 +38,7 @@ class Form:
     """In what form a detector is written."""
 
     format: str = "onnx"
-    batch: int | None = None  # images a call; None: as many as are handed over
+    batch: int | None = None  # images per call; None: as many as are handed over
     half: bool = False
     floats: bool = False  # takes (B, 3, S, S) float32 in [0, 1], else (B, S, S, 3) uint8
 
@@ -96,10 +96,14 @@ def open_exported(path: str | Path, precision: str = "f32", threads: int = 0) ->
     `precision` is what OpenVINO computes in, ``f32`` or ``bf16``; 0 threads are as many as there
     are cores.
 
-    *Raises* :class:`PoutaError` where the package that runs it is not installed.
+    *Raises* :class:`PoutaError` for a file of another name, and where the package that runs it is
+    not installed.
     """
     path = Path(path)
-    writer = next(w for w in _WRITERS.values() if path.name in w.files)
+    writer = next((w for w in _WRITERS.values() if path.name in w.files), None)
+    if writer is None:
+        names = [name for w in _WRITERS.values() for name in w.files]
+        raise problem(f"a file called one of {names}", path.name, path, "name one of them")
     return writer.open(path, precision, threads)
 
 
@@ -204,7 +208,7 @@ def _checked(detector: Detector, form: Form) -> _Writer:
     if form.format not in _WRITERS:
         raise problem(f"a format out of {list(FORMATS)}", repr(form.format), "export", "choose one")
     if form.batch is not None and form.batch < 1:
-        todo = "say how many images a call, or leave it out"
+        todo = "say how many images per call, or leave it out"
         raise problem("a batch of 1 or more", str(form.batch), "export", todo)
     only = find_method(detector.method).precision
     if form.half and only == "fp32":

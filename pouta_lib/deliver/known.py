@@ -38,6 +38,12 @@ class Truth:
 def truth_of(
     table: pd.DataFrame, labels: str | Path | None, masks: str | Path | None
 ) -> Truth | None:
+    """What a file of labels and a folder of masks say of an answer's images; None without both.
+
+    With masks alone, an image without one counts as good.
+
+    *Raises* :class:`PoutaError` for a file that cannot be read, and for names that fit nothing.
+    """
     if not labels and not masks:
         return None
     names = list(table["file"])

@@ -65,7 +65,8 @@ def export_shown(model: Traced, profile: Profile, path: Path) -> dict[str, float
     """
     onnx, onnxruntime = package("onnx"), package("onnxruntime")
     network = Shown(model, profile).eval()
-    image = torch.rand((1, 3, profile.size_px, profile.size_px), generator=torch.manual_seed(0))
+    shape = (1, 3, profile.size_px, profile.size_px)
+    image = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     content = BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that this exporter is the older one

@@ -38,7 +38,7 @@ def predict_folder(
 
     Beside them :data:`HELD_OUT`, where the detector knows such scores: what good parts get.
 
-    A row an image: its score, the threshold, and the verdict: ``good``, ``defective`` (the score
+    One row per image: its score, the threshold, and the verdict: ``good``, ``defective`` (the score
     is above the threshold), or ``not read``, with the reason. What was not read, and what was
     passed over, is returned as errors; none of it ends the rest. With `maps` the anomaly maps are
     kept as well, as TIFF files of floats. A few images are in memory at a

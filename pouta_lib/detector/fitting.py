@@ -41,7 +41,7 @@ from pouta_lib.ground.methods import (
     require_warm_start,
     resolve,
 )
-from pouta_lib.ground.paths import atomic_path
+from pouta_lib.ground.paths import atomic_path, sources_digest
 from pouta_lib.ground.profiles import Profile, load_profile
 from pouta_lib.ground.progress import TrainingProgress
 from pouta_lib.ground.spread import spread
@@ -85,7 +85,7 @@ def fit(
     need no training first; one with pretrained features at the size that these were learned at and
     at the profile's, unless `overrides` name a size. What was tried, and what each found, is in
     ``detector.fitted``. With `partial`, a folder, a fit that was stopped goes on from what it left
-    there.
+    there, if it is asked for the same.
 
     *Units*: minutes of wall-clock time, which the choice and the training keep to.
     *Raises* :class:`PoutaError` for fewer than eight photographs, and where no method can be made.
@@ -105,7 +105,7 @@ def fit(
         for name in names
         for sized in _sizes(settings, name, overrides or {})
     ]
-    work = _Work.of(photos, candidates, seed, partial, tell)
+    work = _Work.of(photos, candidates, minutes, seed, partial, tell)
     tried = _try(candidates, work, deadline, false_alarm_rate)
     best = _best(tried, work)
     detector = _finish(best, tried, work, deadline, false_alarm_rate)
@@ -155,6 +155,7 @@ class _Work:
         cls,
         photos: str | Path,
         candidates: Sequence[Candidate],
+        minutes: float,
         seed: int,
         partial: str | Path | None,
         tell: Tell,
@@ -168,7 +169,12 @@ class _Work:
         held = hold_out(images[SIZE_PX][out[spread(len(out), MOST_DAMAGED)]])
         folder = None
         if partial is not None:
-            asked = json.dumps([[c.method, c.profile.to_dict()] for c in candidates] + [seed])
+            asked = json.dumps(
+                [
+                    [[c.method, c.profile.to_dict()] for c in candidates],
+                    [minutes, seed, sources_digest(Path(__file__).parents[1])],
+                ]
+            )
             pictures = np.ascontiguousarray(images[SIZE_PX]).data
             digest = hashlib.sha256(asked.encode() + hashlib.sha256(pictures).digest())
             folder = Path(partial).expanduser() / digest.hexdigest()[:16]

@@ -34,7 +34,7 @@ def expectations(detector: Detector) -> list[str]:
 
 
 def fitted_table(fitted: Fitted) -> pd.DataFrame:
-    """What was tried, one method a row, in percent; empty cells where there was no time for it."""
+    """What was tried, one row per method, in percent; an empty cell where there was no time."""
 
     def share(pair: tuple[int, int] | None) -> str:
         return "" if pair is None else f"{100 * pair[0] / max(1, pair[1]):.0f}"

@@ -71,7 +71,6 @@ class Method:
 
 
 _POUTA = "pouta_lib.method.models.pouta:build"
-_QUESTIONS = "pouta_lib.method.models.questions"
 _ALL = (  # in the order of the rows of Tables I to III
     Method(
         id="pouta",
@@ -114,12 +113,16 @@ _ALL = (  # in the order of the rows of Tables I to III
     Method(id="base", title="POUTA-base", build=_POUTA, modules=Modules(fcm=True)),
     Method(id="base+hsg", title="POUTA-base+HSG", build=_POUTA, modules=Modules(True, hsg=True)),
     Method(id="base+mss", title="POUTA-base+MSS", build=_POUTA, modules=Modules(True, mss=True)),
-    Method(id="pouta-apart", title="POUTA, trained apart", build=f"{_QUESTIONS}:build_apart"),
+    Method(
+        id="pouta-apart",
+        title="POUTA, trained apart",
+        build="pouta_lib.method.models.questions:build_apart",
+    ),
     Method(
         id="pouta-mss-alone",
         title="POUTA, MSS alone",
-        build=f"{_QUESTIONS}:build_supervised",
-        recipe=f"{_QUESTIONS}:MSS_ALONE",
+        build="pouta_lib.method.models.questions:build_supervised",
+        recipe="pouta_lib.method.models.questions:MSS_ALONE",
     ),
 )
 METHODS = {method.id: method for method in _ALL}

@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 __all__ = ["Bar", "TrainingProgress", "tqdm"]
 
@@ -12,11 +12,19 @@ __all__ = ["Bar", "TrainingProgress", "tqdm"]
 class _Silent:
     """Shows nothing."""
 
+    n = 0
+
     def __init__(self, iterable: Iterable[Any] = (), **options: Any) -> None:
         self.iterable = iterable
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.iterable)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        pass
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *_, **__: None

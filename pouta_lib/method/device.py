@@ -61,7 +61,8 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
     """The device and precision to use.
 
     ``device="auto"`` takes CUDA, else Apple's MPS, else the CPU; ``$POUTA_DEVICE`` overrides it.
-    ``precision="auto"`` takes bf16 on CUDA and on a CPU with bf16 matrix units, else fp32.
+    ``precision="auto"`` takes bf16 on CUDA and on a CPU with bf16 matrix units, else fp32. Torch is
+    told, for the whole process, whether CUDA may compute in TF32.
 
     *Raises* :class:`PoutaError` when the named device is not there.
     """

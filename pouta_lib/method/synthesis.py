@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from pouta_lib.ground.profiles import SynthesisSettings
 
-MAX_LATTICE = 32  # Perlin cells an axis are 2^0 .. 2^5
+MAX_LATTICE = 32  # Perlin cells per axis are 2^0 .. 2^5
 PERLIN_THRESHOLD = 0.5
 PLAIN = SynthesisSettings()
 CLEAR_CHANGE = 20 / 255  # of a channel: where the image itself is pasted, less is no anomaly
@@ -58,7 +58,7 @@ def _lattice_weights(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def perlin_noise(batch: int, size: int, generator: Generator) -> Tensor:
-    """Perlin noise with 2^0 to 2^5 cells an axis, drawn per sample and axis.
+    """Perlin noise with 2^0 to 2^5 cells per axis, drawn per sample and axis.
 
     At a pixel, the noise is the sum over the cell's four corners of
     ``fade_y fade_x (g_y dy + g_x dx)``. Both factors separate by axis, so the whole field is two

@@ -208,7 +208,9 @@ def train(
     keep_freed_memory()
     compute = compute_of(method, profile, device)
     named = find_method(method)
-    assert named.steps is not None  # else its own `fit` does without this function
+    if named.steps is None:
+        todo = "call fit, which takes every method"
+        raise problem("a method that is trained in steps", repr(method), "train", todo)
     steps: int = resolve(named.steps)(profile, len(images), shots)
     recipe = recipe or cast(Recipe, resolve(named.recipe))
     recorded = _records(recipe, profile, compute)

@@ -344,5 +344,5 @@ def to_unit(maps: np.ndarray) -> np.ndarray:
 
 
 def spread(indices: np.ndarray, count: int) -> np.ndarray:
-    """At most `count` of `indices`, evenly spread: never the best or the worst ones."""
+    """At most `count` of `indices`, evenly spread from the first to the last: nothing is picked."""
     return indices[evenly(len(indices), count)]

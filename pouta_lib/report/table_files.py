@@ -10,7 +10,7 @@ import pandas as pd
 
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.labels import folder_name, parse_label, setting_words
-from pouta_lib.ground.methods import METHODS, Modules
+from pouta_lib.ground.methods import COMPARED, METHODS, Modules
 from pouta_lib.ground.paths import atomic_path, results_root
 from pouta_lib.report.published import AVERAGE, PROTOCOL, read_published
 from pouta_lib.report.reading import METRIC_NAMES
@@ -202,7 +202,7 @@ def _wide(part: pd.DataFrame, real: bool) -> str:
 def _published_wide(number: int) -> str:
     frame = read_published(number)
     if number in TABLES:
-        frame = frame[frame["method"].isin(["DRAEM", "PatchCore", "POUTA"])]
+        frame = frame[frame["method"].isin([METHODS[m].title for m in COMPARED])]
         columns = frame["method"] + " " + frame["metric"].map(METRIC_NAMES).str.split(": ").str[1]
         rows = "category"
     else:

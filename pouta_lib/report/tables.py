@@ -231,4 +231,4 @@ def _average(by_category: list[list[Record]], metric: Metric) -> Cell:
 
 def source_of(record: Record) -> str:
     """A record's folder, relative to the results."""
-    return record.key.folder("/").relative_to("/").as_posix()
+    return record.key.place

@@ -195,8 +195,9 @@ def grad_cam(model: Traced, image: np.ndarray, region: np.ndarray | None = None)
     """The Grad-CAM of the anomalous class, summed over the predicted region.
 
     `region` defaults to where the model's own map is above one half, and where it is nowhere, to
-    the map's highest hundredth. On the CPU in float32. Values are stretched to 0 .. 1 within the
-    image, by pytorch-grad-cam: two images' values cannot be compared.
+    the map's highest hundredth. On the CPU in float32, where `model` then stays. Values are
+    stretched to 0 .. 1 within the image, by pytorch-grad-cam: two images' values cannot be
+    compared.
 
     *Shape*: image ``(3, H, W)`` uint8; region ``(H, W)`` bool; ``(H, W)`` float32 in [0, 1].
     *Source*: Selvaraju et al. 2017 (the paper's [4]); figures 3 and 9.

@@ -10,10 +10,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pouta_lib.ground.errors import PoutaError, problem
 from pouta_lib.ground.locks import Lock, only_one
@@ -163,6 +162,43 @@ def _made_since(began: float, run: "Run", notebook: Path) -> bool:
     )
 
 
+class Study(NamedTuple):
+    """All that a batch makes."""
+
+    runs: "list[RunKey]"
+    judgements: dict[Path, str]  # each with the command that makes it
+    notebooks: dict[Path, list[Path]]  # the executed copies; what each one reads of this study
+
+
+def planned_study(settings: "Profile", categories: list[str]) -> Study:
+    """What stands in a profile's file; named `categories` take the place of its list of runs.
+
+    Named categories, and overridden settings, are a study of runs and what shows them: nothing is
+    judged.
+    """
+    from pouta_lib.ground.labels import folder_name
+    from pouta_lib.study.judgements import planned_judgements
+    from pouta_lib.study.plan import planned_runs, study_notebooks
+    from pouta_lib.study.records import RUN_FILES
+
+    runs = planned_runs(settings.name, categories, **settings.overrides)
+    alone = categories or settings.overrides
+    judgements = {} if alone else planned_judgements(settings.name)
+    folder = results_root() / folder_name(settings.label) / "notebooks"
+    reads = {
+        folder / f"{name}.ipynb": [key.folder() / file for key in keys for file in RUN_FILES[:3]]
+        for name, keys in study_notebooks(runs).items()
+    }
+    questions, ablation = folder / "18_open_questions.ipynb", folder / "12_ablation.ipynb"
+    if not judgements:
+        reads.pop(questions, None)  # it shows judgements beside runs
+    else:
+        reads[folder / "17_how_settings_were_chosen.ipynb"] = [*judgements]
+    if questions in reads:
+        reads[questions] += [*judgements, *({ablation} & set(reads))]  # whose tables it compares
+    return Study(runs, judgements, reads)
+
+
 def run_study(
     profile: str,
     categories: list[str],
@@ -179,25 +215,23 @@ def run_study(
     from pouta_lib.ground.labels import folder_name, setting_words
     from pouta_lib.ground.profiles import load_profile, parse_overrides
     from pouta_lib.study.cluster import cluster_options, own_queue
-    from pouta_lib.study.judgements import planned_judgements
-    from pouta_lib.study.plan import planned_runs, study_notebooks
     from pouta_lib.study.records import is_whole
 
     settings = load_profile(profile, **parse_overrides(overrides))
-    keys = planned_runs(settings.name, categories, **parse_overrides(overrides))
-    if not keys:
+    plan = planned_study(settings, categories)
+    if not plan.runs:
         raise problem("at least one run", "none", f"configs/{settings.name}.yaml", "add a group")
     study = results_root() / folder_name(settings.label)
-    for path in (project_root(), *(key.folder() for key in keys)):
+    for path in (project_root(), *(key.folder() for key in plan.runs)):
         if set("{}") & set(str(path)):
             wanted = "folders and names without braces, which Snakemake fills in"
             raise problem(wanted, "braces", path, "rename it, or name another --results")
-    missing = [key for key in keys if not is_whole(key)]
+    missing = [key for key in plan.runs if not is_whole(key)]
     if cluster is None:
         where = ["--cores", str(cores), "--resources", f"gpu={_parallel_runs(cores)}"]
     else:
         where = cluster_options(cluster, study)
-    told = f"study {settings.label}: {len(keys)} runs, {len(missing)} to make"
+    told = f"study {settings.label}: {len(plan.runs)} runs, {len(missing)} to make"
     print(f"{told}, {cluster or f'{cores} cores'}", flush=True)
     command: list[str | Path] = [sys.executable, "-m", "snakemake"]
     command += ["--snakefile", project_root() / "Snakefile"]
@@ -210,8 +244,7 @@ def run_study(
     ]
     command += [f"overrides={json.dumps(setting_words(settings.overrides))}"]
     # the first notebook's tables, I to III, are what a reader waits for: its runs come first
-    notebooks = list(study_notebooks(keys))
-    command += ["--prioritize", study / "notebooks" / f"{notebooks[0]}.ipynb"]
+    command += ["--prioritize", next(iter(plan.notebooks))]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "POUTA_PROGRESS": "lines"}
     wait_passively(environment)
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -226,9 +259,7 @@ def run_study(
         with nullcontext() if cluster is None else own_queue(study):
             status = _follow(command, environment, lock)
     if status == 0:
-        named = [study / "notebooks" / f"{name}.ipynb" for name in notebooks]
-        judged = {} if categories or overrides else planned_judgements(settings.name)
-        _require_whole(keys, named, judged)
+        _require_whole(plan)
         minutes = (time.monotonic() - started) / 60
         print(f"study {settings.label}: done in {minutes:.1f} minutes")
         _summarise(study, figures_root() / study.name)
@@ -267,17 +298,16 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
-def _require_whole(
-    keys: "Sequence[RunKey]", notebooks: Sequence[Path], judged: dict[Path, str]
-) -> None:
+def _require_whole(plan: Study) -> None:
     """*Raises* :class:`PoutaError` where a finished study lacks something that was planned."""
     from pouta_lib.study.records import is_whole
 
-    missing = [(key.folder(), key.command()) for key in keys if not is_whole(key)]
-    missing += [(path, command) for path, command in judged.items() if not path.is_file()]
-    missing += [(path, "give the command again") for path in notebooks if not path.is_file()]
+    missing = [(key.folder(), key.command()) for key in plan.runs if not is_whole(key)]
+    missing += [(path, todo) for path, todo in plan.judgements.items() if not path.is_file()]
+    missing += [(path, "give the command again") for path in plan.notebooks if not path.is_file()]
     if missing:
-        wanted = f"all of {len(keys)} runs, {len(judged)} judgements, {len(notebooks)} notebooks"
+        counts = (len(plan.runs), len(plan.judgements), len(plan.notebooks))
+        wanted = "all of {} runs, {} judgements, {} notebooks".format(*counts)
         raise problem(wanted, f"{len(missing)} missing", *missing[0])
 
 

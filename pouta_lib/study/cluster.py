@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-import yaml
-
 from pouta_lib.ground.errors import problem
+from pouta_lib.ground.validation import read_yaml
 
 SLURM = "slurm"
 PATIENCE = 120.0  # seconds for cancelled jobs to end; Slurm's own is 30 from SIGTERM to SIGKILL
@@ -27,7 +26,7 @@ def cluster_options(folder: Path, study: Path) -> list[str]:
     todo = "name a folder like configs/slurm"
     if not config.is_file():
         raise problem("a Snakemake profile with its config.yaml", "none", folder, todo)
-    read = yaml.safe_load(config.read_text(encoding="utf-8"))
+    read = read_yaml(config.read_text(encoding="utf-8"), config)
     executor = read.get("executor") if isinstance(read, dict) else None
     if not isinstance(executor, str):
         raise problem("the name of an executor", repr(executor), config, "write executor: slurm")
@@ -85,6 +84,9 @@ def _queued(prefix: str) -> list[str]:
     if shutil.which("squeue") is None:
         return []
     ask = ["squeue", "--me", "--noheader", "--format", "%A %j"]
-    told = subprocess.run(ask, capture_output=True, text=True, check=False).stdout
-    jobs = [line.split(maxsplit=1) for line in told.splitlines()]
-    return [number for number, name in jobs if name.startswith(prefix)]
+    done = subprocess.run(ask, capture_output=True, text=True, check=False)
+    if done.returncode:  # a controller that is busy, say: no answer is not an empty queue
+        todo = "give the command again when squeue answers"
+        raise problem("the list of queued jobs", done.stderr.strip(), "squeue", todo)
+    jobs = [line.partition(" ") for line in done.stdout.splitlines()]
+    return [number for number, _, name in jobs if name.startswith(prefix)]

@@ -88,5 +88,5 @@ def damage(images: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
             changed = changed.clip(0, 255).round().astype(np.uint8)
             visible = np.abs(changed.astype(int) - image).max(axis=0) > VISIBLE
             damaged.append(changed)
-            masks.append(visible & (where > 0.5 if draw is not warp else where > 0))
+            masks.append(visible & (where > 0.5))
     return np.stack(damaged), np.stack(masks)

@@ -118,9 +118,9 @@ def judgement_path(key: RunKey, results: str | Path | None = None) -> Path:
     return folder / key.variant / f"seed{key.seed}.json"
 
 
-def partial_judgement(key: RunKey, results: str | Path | None = None) -> Path:
+def partial_judgement(key: RunKey) -> Path:
     """Where an unfinished judgement keeps its checkpoint: beside its record."""
-    return judgement_path(key, results).with_suffix(".partial")
+    return judgement_path(key).with_suffix(".partial")
 
 
 def judge_command(key: RunKey) -> str:
@@ -229,14 +229,16 @@ def study_judgements(profile: str = "") -> list[Judgement]:
     there is none at all, naming the command.
     """
     name = load_profile(profile or os.environ.get("POUTA_PROFILE") or "real-cpu").name
+    own, photographs = (find_judgements(name, root) for root in roots_to_read())
+    if photographs and not own:
+        return photographs
     planned = planned_judgements(name)
     missing = [path for path in planned if not path.is_file()]
-    found = next(filter(None, (find_judgements(name, root) for root in roots_to_read())), [])
-    if found and not missing:
-        return found
+    if own and not missing:
+        return own
     path = missing[0] if missing else results_root() / name / "judged"
     command = planned.get(path, f"pouta judge --profile {name}")
-    raise problem(f"judgements of {name}", f"{len(found)}, {len(missing)} missing", path, command)
+    raise problem(f"judgements of {name}", f"{len(own)}, {len(missing)} missing", path, command)
 
 
 def summary(judgement: Judgement) -> str:

@@ -8,6 +8,7 @@ rate; the images, the number of steps, DRAEM's width and the metrics are the stu
 import json
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,26 @@ from PIL import Image
 
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.labels import folder_name
+from pouta_lib.ground.methods import find_method, resolve
 from pouta_lib.ground.paths import atomic_path, project_root, results_root
+from pouta_lib.study.records import commit, versions
 from pouta_lib.study.run import load_run_data, prepare_run
 
-PEERS = {  # name: what its row is called, and whether its weights have to be downloaded
-    "draem": ("DRAEM (anomalib)", False),
-    "rd": ("RD (anomalib, WideResNet50)", True),
-    "patchcore": ("PatchCore (anomalib, WideResNet50)", True),
+
+@dataclass(frozen=True)
+class Peer:
+    """A method that anomalib keeps."""
+
+    title: str  # of its row
+    downloads: bool = True  # its pretrained weights
+    scored_by_map: bool = False  # as ours are, by the pooled maximum; else by anomalib's own score
+    as_long_as: str = "pouta"  # the method of ours that takes as many steps
+
+
+PEERS = {
+    "draem": Peer("DRAEM (anomalib)", downloads=False, scored_by_map=True, as_long_as="draem"),
+    "rd": Peer("RD (anomalib, WideResNet50)"),
+    "patchcore": Peer("PatchCore (anomalib, WideResNet50)"),
 }
 
 
@@ -50,12 +64,12 @@ def measure_peer(
     *Raises* :class:`PoutaError` for an unknown name, without the environment, and where anomalib
     fails, which it does where pretrained weights can neither be found nor downloaded.
     """
-    from pouta_lib.method.training import num_steps
     from pouta_lib.score.evaluation import PIXEL_METRICS, image_scores
     from pouta_lib.score.metrics import image_metrics, pixel_metrics
 
     if peer not in PEERS:
         raise problem(f"a method out of {list(PEERS)}", repr(peer), "pouta peers", "choose one")
+    about = PEERS[peer]
     python = peers_python()
     if python is None:
         todo = "run: .venv/bin/python tools/peers_env.py (6 GB)"
@@ -65,7 +79,7 @@ def measure_peer(
     task = {
         "method": peer,
         "width": run.profile.width,
-        "steps": num_steps(run.profile, len(support)),
+        "steps": resolve(find_method(about.as_long_as).steps or "")(run.profile, len(support)),
         "batch_size": run.profile.batch_size,
         "seed": seed,
     }
@@ -79,7 +93,7 @@ def measure_peer(
         _work(python, folder, peer)
         with np.load(folder / "maps.npz") as arrays:
             maps, scores, seconds = arrays["maps"], arrays["scores"], float(arrays["seconds"])
-    if peer == "draem":
+    if about.scored_by_map:
         scores = image_scores(maps, run.profile.score_window_px)
     metrics = image_metrics(data.labels, scores)
     if data.masks is not None and data.mask_kind == "exact":
@@ -87,8 +101,10 @@ def measure_peer(
     else:
         metrics |= dict.fromkeys(PIXEL_METRICS)
     key = run.key
-    told: dict[str, Any] = {"method": PEERS[peer][0]}
+    head, dirty = commit()
+    told: dict[str, Any] = {"method": peer, "title": about.title}
     told |= {"dataset": key.dataset, "category": key.category}
+    told |= {"commit": head, "dirty": dirty, "versions": versions()}
     told |= {"task": task, "profile": run.profile.to_dict(), "seconds": round(seconds, 2)}
     told |= {"manifest_hash": data.manifest_hash, "metrics": metrics}
     place = results_root() / folder_name(key.label) / "peers" / key.dataset / key.category / peer
@@ -110,6 +126,6 @@ def _work(python: Path, folder: Path, peer: str) -> None:
     if done.returncode:
         last = log.read_text(encoding="utf-8").strip().splitlines()[-1:] or ["no message"]
         todo = "fix what it says, or make the environment again: tools/peers_env.py"
-        if PEERS[peer][1]:
+        if PEERS[peer].downloads:
             todo = "let it download its pretrained weights once, where there is a network"
         raise problem(f"maps of {peer}", last[0], f"anomalib in {python.parent.parent}", todo)

@@ -35,6 +35,7 @@ Metric = Literal[
     "pixel_aupro",
 ]
 METRICS: tuple[str, ...] = get_args(Metric)
+ALL_SHOTS = "all"
 HISTORY = ("step", "total", "reconstruction", "anomaly", "mss")
 TODO = "make the run again (delete its folder first)"
 RUN_FILES = ("record.json", "model.safetensors", "maps.npz", "train.ipynb")
@@ -54,7 +55,7 @@ class RunKey:
 
     @property
     def shots_name(self) -> str:
-        return "all" if self.shots is None else f"k{self.shots}"
+        return ALL_SHOTS if self.shots is None else f"k{self.shots}"
 
     @property
     def name(self) -> str:
@@ -62,11 +63,15 @@ class RunKey:
         words = [self.label, self.dataset, self.category, self.variant, self.shots_name]
         return "/".join([*words, f"seed{self.seed}"])
 
+    @property
+    def place(self) -> str:
+        """``<label>/runs/<dataset>/<category>/<variant>/<shots>/seed<k>``: its folder's place."""
+        words = [folder_name(self.label), "runs", self.dataset, self.category, self.variant]
+        return "/".join([*words, self.shots_name, f"seed{self.seed}"])
+
     def folder(self, results: str | Path | None = None) -> Path:
-        """``results/<label>/runs/<dataset>/<category>/<variant>/<shots>/seed<k>``."""
-        runs = results_root(results) / folder_name(self.label) / "runs"
-        of = runs / self.dataset / self.category / self.variant
-        return of / self.shots_name / f"seed{self.seed}"
+        """``results/<place>``."""
+        return results_root(results) / self.place
 
     def command(self) -> str:
         """The command that makes this run, for a POSIX shell."""
@@ -76,6 +81,11 @@ class RunKey:
         words += ["--shots", str(self.shots)] if self.shots is not None else []
         words += [part for word in setting_words(overrides) for part in ("--set", word)]
         return shlex.join(words)
+
+
+def shots_of(name: str) -> int | None:
+    """The number of shots that :attr:`RunKey.shots_name` tells."""
+    return None if name == ALL_SHOTS else int(name.removeprefix("k"))
 
 
 Fraction = Annotated[float, within(0, 1)] | None  # None: undefined
@@ -205,15 +215,15 @@ def write_run(
     return folder
 
 
-def partial_folder(key: RunKey, results: str | Path | None = None) -> Path:
+def partial_folder(key: RunKey) -> Path:
     """Where an unfinished run keeps its checkpoint: beside the run's folder."""
-    folder = key.folder(results)
+    folder = key.folder()
     return folder.with_name(folder.name + ".partial")
 
 
-def lock_path(key: RunKey, results: str | Path | None = None) -> Path:
-    """The lock of those who make this run: beside the run's folder."""
-    folder = key.folder(results)
+def lock_path(key: RunKey) -> Path:
+    """The lock of the process that makes this run: beside the run's folder."""
+    folder = key.folder()
     return folder.with_name(f".{folder.name}.lock")
 
 
@@ -222,9 +232,9 @@ def is_whole(key: RunKey) -> bool:
     return all((key.folder() / name).is_file() for name in RUN_FILES)
 
 
-def remove_partial(key: RunKey, results: str | Path | None = None) -> None:
+def remove_partial(key: RunKey) -> None:
     """Removes the checkpoint of a run that is finished."""
-    shutil.rmtree(partial_folder(key, results), ignore_errors=True)
+    shutil.rmtree(partial_folder(key), ignore_errors=True)
 
 
 def read_record(path: str | Path) -> Record:

@@ -17,7 +17,7 @@ from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.methods import ABLATED, COMPARED, METHODS, Method, find_method, resolve
 from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.models import build_model
-from pouta_lib.method.training import fit
+from pouta_lib.method.training import Recipe, fit
 from pouta_lib.report.table_files import write_tables
 from pouta_lib.score.evaluation import evaluate
 from pouta_lib.study.batch import execute_run
@@ -35,8 +35,9 @@ def test_the_order_of_the_tables():
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_an_entry_names_what_is_there(method):
-    for name in (method.build, method.fit, method.detect, method.steps):
+    for name in (method.build, method.fit, method.detect, method.deployed, method.steps):
         assert name is None or callable(resolve(name))
+    assert isinstance(resolve(method.recipe), Recipe)
     assert (REPOSITORY / "notebooks" / f"{method.notebook}.ipynb").is_file()
     torch.manual_seed(0)
     model = build_model(method.id, load_profile("smoke"))
@@ -66,6 +67,13 @@ def names_in(source: str) -> list[str]:
         if isinstance(node, ast.Compare):
             sides = [node.left, *node.comparators]
             found += [n.value for n in sides if isinstance(n, ast.Constant)]
+            listed = [
+                n
+                for side in sides
+                if isinstance(side, ast.Tuple | ast.List | ast.Set)
+                for n in side.elts
+            ]
+            found += [n.value for n in listed if getattr(n, "value", "") in METHODS]
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance":
             found.append(ast.unparse(node.args[1]))
     return [name for name in found if name in ("patchcore", "PatchCore")]
@@ -73,10 +81,11 @@ def names_in(source: str) -> list[str]:
 
 def test_no_other_module_asks_whether_it_is_patchcore():
     assert names_in('x = key.variant == "patchcore"') == ["patchcore"]
+    assert names_in('x = key.variant in ("patchcore", "x")') == ["patchcore"]
     assert names_in("isinstance(model, PatchCore)") == ["PatchCore"]
     sources = {
         path: path.read_text(encoding="utf-8")
-        for folder in ("pouta_lib", "tools")
+        for folder in ("pouta_lib", "tools", "benchmarks")
         for path in (REPOSITORY / folder).rglob("*.py")
         if path.name != "peers_worker.py"  # knows anomalib's methods, not ours
     }

@@ -48,6 +48,9 @@ print(list(tqdm(range(3), desc="x")), list(tqdm()))
 bar = tqdm(total=3)
 bar.update(2)
 bar.close()
+TrainingProgress("demo/nut")(3, 3, {"total": 0.5})
+with tqdm(total=3) as bar:
+    bar.update(3 - bar.n)
 """
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

@@ -69,6 +69,11 @@ def test_groups_normalise_each_image_by_itself(kind):
     torch.testing.assert_close(layer(x[:1]), found[:1])
 
 
+@pytest.mark.parametrize(("channels", "groups"), [(4, 1), (12, 1), (16, 2), (28, 2), (64, 8)])
+def test_groups_divide_the_channels(channels, groups):
+    assert normaliser("group", channels).num_groups == groups
+
+
 @pytest.mark.parametrize("method", ABLATED)
 @pytest.mark.parametrize("kind", ["group", "instance"])
 def test_another_normalisation_costs_the_same_and_needs_no_mode(method, kind):

@@ -417,3 +417,8 @@ def test_a_method_may_have_a_recipe_of_its_own(images, textures):
     fresh = build_model("base", settings(steps=3))
     for (name, new), old in zip(trained.model.named_parameters(), fresh.parameters(), strict=True):
         assert torch.equal(new, old), name
+
+
+def test_what_is_not_trained_in_steps_is_refused(images, textures):
+    with pytest.raises(PoutaError, match="trained in steps, found 'patchcore'"):
+        train(images, textures, settings(), "patchcore", 0, device="cpu")

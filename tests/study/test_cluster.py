@@ -51,6 +51,13 @@ def test_jobs_that_do_not_end_are_told(slurm, monkeypatch):
         pytest.fail("a batch beside another's jobs")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="the stand-ins are shell scripts")
+def test_a_controller_that_does_not_answer_is_no_empty_queue(slurm):
+    (slurm.parent / "squeue").write_text("#!/bin/sh\necho no controller >&2; exit 1\n")
+    with pytest.raises(PoutaError, match="found no controller"), own_queue(STUDY):
+        pytest.fail("a batch beside another's jobs")
+
+
 def test_the_profile_of_slurm_is_named_to_snakemake(slurm):
     folder = REPOSITORY / "configs" / "slurm"
     options = cluster_options(folder, STUDY)

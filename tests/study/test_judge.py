@@ -220,6 +220,12 @@ def test_the_committed_judgements_are_read(repository):
         assert judgement.label == judgement.profile.label == path.parts[-6]
 
 
+def test_committed_judgements_are_shown_without_the_data(repository, tmp_path, monkeypatch):
+    monkeypatch.setenv("POUTA_DATA", str(tmp_path))
+    monkeypatch.setenv("POUTA_RESULTS", str(repository / "results"))
+    assert len(study_judgements("questions")) >= 8
+
+
 def test_a_study_plans_judgements_and_names_what_is_missing(drawn, good_parts, monkeypatch):
     monkeypatch.setenv("POUTA_DATA", str(drawn))
     planned = planned_judgements("smoke")

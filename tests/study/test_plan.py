@@ -10,6 +10,8 @@ from trees import mvtec_tree
 
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.methods import ABLATED
+from pouta_lib.ground.profiles import load_profile
+from pouta_lib.study.batch import planned_study
 from pouta_lib.study.plan import (
     ASKED,
     planned_runs,
@@ -121,3 +123,16 @@ def test_what_a_plan_names_is_known(bolt, monkeypatch, repository, tmp_path):
         with pytest.raises(PoutaError) as refused:
             planned_runs("mine")
         assert message in str(refused.value), change
+
+
+def test_changed_settings_are_a_study_of_runs_and_what_shows_them():
+    plan = planned_study(load_profile("smoke"), [])
+    names = {path.stem: reads for path, reads in plan.notebooks.items()}
+    assert names["17_how_settings_were_chosen"] == list(plan.judgements) != []
+    assert {path.stem for path in names["18_open_questions"]} >= {"12_ablation", "record", "seed0"}
+    changed = planned_study(load_profile("smoke", steps=3), [])
+    assert (len(changed.runs), changed.judgements) == (len(plan.runs), {})
+    assert {path.stem[:2] for path in plan.notebooks} - {p.stem[:2] for p in changed.notebooks} == {
+        "17",
+        "18",
+    }

@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 from conftest import REPOSITORY
-from pouta_lib.study.plan import planned_runs, study_notebooks
+from pouta_lib.ground.methods import METHODS
+from pouta_lib.ground.paths import results_root
+from pouta_lib.ground.profiles import load_profile
+from pouta_lib.study.batch import planned_study
 from pouta_lib.study.sources import sources_of
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
@@ -45,6 +48,13 @@ def test_a_run_depends_on_what_its_numbers_come_from_and_on_no_more():
         others = ["cli", "report/table_files", "report/published", "score/uncertainty"]
         assert not any(depends(notebook, *(f"pouta_lib/{name}.py" for name in others)))
         assert not any(depends(notebook, "published/table_1.csv", "docs/SCALING.md"))
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_a_run_depends_on_all_that_its_method_is_bound_to(method):
+    bound = (method.build, method.fit, method.recipe, method.steps, method.detect, method.deployed)
+    files = {name.partition(":")[0].replace(".", "/") + ".py" for name in bound if name}
+    assert all(depends(method.notebook[:2], *files))
 
 
 def test_a_table_depends_on_its_own_code_and_on_the_papers_numbers():
@@ -99,11 +109,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     past = (REPOSITORY / "Snakefile").stat().st_mtime - 1000
     for path in home.rglob("*"):
         os.utime(path, (past, past))
-    keys = planned_runs("smoke")
+    study = planned_study(load_profile("smoke"), [])
     names = ["record.json", "model.safetensors", "maps.npz", "train.ipynb"]
     results = home / "results"
-    made = [key.folder(results) / name for key in keys for name in names]
-    made += [results / "smoke" / "notebooks" / f"{name}.ipynb" for name in study_notebooks(keys)]
+    made = [key.folder(results) / name for key in study.runs for name in names]
+    others = [*study.judgements, *study.notebooks]
+    made += [results / path.relative_to(results_root()) for path in others]
     for age, path in enumerate(made):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-GROUP_CHANNELS = 8  # channels of a group, where groups are normalised
+GROUP_CHANNELS = 8  # channels of a group, or the next number that divides them
 
 
 def normaliser(kind: str, channels: int) -> nn.Module:
@@ -16,7 +16,10 @@ def normaliser(kind: str, channels: int) -> nn.Module:
     """
     if kind == "batch":
         return nn.BatchNorm2d(channels)
-    groups = channels if kind == "instance" else max(1, channels // GROUP_CHANNELS)
+    if kind == "instance":
+        return nn.GroupNorm(channels, channels)
+    most = max(1, channels // GROUP_CHANNELS)
+    groups = next(count for count in range(most, 0, -1) if channels % count == 0)
     return nn.GroupNorm(groups, channels)
 
 
