@@ -58,7 +58,7 @@ from pouta_lib.ground.profiles import Profile, load_profile, parse_overrides
 from pouta_lib.method.training import fit
 from pouta_lib.method.weights import save_weights
 from pouta_lib.score.evaluation import evaluate
-from pouta_lib.study.records import ALL_SHOTS, RunKey, commit, shots_of
+from pouta_lib.study.records import ALL_SHOTS, SHOWN_METRICS, RunKey, commit, shots_of
 from pouta_lib.study.run import Run, load_run_data, save_run, watch_test
 
 MARGIN = 1.1  # a job may take so many times its estimate
@@ -66,7 +66,6 @@ SMALL_PX = 56  # side of the maps that are kept
 PART_BYTES = 15 * 2**20  # of a part of the weights
 MOST_PARTS = 6
 JUDGED = "judge:"
-METRICS = ("image_auroc", "pixel_auroc", "pixel_ap")
 
 
 def plan(profile: str, words: list[str], overrides: list[str]) -> dict[str, Any]:
@@ -218,7 +217,7 @@ def _do_one(job: dict[str, Any], left: float, pace: Pace) -> dict[str, Any]:
     )
     found = evaluate(trained.model, category, run.profile, trained.compute, key.variant)
     folder = save_run(run, category, support, trained, found)
-    told = {name: found.metrics[name] for name in METRICS}
+    told = {name: found.metrics[name] for name in SHOWN_METRICS}
     told |= {"steps": trained.steps, "seconds": round(trained.seconds, 1)}
     speed = trained.steps * run.profile.batch_size / trained.seconds
     told |= {"images_per_second": round(speed, 1), "precision": trained.compute.precision}

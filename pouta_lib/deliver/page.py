@@ -12,7 +12,7 @@ from PIL import Image
 
 from pouta_lib.data.images import content_of, decode, read_photo
 from pouta_lib.deliver.known import Row, Truth, metric_rows, pixel_rows, truth_of
-from pouta_lib.detector.answer import HELD_OUT, overlay_name
+from pouta_lib.detector.answer import HELD_OUT, SCORES, overlay_name
 from pouta_lib.ground.errors import PoutaError, problem, shown
 from pouta_lib.ground.paths import atomic_path
 
@@ -74,7 +74,7 @@ def read_answer(answer: Path) -> pd.DataFrame:
 
     *Raises* :class:`PoutaError` for a folder without ``scores.csv``, and for one that is damaged.
     """
-    path, todo = answer / "scores.csv", "name the folder that `pouta predict` wrote"
+    path, todo = answer / SCORES, "name the folder that `pouta predict` wrote"
     try:
         # a file may well be called NA
         kinds = {"file": str, "score": float, "threshold": float}

@@ -8,7 +8,6 @@ from the others is taken. The threshold comes from good images that its model ha
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -42,7 +41,7 @@ from pouta_lib.ground.methods import (
     resolve,
 )
 from pouta_lib.ground.paths import atomic_path, sources_digest
-from pouta_lib.ground.profiles import Profile, load_profile
+from pouta_lib.ground.profiles import Profile, load_profile, profile_name
 from pouta_lib.ground.progress import TrainingProgress
 from pouta_lib.ground.spread import spread
 from pouta_lib.method.device import Compute, compute_of
@@ -195,7 +194,7 @@ class _Work:
 
 
 def _settings(profile: str, overrides: dict[str, Any], tell: Tell) -> Profile:
-    name = profile or os.environ.get("POUTA_PROFILE") or PROFILE
+    name = profile_name(profile, PROFILE)
     settings = load_profile(name, **overrides)
     if settings.textures == "dtd":
         try:

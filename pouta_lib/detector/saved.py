@@ -13,7 +13,7 @@ from pouta_lib.ground.errors import problem
 from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.outputs import own_files, replaceable
 from pouta_lib.ground.profiles import Profile, todays_profile
-from pouta_lib.ground.validation import STRICT, above, checked
+from pouta_lib.ground.validation import STRICT, above, checked, read_json
 from pouta_lib.method.device import Compute, compute_of
 from pouta_lib.method.models import build_model
 from pouta_lib.method.weights import load_weights, save_weights, weights_digest
@@ -229,12 +229,7 @@ def load_detector(folder: str | Path) -> Detector:
     folder = Path(folder).expanduser()
     path = folder / NOTE
     todo = "name the folder that `pouta fit` or notebook 20 saved"
-    try:
-        note = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise problem("a saved detector", f"none ({error.strerror})", path, todo) from error
-    except (ValueError, RecursionError) as error:
-        raise problem("a saved detector", f"an unreadable file ({error})", path, todo) from error
+    note = read_json(path, "a saved detector", todo, todo)
     if isinstance(note, dict) and isinstance(note.get("profile"), dict):
         note |= {"profile": todays_profile(note["profile"])}
     note = checked(DetectorNote, note, path, "save it again with `pouta fit` or notebook 20")

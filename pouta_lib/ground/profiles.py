@@ -165,6 +165,11 @@ def read_config(name: str) -> dict[str, Any]:
     return parts
 
 
+def profile_name(name: str | None, default: str = "demo") -> str:
+    """The profile that is meant: an empty name is ``$POUTA_PROFILE``, else `default`."""
+    return name or os.environ.get("POUTA_PROFILE") or default
+
+
 def load_profile(name: str | None = "", /, **overrides: Any) -> Profile:
     """The profile called `name`, with any field overridden by keyword.
 
@@ -173,7 +178,7 @@ def load_profile(name: str | None = "", /, **overrides: Any) -> Profile:
     *Raises* :class:`PoutaError` for an unknown profile, an unknown setting, or a value of the
     wrong type or out of range; the message lists what is valid.
     """
-    name = name or os.environ.get("POUTA_PROFILE") or "demo"
+    name = profile_name(name)
     path = config_path(name)
     settings = read_config(name).get("settings") or {}
     missing = sorted(set(SETTINGS) - set(settings))

@@ -48,7 +48,7 @@ def write_tables(
     """
     records = find_records(label, results)
     if expected is not None:
-        require(records, expected)
+        require({record.key for record in records}, expected)
         records = [record for record in records if record.key in set(expected)]
     folder = results_root(results) / folder_name(label) / "tables"
     if not records:

@@ -137,12 +137,17 @@ def score_test(
         todo = "add a folder test with good and defective images"
         raise problem("test images to score", "none", f"{category.dataset}/{category.name}", todo)
     maps, scores = detect(model, category.test, profile, compute, method)
+    return maps, scores, all_metrics(category, maps, scores)
+
+
+def all_metrics(
+    category: Category, maps: np.ndarray, scores: np.ndarray
+) -> dict[str, float | None]:
+    """The metrics of a category's test images; those of pixels are None without exact masks."""
     metrics: dict[str, float | None] = image_metrics(category.labels, scores)
     if category.masks is not None and category.mask_kind == "exact":
-        metrics |= pixel_metrics(category.masks, maps)
-    else:
-        metrics |= dict.fromkeys(PIXEL_METRICS)
-    return maps, scores, metrics
+        return metrics | pixel_metrics(category.masks, maps)
+    return metrics | dict.fromkeys(PIXEL_METRICS)
 
 
 def evaluate(

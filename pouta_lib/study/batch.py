@@ -127,7 +127,13 @@ def execute_run(**parameters: Any) -> Path:
     is what it would have made itself.
     """
     from pouta_lib.ground.methods import find_method
-    from pouta_lib.study.records import lock_path, partial_folder, read_record, remove_partial
+    from pouta_lib.study.records import (
+        SHOWN_METRICS,
+        lock_path,
+        partial_folder,
+        read_record,
+        remove_partial,
+    )
     from pouta_lib.study.run import prepare_run
 
     run = prepare_run(**parameters)
@@ -142,7 +148,7 @@ def execute_run(**parameters: Any) -> Path:
             copy.replace(key.folder() / "train.ipynb")
             remove_partial(key)
     record = read_record(key.folder())
-    metrics = {name: record.metrics[name] for name in ("image_auroc", "pixel_auroc", "pixel_ap")}
+    metrics = {name: record.metrics[name] for name in SHOWN_METRICS}
     told = [f"{name} {100 * value:.1f} %" for name, value in metrics.items() if value is not None]
     print(f"{key.dataset}/{key.category} {key.variant}: {', '.join(told)}", flush=True)
     return key.folder()

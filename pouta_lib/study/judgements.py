@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -10,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.labels import folder_name
 from pouta_lib.ground.paths import atomic_path, results_root, roots_to_read
-from pouta_lib.ground.profiles import SETTINGS, Profile, config_path, load_profile, todays_profile
+from pouta_lib.ground.profiles import (
+    SETTINGS,
+    Profile,
+    config_path,
+    load_profile,
+    profile_name,
+    todays_profile,
+)
 from pouta_lib.ground.validation import STRICT, Seed, checked, read_json, within
 from pouta_lib.study.plan import Choice, read_choices
 from pouta_lib.study.records import Fraction, RunKey, commit, versions
@@ -228,7 +234,7 @@ def study_judgements(profile: str = "") -> list[Judgement]:
     *Raises* :class:`PoutaError` for one that the profile plans and that is missing, and where
     there is none at all, naming the command.
     """
-    name = load_profile(profile or os.environ.get("POUTA_PROFILE") or "real-cpu").name
+    name = load_profile(profile_name(profile, "real-cpu")).name
     own, photographs = (find_judgements(name, root) for root in roots_to_read())
     if photographs and not own:
         return photographs

@@ -64,8 +64,7 @@ def measure_peer(
     *Raises* :class:`PoutaError` for an unknown name, without the environment, and where anomalib
     fails, which it does where pretrained weights can neither be found nor downloaded.
     """
-    from pouta_lib.score.evaluation import PIXEL_METRICS, image_scores
-    from pouta_lib.score.metrics import image_metrics, pixel_metrics
+    from pouta_lib.score.evaluation import all_metrics, image_scores
 
     if peer not in PEERS:
         raise problem(f"a method out of {list(PEERS)}", repr(peer), "pouta peers", "choose one")
@@ -95,11 +94,7 @@ def measure_peer(
             maps, scores, seconds = arrays["maps"], arrays["scores"], float(arrays["seconds"])
     if about.scored_by_map:
         scores = image_scores(maps, run.profile.score_window_px)
-    metrics = image_metrics(data.labels, scores)
-    if data.masks is not None and data.mask_kind == "exact":
-        metrics |= pixel_metrics(data.masks, maps)
-    else:
-        metrics |= dict.fromkeys(PIXEL_METRICS)
+    metrics = all_metrics(data, maps, scores)
     key = run.key
     head, dirty = commit()
     told: dict[str, Any] = {"method": peer, "title": about.title}

@@ -1,7 +1,6 @@
 """What the batch makes: the runs of a profile's study, and what they will cost here."""
 
 import itertools
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, TypeVar
@@ -13,9 +12,15 @@ from pouta_lib.ground.errors import did_you_mean, problem
 from pouta_lib.ground.labels import check_name, folder_name
 from pouta_lib.ground.methods import ABLATED, COMPARED, find_method, require_warm_start
 from pouta_lib.ground.paths import results_root, roots_to_read
-from pouta_lib.ground.profiles import Profile, config_path, load_profile, read_config
+from pouta_lib.ground.profiles import (
+    Profile,
+    config_path,
+    load_profile,
+    profile_name,
+    read_config,
+)
 from pouta_lib.ground.validation import STRICT, NamesOrAll, Seed, above, checked
-from pouta_lib.study.records import Record, RunKey, find_records, read_record, require
+from pouta_lib.study.records import Record, RunKey, find_records, require
 
 T = TypeVar("T")
 ASKED = ("pouta-apart", "pouta-mss-alone")  # what notebook 18 holds POUTA against
@@ -146,8 +151,9 @@ def read_plan(
         todo = f"add them under study (demo.yaml has them), or open one of {list(notebooks)}"
         raise problem(f"runs that notebook {notebook} shows", "none in the study", where, todo)
     keys = notebooks[notebook]
-    require(find_records(settings.label), keys)
-    return settings, [read_record(key.folder()) for key in keys]
+    there = {record.key: record for record in find_records(settings.label)}
+    require(there, keys)
+    return settings, [there[key] for key in keys]
 
 
 def read_questions(profile: str = "", **overrides: Any) -> tuple[Profile, list[Record]]:
@@ -158,7 +164,7 @@ def read_questions(profile: str = "", **overrides: Any) -> tuple[Profile, list[R
 
     *Raises* :class:`PoutaError` where there are none.
     """
-    name = profile or os.environ.get("POUTA_PROFILE") or "questions"
+    name = profile_name(profile, "questions")
     settings = load_profile(name, **overrides)
     for root in roots_to_read():
         records = find_records(settings.label, root)

@@ -6,7 +6,7 @@ import platform
 import shlex
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from importlib import metadata
 from importlib.util import find_spec
@@ -35,6 +35,11 @@ Metric = Literal[
     "pixel_aupro",
 ]
 METRICS: tuple[str, ...] = get_args(Metric)
+SHOWN_METRICS: tuple[Metric, ...] = (
+    "image_auroc",
+    "pixel_auroc",
+    "pixel_ap",
+)  # where few are told
 ALL_SHOTS = "all"
 HISTORY = ("step", "total", "reconstruction", "anomaly", "mss")
 TODO = "make the run again (delete its folder first)"
@@ -273,9 +278,8 @@ def find_records(label: str, results: str | Path | None = None, **filters: Any) 
     return [r for r in records if all(getattr(r.run, key) == v for key, v in filters.items())]
 
 
-def require(records: Sequence[Record], expected: Sequence[RunKey]) -> None:
+def require(there: Container[RunKey], expected: Sequence[RunKey]) -> None:
     """*Raises* :class:`PoutaError` for an expected run without a record, naming its command."""
-    there = {r.key for r in records}
     missing = [key for key in expected if key not in there]
     if missing:
         found = f"{len(missing)} of {len(expected)} missing"

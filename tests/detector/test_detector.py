@@ -363,7 +363,7 @@ def test_what_is_no_detector_is_refused(folder, tmp_path):
     with pytest.raises(PoutaError, match="weights that fit"):
         load_detector(folder)
     (folder / "detector.json").write_text("{")
-    with pytest.raises(PoutaError, match="unreadable"):
+    with pytest.raises(PoutaError, match="saved detector in JSON"):
         load_detector(folder)
 
 
