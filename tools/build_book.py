@@ -70,6 +70,7 @@ extensions = ["myst_nb", "sphinx_design", "sphinx_copybutton"]
 exclude_patterns = ["_build", "**.ipynb_checkpoints"]
 nb_execution_mode = "off"
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # tables in outputs
 myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 suppress_warnings = ["mystnb.unknown_mime_type"]
@@ -100,7 +101,10 @@ def setup(app):
 
     def write(display):
         def visit(translator, node):
-            translator.body.append(convert(node.astext(), display=display))
+            formula = convert(node.astext(), display=display)
+            if display == "block":
+                formula = f'<div class="formula">{formula}</div>'
+            translator.body.append(formula)
             raise SkipNode
 
         return visit, None
@@ -116,7 +120,11 @@ CSS = """\
 .flow li.lit { background: #d55e00; color: white; border-color: #d55e00; font-weight: 600; }
 details { border-left: .2rem solid var(--pst-color-border); padding: .2rem .8rem; margin: .5rem 0; }
 details > summary { cursor: pointer; font-weight: 600; }
-math[display="block"] { margin: 1rem 0; }
+.formula { margin: 1rem 0; overflow-x: auto; }
+.bd-article { overflow-wrap: break-word; }
+code { overflow-wrap: anywhere; }
+code .pre { white-space: normal; }
+div.highlight pre { font-size: .8rem; }
 .provenance { font-size: .85rem; }
 """
 
@@ -215,14 +223,15 @@ def with_outputs(notebook: NotebookNode, executed: NotebookNode | None) -> list[
             for output in cell.outputs:  # progress bars and warnings of the machine
                 if output.output_type == "stream" and output.name == "stderr":
                     output.text = ""
-            cell.outputs = [still(o) for o in cell.outputs if o.get("text", "x") != ""]
+            cell.outputs = [o for o in cell.outputs if o.get("text", "x") != "" and still(o)]
     return bare
 
 
-def still(output: NotebookNode) -> NotebookNode:
-    """A widget without its kernel is the picture that it has beside itself."""
-    output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
-    return output
+def still(output: NotebookNode) -> bool:
+    """Leaves of a widget, whose kernel is gone, the picture beside it; whether anything is left."""
+    data = output.get("data", {})
+    widget = data.pop("application/vnd.jupyter.widget-view+json", None)
+    return not widget or "image/png" in data or "image/jpeg" in data
 
 
 def tags(cell: NotebookNode) -> list[str]:
