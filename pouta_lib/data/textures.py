@@ -3,8 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
-from scipy.spatial import cKDTree
+import scipy  # its parts are imported when they are first asked for
 
 from pouta_lib.data.cache import read_through_cache
 from pouta_lib.data.category import Item, Listing
@@ -144,7 +143,7 @@ def _dots(size: int, rng: np.random.Generator) -> np.ndarray:
 def _cells(size: int, rng: np.random.Generator) -> np.ndarray:
     points = rng.uniform(-0.1, 1.1, (int(rng.integers(20, 160)), 2))
     pixels = np.moveaxis((np.mgrid[:size, :size] + 0.5) / size, 0, -1)
-    distance, nearest = cKDTree(points).query(pixels, k=2)
+    distance, nearest = scipy.spatial.cKDTree(points).query(pixels, k=2)
     edges = np.clip((distance[..., 1] - distance[..., 0]) * size / 3, 0, 1)
     return edges * rng.uniform(0.3, 1, len(points))[nearest[..., 0]]
 
@@ -160,7 +159,7 @@ def _cloud(size: int, rng: np.random.Generator) -> np.ndarray:
 
 def _marble(size: int, rng: np.random.Generator) -> np.ndarray:
     y, _ = _turned(size, rng)
-    cloud = ndimage.gaussian_filter(rng.standard_normal((size, size)), size / 16, mode="wrap")
+    cloud = scipy.ndimage.gaussian_filter(rng.standard_normal((size, size)), size / 16, mode="wrap")
     return np.sin(2 * np.pi * (y * rng.uniform(2, 8) + cloud / cloud.std() * rng.uniform(0.2, 1)))
 
 

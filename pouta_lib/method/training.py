@@ -6,6 +6,7 @@ and the step number are all that a checkpoint has to keep.
 
 import copy
 import hashlib
+import inspect
 import json
 import math
 import time
@@ -243,6 +244,19 @@ def train(
     return Trained(state.kept.eval(), history, steps, seconds, compute, state.watched, warm)
 
 
+class PlainAdam(torch.optim.Adam):
+    """torch's Adam without what its methods are wrapped in for torch.compile.
+
+    The steps are the same; an import of a second, nearly as long as torch's own, is not made.
+    """
+
+    add_param_group = inspect.unwrap(torch.optim.Adam.add_param_group)
+    load_state_dict = inspect.unwrap(torch.optim.Adam.load_state_dict)
+    state_dict = inspect.unwrap(torch.optim.Adam.state_dict)
+    zero_grad = inspect.unwrap(torch.optim.Adam.zero_grad)
+    step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
+
+
 @dataclass
 class _State:
     """All that the steps change, which is what a checkpoint keeps."""
@@ -329,7 +343,7 @@ def _begin(
     # in a recorded step the rate is a number on the card, which each step sets anew
     rate = torch.tensor(profile.lr, device=compute.device) if recorded else profile.lr
     fused = compute.device.type in ("cpu", "cuda")
-    optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=fused, capturable=recorded)
+    optimizer = PlainAdam(model.parameters(), lr=rate, fused=fused, capturable=recorded)
     losses = torch.zeros(steps, len(LOSSES), device=compute.device)
     average = copy.deepcopy(model).requires_grad_(False) if profile.average_share else None
     return _State(model.train(), optimizer, losses, average)

@@ -135,17 +135,19 @@ def _bars(figure: Figure, axes: np.ndarray) -> None:
     kinds = {str(shown.get_gid()): shown for ax in axes.flat for shown in ax.images[::-1]}
     for label in (MAP_BAR, LINEAR_BAR, WEIGHT_BAR, CAM_BAR):
         if label in kinds:
-            shown = ScalarMappable(kinds[label].norm, kinds[label].cmap)  # without any alpha
+            # laid out in shares of its length: a bar asks a norm of its own two thousand times
+            shown, norm = ScalarMappable(Normalize(0, 1), kinds[label].cmap), kinds[label].norm
             size: dict[str, Any] = {
-                "fraction": 0.03,
-                "pad": 0.01,
+                "fraction": 0.03 * axes.shape[1],
+                "pad": 0.01 * axes.shape[1],
                 "aspect": 22,
                 "shrink": 1.8 / max(len(axes), 2),
             }
-            bar = figure.colorbar(shown, ax=axes, **size)
+            bar = figure.colorbar(shown, ax=axes[:, -1], **size)
             bar.set_label(label, fontsize=7)
             if label == MAP_BAR:
-                bar.set_ticks([0, 0.01, 0.1, 0.3, 1], labels=["0", "0.01", "0.1", "0.3", "1"])
+                values = [0, 0.01, 0.1, 0.3, 1]
+                bar.set_ticks(list(norm(values)), labels=[f"{value:g}" for value in values])
             bar.ax.tick_params(labelsize=7)
 
 
@@ -273,14 +275,22 @@ def plot_detections(
 
 
 def _row_titles(axes: np.ndarray, titles: Sequence[str]) -> None:
+    """A title left of each row, and no axis at all: each is laid out four times, seen or not."""
+    for ax in axes.flat:
+        ax.set_axis_off()
+        ax.xaxis.set_visible(False)
+        ax.yaxis.set_visible(False)
     for ax, title in zip(axes[:, 0], titles, strict=True):
-        ax.set_axis_on()
-        ax.set(xticks=[], yticks=[])
-        ax.spines[:].set_visible(False)
-        ax.set_ylabel(title, fontsize=8, rotation=0, ha="right", va="center")
-    for ax in axes[:, 1:].flat:
-        ax.set(xticks=[], yticks=[])
-        ax.spines[:].set_visible(False)
+        ax.annotate(
+            title,
+            (0, 0.5),
+            xytext=(-4, 0),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            fontsize=8,
+            ha="right",
+            va="center",
+        )
 
 
 def plot_contact_sheet(categories: Sequence[Category], per_row: int = 6) -> Figure:

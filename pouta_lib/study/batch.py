@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 LARGE_PICTURE = 40_000  # characters of base64
 PATIENCE = 20.0  # seconds from SIGTERM to SIGKILL
+# Of the kernel: pictures are not packed well before they are made small; no warnings of its own,
+# about its sockets (a cell's still appear).
+PICTURES = {"bbox_inches": "tight", "pil_kwargs": {"compress_level": 1}}
+KERNEL = [f"--InlineBackend.print_figure_kwargs={PICTURES}", "--log-level=40"]
 
 
 def execute_notebook(source: Path, target: Path, parameters: dict[str, Any]) -> None:
@@ -41,6 +45,8 @@ def execute_notebook(source: Path, target: Path, parameters: dict[str, Any]) -> 
 
     *Raises* :class:`PoutaError` with the failing cell's error.
     """
+    # jsonschema would build a grammar of web addresses, a second's work that nobody here asks for
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     import papermill
     from nbclient.exceptions import DeadKernelError
 
@@ -56,9 +62,9 @@ def execute_notebook(source: Path, target: Path, parameters: dict[str, Any]) -> 
             cwd=source.parent,
             kernel_name="python3",
             progress_bar=False,
+            request_save_on_cell_execute=False,  # the copy counts when it is whole
             stderr_file=sys.stderr,
-            # warnings of the kernel's own, about its sockets; a cell's still appear
-            extra_arguments=["--log-level=40"],
+            extra_arguments=KERNEL,
             # the executed copy is complete by then: a farewell would take two seconds
             shutdown_kernel="immediate",
         )

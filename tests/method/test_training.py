@@ -25,6 +25,7 @@ from pouta_lib.method.losses import (
 from pouta_lib.method.models import build_model
 from pouta_lib.method.training import (
     PAPER,
+    PlainAdam,
     batch_indices,
     learning_rate,
     make_batch,
@@ -99,6 +100,7 @@ done = train(images, images, profile, "pouta", 3, device="cpu",
              checkpoint=__import__("pathlib").Path(folder) / "c.pt", progress=progress)
 state = {k: v.contiguous() for k, v in done.model.state_dict().items()}
 save_file(state, folder + "/w.safetensors")
+assert "torch._dynamo" not in sys.modules  # a second of every run
 """
 
 
@@ -122,6 +124,21 @@ def test_killed_process_started_again_ends_with_the_same_weights(tmp_path):
     assert start(tmp_path / "killed", 0).wait(300) == 0
     whole, again = (load_file(tmp_path / f / "w.safetensors") for f in ("whole", "killed"))
     assert equal(whole, again)
+
+
+def test_the_optimiser_is_torchs_adam():
+    def steps(kind):
+        generator = torch.Generator().manual_seed(0)
+        weights = [torch.randn(3, 4, generator=generator, requires_grad=True) for _ in range(2)]
+        optimizer = kind(weights, lr=0.1, fused=True)
+        for k in range(5):
+            optimizer.zero_grad()
+            weights[k % 2].square().sum().backward()  # the other one has no gradient
+            optimizer.step()
+            optimizer.load_state_dict(optimizer.state_dict())
+        return weights
+
+    assert all(map(torch.equal, steps(PlainAdam), steps(torch.optim.Adam)))
 
 
 def test_seeds_differ_and_repeat(images, textures):

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from pouta_lib.ground.profiles import load_profile
-from pouta_lib.method.models import build_model
+from pouta_lib.method.models import build_model, upsampled
 from pouta_lib.method.models.blocks import up
 from pouta_lib.method.models.upsampled import convolve_upsampled, of_upsampled
 
@@ -24,8 +24,9 @@ def test_every_pixel_is_that_of_the_plain_convolution(shape, biased):
 
 def test_the_short_way_is_for_inference_in_float32_alone(monkeypatch):
     taken = []
-    name = "pouta_lib.method.models.upsampled.convolve_upsampled"
-    monkeypatch.setattr(name, lambda x, w, b: taken.append(1) or F.conv2d(up(x), w, b, padding=1))
+    plain = lambda x, w, b: taken.append(1) or F.conv2d(up(x), w, b, padding=1)  # noqa: E731
+    monkeypatch.setattr(upsampled, "convolve_upsampled", plain)
+    monkeypatch.setattr(upsampled, "WORTH", 256)
     block, x = nn.Sequential(nn.Conv2d(2, 2, 3, padding=1), nn.ReLU()), torch.rand(1, 2, 8, 8)
     of_upsampled(block, x)
     with torch.no_grad():
@@ -40,7 +41,8 @@ def test_the_short_way_is_for_inference_in_float32_alone(monkeypatch):
 
 
 @pytest.mark.parametrize("method", ["pouta", "vanilla"])
-def test_maps_are_those_of_the_network_as_drawn(method):
+def test_maps_are_those_of_the_network_as_drawn(method, monkeypatch):
+    monkeypatch.setattr(upsampled, "WORTH", 0)
     torch.manual_seed(0)
     model = build_model(method, load_profile("smoke")).eval()
     for parameter in model.parameters():

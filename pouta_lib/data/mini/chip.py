@@ -1,7 +1,7 @@
 """An object: a black package with twelve leads on a green board. Conventions as in surfaces.py."""
 
 import numpy as np
-from scipy import ndimage
+import scipy  # its parts are imported when they are first asked for
 
 from pouta_lib.data.mini.defects import scratch
 from pouta_lib.data.mini.draw import (
@@ -144,7 +144,7 @@ def _plate(first: str, second: str) -> np.ndarray:
             for k, column in enumerate(GLYPHS[character]):
                 for bit in range(7):
                     dots[9 * row + bit + 1, 6 * n + k + 1] = column >> bit & 1
-    return ndimage.gaussian_filter(np.kron(dots, np.ones((3, 3), np.float32)), 0.7)
+    return scipy.ndimage.gaussian_filter(np.kron(dots, np.ones((3, 3), np.float32)), 0.7)
 
 
 def _marked(rng: Rng, hurt: Rng, defect: str | None, local: Grid, under: np.ndarray) -> np.ndarray:
@@ -160,8 +160,10 @@ def _marked(rng: Rng, hurt: Rng, defect: str | None, local: Grid, under: np.ndar
     )
     if kind == 1:  # burnt twice, beside itself
         shift = hurt.choice([-1, 1], 2) * hurt.uniform(5, 11, 2)
-        again = ndimage.map_coordinates(plate, [rows + shift[0] / 2, columns + shift[1]], order=1)
-    ink = ndimage.map_coordinates(plate, [rows, columns], order=1)
+        again = scipy.ndimage.map_coordinates(
+            plate, [rows + shift[0] / 2, columns + shift[1]], order=1
+        )
+    ink = scipy.ndimage.map_coordinates(plate, [rows, columns], order=1)
     if kind == 1:
         ink = np.maximum(ink, hurt.uniform(0.5, 0.9) * again)
     if kind == 2:  # the beam was off for a part of it

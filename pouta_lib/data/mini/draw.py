@@ -9,8 +9,8 @@ import itertools
 from typing import NamedTuple
 
 import numpy as np
+import scipy  # its parts are imported when they are first asked for
 from PIL import Image
-from scipy import ndimage
 
 Rng = np.random.Generator
 Point = tuple[float, float]  # x, y
@@ -96,7 +96,7 @@ def curl(
     rng: Rng, start: Point, angle: float, length: float, bend: float, steps: int = 24
 ) -> np.ndarray:
     """A smooth line, as a hair lies: its curvature drifts. ``(steps + 1, 2)``."""
-    bends = ndimage.gaussian_filter1d(rng.normal(0, bend, steps), 3, mode="nearest") * 2.5
+    bends = scipy.ndimage.gaussian_filter1d(rng.normal(0, bend, steps), 3, mode="nearest") * 2.5
     return _walk(start, angle + np.cumsum(bends), length)
 
 
@@ -196,7 +196,7 @@ def photograph(rng: Rng, scene: np.ndarray, blur: float = 0.6, grain: float = 0.
         sigmas: tuple[float, ...] = (sigma, sigma, 0)
     else:
         picture, sigmas = scene * light, (sigma, sigma)
-    picture = ndimage.gaussian_filter(picture.astype(np.float32), sigmas, truncate=2.5)
+    picture = scipy.ndimage.gaussian_filter(picture.astype(np.float32), sigmas, truncate=2.5)
     shot = rng.standard_normal(picture.shape, np.float32) * grain
     if scene.ndim == 3:  # half of the grain is brightness, half is colour
         shot = 0.7 * shot + 0.7 * grain * rng.standard_normal((size, size, 1), np.float32)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+import scipy  # its parts are imported when they are first asked for
 
 from pouta_lib.data.mini import chip, grains, parts, scattered, surfaces
 from pouta_lib.data.mini.draw import Grid, Rng, make_grid, photograph
@@ -90,16 +90,16 @@ def label_ellipse(scene: Scene, split: str, index: int, seed: int = 0) -> np.nda
 def _solid(change: np.ndarray) -> np.ndarray:
     """The changed pixels without faint specks, with the gaps inside a defect closed."""
     changed = change > CHANGED
-    solid = ndimage.binary_closing(np.pad(changed, 4), iterations=2)[4:-4, 4:-4]
-    gaps, sizes = _pieces(ndimage.binary_fill_holes(solid) & ~solid)
+    solid = scipy.ndimage.binary_closing(np.pad(changed, 4), iterations=2)[4:-4, 4:-4]
+    gaps, sizes = _pieces(scipy.ndimage.binary_fill_holes(solid) & ~solid)
     solid |= (gaps > 0) & (sizes < 60)[gaps]
     pieces, sizes = _pieces(solid)
-    peaks = ndimage.maximum(change, pieces, np.arange(len(sizes)))
+    peaks = scipy.ndimage.maximum(change, pieces, np.arange(len(sizes)))
     keep = (sizes >= max(8, 0.02 * sizes[1:].max(initial=0))) | (peaks > PLAIN)
     return (pieces > 0) & keep[pieces]
 
 
 def _pieces(area: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Connected pieces by number, and the size of each; number 0 is outside."""
-    labelled, count = ndimage.label(area, np.ones((3, 3)))
+    labelled, count = scipy.ndimage.label(area, np.ones((3, 3)))
     return labelled, np.bincount(labelled.ravel(), minlength=count + 1)

@@ -5,7 +5,7 @@ everything about its `defect`: the same `rng` without a defect is the same piece
 """
 
 import numpy as np
-from scipy.spatial import cKDTree
+import scipy  # its parts are imported when they are first asked for
 
 from pouta_lib.data.mini.defects import corrosion, crack, fibre, place, scratch, stain
 from pouta_lib.data.mini.draw import (
@@ -160,7 +160,7 @@ def terrazzo(rng: Rng, hurt: Rng, defect: str | None, grid: Grid) -> np.ndarray:
     points = rng.uniform(-1.15, 1.15, (count, 2)).astype(np.float32)
     warp = 0.02 * np.stack([noise(rng, size, 24), noise(rng, size, 24)], -1)
     pixels = np.stack([grid.x, grid.y], -1) + warp
-    distance, nearest = cKDTree(points).query(pixels.reshape(-1, 2), k=2)
+    distance, nearest = scipy.spatial.cKDTree(points).query(pixels.reshape(-1, 2), k=2)
     gap = ((distance[:, 1] - distance[:, 0]) / 2).reshape(size, size)
     cell = nearest[:, 0].reshape(size, size)
     margin = rng.uniform(0.008, 0.05, count)

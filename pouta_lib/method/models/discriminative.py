@@ -2,10 +2,11 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pouta_lib.method.models.blocks import conv_block, up
 from pouta_lib.method.models.reconstructive import LEVELS, level_channels
-from pouta_lib.method.models.upsampled import of_upsampled
+from pouta_lib.method.models.upsampled import of_upsampled, takes_short_way
 
 
 def contrast_block(
@@ -20,6 +21,28 @@ def contrast_block(
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2), nn.ReLU(inplace=True)
     )
+
+
+def of_channels(block: nn.Sequential, *parts: Tensor) -> Tensor:
+    """``block(torch.cat(parts, dim=1))`` for a sequence that begins with a 1 x 1 convolution.
+
+    In inference (:func:`takes_short_way`) each part is convolved where it lies and the results are
+    added. A kernel of one pixel has nothing to dilate: it is asked for because torch leaves a
+    convolution of one image to oneDNN then, whose product is faster.
+
+    *Shape*: each ``(B, C_k, H, W)``, together with the block's channels; ``(B, D, H, W)``.
+    """
+    if not takes_short_way(parts[0]):
+        return block(parts[0] if len(parts) == 1 else torch.cat(parts, dim=1))
+    convolution, *rest = block
+    assert isinstance(convolution, nn.Conv2d)
+    weights = convolution.weight.split([part.shape[1] for part in parts], dim=1)
+    found = F.conv2d(parts[0], weights[0], convolution.bias, dilation=2)
+    for part, weight in zip(parts[1:], weights[1:], strict=True):
+        found += F.conv2d(part, weight, dilation=2)
+    for layer in rest:
+        found = layer(found)
+    return found
 
 
 class FeatureContrast(nn.Module):
@@ -38,8 +61,9 @@ class FeatureContrast(nn.Module):
         self.contrast = contrast_block(2 * channels, channels, norm=norm)
 
     def forward(self, encoder_features: Tensor, decoder_features: Tensor) -> Tensor:
-        pair = [self.of_encoder(encoder_features), self.of_decoder(decoder_features)]
-        return self.contrast(torch.cat(pair, dim=1))  # (B, 2C, h, w) -> (B, C, h, w)
+        of_encoder = of_channels(self.of_encoder, encoder_features)
+        of_decoder = of_channels(self.of_decoder, decoder_features)
+        return of_channels(self.contrast, of_encoder, of_decoder)  # (B, 2C, h, w) -> (B, C, h, w)
 
 
 class SemanticGuidance(nn.Module):
