@@ -142,7 +142,6 @@ def _add_detector(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     fit.add_argument(
         "--false-alarms", type=float, default=0.05, metavar="SHARE", help="of good parts (0.05)"
     )
-    fit.add_argument("--warm-start", action="store_true", help="POUTA begins with trained weights")
     fit.add_argument("--replace", action="store_true", help="an earlier detector in --output")
     fit.add_argument("--seed", type=int, default=0)
     fit.add_argument("--profile", default="", help="default: $POUTA_PROFILE, else real-cpu")
@@ -366,9 +365,6 @@ def _fit(options: argparse.Namespace) -> None:
     from pouta_lib.ground.profiles import parse_overrides
 
     refuse_overlap(options.output, {"the photographs": options.photos})
-    overrides = parse_overrides(options.overrides)
-    if options.warm_start:
-        overrides["warm_start"] = True
     output = replaceable(options.output, KIND, replace=options.replace)
     detector = fit(
         options.photos,
@@ -376,7 +372,7 @@ def _fit(options: argparse.Namespace) -> None:
         minutes=options.minutes,
         false_alarm_rate=options.false_alarms,
         profile=options.profile,
-        overrides=overrides,
+        overrides=parse_overrides(options.overrides),
         seed=options.seed,
         partial=output.with_name(f"{output.name}.partial"),
         tell=lambda text: print(text, file=sys.stderr, flush=True),

@@ -1,6 +1,6 @@
 """The weights that a training of POUTA may begin with (docs/DEVIATIONS.md, D44).
 
-    .venv/bin/python tools/warm_start.py               pouta_lib/method/warm_start/
+    .venv/bin/python tools/warm_start.py               results/warm/
 
 Trains POUTA once, on good images of many kinds together: the training images of the mini datasets
 and procedural patterns, as they are and in other colours. All are drawn by this project. It sees
@@ -24,7 +24,7 @@ from pouta_lib.ground.profiles import Profile, load_profile
 from pouta_lib.ground.progress import TrainingProgress
 from pouta_lib.method.synthesis import vary_texture
 from pouta_lib.method.training import LOSSES, train
-from pouta_lib.method.warm_start import HERE, RECORD
+from pouta_lib.method.warm_start import RECORD, warm_folder
 from pouta_lib.method.weights import save_weights, weights_digest
 from pouta_lib.study.records import commit, versions
 
@@ -118,11 +118,13 @@ def main() -> int:
     parser.add_argument("--profile", default="real-cpu")
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=HERE)
+    parser.add_argument("--output", type=Path, help="default: results/warm")
     options = parser.parse_args()
     profile = load_profile(options.profile, textures="builtin", steps=options.steps, epochs=None)
     checkpoint = project_root() / "build" / "warm_start" / "checkpoint.pt"
-    path = make(profile, options.seed, options.output, checkpoint)
+    folder = options.output or warm_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = make(profile, options.seed, folder, checkpoint)
     print(f"saved {path} ({path.stat().st_size / 1e6:.1f} MB)")
     return 0
 

@@ -62,7 +62,7 @@ class Method:
     bounded: bool = True  # its map is a probability; else a distance without an upper bound
     backbone: bool = False  # stands on the profile's pretrained backbone, and names it
     precision: str | None = None  # the only one it is computed in; None: the profile's
-    warm_start: bool = False  # can begin with the weights that come with the library (D44)
+    warm_start: bool = False  # can begin with weights that were trained before (D44)
 
     @property
     def trained(self) -> bool:

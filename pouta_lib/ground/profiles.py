@@ -83,7 +83,7 @@ class Profile(SynthesisSettings):
     lr_gamma: Annotated[float, above(0)]
     # the weights that are kept: averaged over about this share of the steps (D42); 0: the last
     average_share: Annotated[float, within(0, 0.5)] = 0.0
-    warm_start: bool = False  # begin with the weights that come with the library (D44)
+    warm_start: bool = False  # begin with weights that tools/warm_start.py made (D44)
     textures: Literal["builtin", "dtd"]
     max_textures: Annotated[int, above(0)] | None
     precision: Literal["auto", "fp32", "tf32", "bf16"]

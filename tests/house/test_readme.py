@@ -191,6 +191,18 @@ def test_todays_settings_beside_the_earlier_ones(repository):
             assert points == f"{100 * (max(late) - min(late)):.1f}", category
 
 
+def test_the_warm_start_is_that_of_the_records(repository):
+    for part, steps, seeds, *cells in rows_below(results_page(repository), "warm start"):
+        profile = "demo" if part in ("nut", "terrazzo") else "real-cpu"
+        for cell, changes in zip(cells, ({}, {"warm_start": True}), strict=True):
+            label = make_label(profile, {"steps": int(steps)} | changes)
+            found = find_records(label, repository / "results" / "warm")
+            metrics = [r.metrics for r in found if r.key.category == part]
+            assert len(metrics) == int(seeds), (part, label)
+            of = 100 * pd.DataFrame(metrics)[list(METRICS)]
+            assert cell == " / ".join(map(shown, of.mean(), of.std())), (part, label)
+
+
 def test_the_ablation_on_photographs_is_that_of_the_tables(repository):
     frames = [measured(repository, "table_5_*.csv", earlier())]
     without = measured(repository, "table_[!5]*.csv", earlier(structural_share=0.0))
