@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from contextlib import nullcontext, suppress
@@ -109,7 +110,7 @@ def _tidy(path: Path) -> None:
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             if output.output_type == "stream":  # a warning names the file it comes from
-                for folder in (sys.prefix, str(project_root())):
+                for folder in (sys.prefix, str(project_root()), tempfile.gettempdir()):
                     output.text = output.text.replace(folder + os.sep, "")
             picture = output.get("data", {}).get("image/png", "")
             if len(picture) > LARGE_PICTURE and len(jpeg := _as_jpeg(picture)) < len(picture) / 2:
