@@ -250,8 +250,8 @@ def _try(candidates: list[Candidate], work: _Work, deadline: float, rate: float)
     for k, one in enumerate(candidates):
         try:
             if find_method(one.method).trained:
-                left = deadline - time.monotonic() - reserved
-                steps = _steps(one, work, FOR_TRAINING * left / (len(candidates) - k))
+                left = FOR_TRAINING * (deadline - time.monotonic() - reserved)
+                steps = _steps(one, work, left / (len(candidates) - k), left)
                 one.profile = _with(one.profile, steps=steps, epochs=None)
             one.result = _first_fold(one, work, rate)
         except PoutaError as error:
@@ -264,13 +264,16 @@ def _try(candidates: list[Candidate], work: _Work, deadline: float, rate: float)
     return candidates
 
 
-def _steps(one: Candidate, work: _Work, seconds: float) -> int:
-    """As many of the profile's steps as the time allows, timed on this machine.
+def _steps(one: Candidate, work: _Work, seconds: float, left: float) -> int:
+    """As many of the profile's steps as its share of the time allows, timed on this machine.
 
-    *Raises* :class:`PoutaError` where they are too few to be worth it.
+    Where those are too few to be worth it, as few as are, if all that is left allows them.
+
+    *Raises* :class:`PoutaError` where it does not.
     """
     images = work.images[one.profile.size_px]
     full: int = resolve(find_method(one.method).steps or "")(one.profile, len(images), None)
+    fewest = min(full, FEWEST_STEPS)
 
     if seconds <= 0:
         todo = "allow more minutes, or name the method"
@@ -283,14 +286,17 @@ def _steps(one: Candidate, work: _Work, seconds: float) -> int:
             spent.append(fit_model(images, images, short, one.method, work.seed).seconds)
         first, last = PROBE_STEPS
         each = max(spent[1] - spent[0], 1e-6) / (last - first)
-        return {"steps": int(min(full, seconds / each)), "each": each}
+        steps = int(min(full, seconds / each))
+        if steps < fewest <= left / each:
+            steps = fewest
+        return {"steps": steps, "each": each}
 
     found = work.keep(one, "steps", timed)
-    if found["steps"] < min(full, FEWEST_STEPS):
-        needed = min(full, FEWEST_STEPS) * found["each"] / FOR_TRAINING / 60
+    if found["steps"] < fewest:
+        needed = fewest * found["each"] / FOR_TRAINING / 60
         raise problem(
-            f"{needed:.0f} more minutes for {min(full, FEWEST_STEPS)} steps of {one.title}",
-            f"{max(0, seconds) / 60:.1f}",
+            f"{needed:.0f} more minutes for {fewest} steps of {one.title}",
+            f"{left / FOR_TRAINING / 60:.1f}",
             "the time budget",
             "allow more minutes, or name the method",
         )

@@ -275,3 +275,24 @@ def test_a_warm_start_is_for_pouta_alone(photos, toys):
     assert [fitting._sizes(settings, name, warm)[0].warm_start for name in ("pouta", "keen")] == [
         True, False
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("share", "left", "steps"),
+    [(300, 900, 300), (100, 900, 200), (100, 190, None), (9999, 9999, 400)],
+)
+def test_a_network_gets_its_share_of_the_time_or_what_is_worth_it(monkeypatch, share, left, steps):
+    """A step takes a second, and fewer than 200 are not worth it."""
+
+    def fit_toy(images, textures, profile, method, seed):
+        return types.SimpleNamespace(seconds=5.0 + profile.steps)
+
+    monkeypatch.setattr(fitting, "fit_model", fit_toy)
+    keep = lambda one, name, make: make()  # noqa: E731
+    work = types.SimpleNamespace(images={64: np.empty((4, 3, 64, 64))}, seed=0, keep=keep)
+    one = fitting.Candidate("pouta", load_profile("smoke", steps=400, size_px=64))
+    if steps is None:
+        with pytest.raises(PoutaError, match=r"4 more minutes for 200 steps of POUTA, found 3.7"):
+            fitting._steps(one, work, share, left)
+    else:
+        assert fitting._steps(one, work, share, left) == steps
