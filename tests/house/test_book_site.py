@@ -78,8 +78,7 @@ def test_no_page_asks_another_server(site: dict[Path, Page]) -> None:
 def test_chapters_show_what_their_cells_made(site: dict[Path, Page]) -> None:
     pages = {path.stem: page for path, page in site.items()}
     copies = list((STUDY / "notebooks").glob("*.ipynb"))
-    assert copies
-    for copy in copies:
-        assert pages[copy.stem].pictures, copy.stem
+    drawn = [copy.stem for copy in copies if '"image/' in copy.read_text(encoding="utf-8")]
+    assert drawn and all(pages[name].pictures for name in drawn)
     for source in (REPOSITORY / "notebooks").glob("*.ipynb"):
         assert source.stem in pages
