@@ -47,7 +47,7 @@ def execute_notebook(source: Path, target: Path, parameters: dict[str, Any]) -> 
     *Raises* :class:`PoutaError` with the failing cell's error.
     """
     # jsonschema would build a grammar of web addresses, a second's work that nobody here asks for
-    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]  # None: not to be found
     import papermill
     from nbclient.exceptions import DeadKernelError
 
