@@ -118,11 +118,10 @@ def main() -> int:
     parser.add_argument("--profile", default="real-cpu")
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, help="default: results/warm")
     options = parser.parse_args()
     profile = load_profile(options.profile, textures="builtin", steps=options.steps, epochs=None)
     checkpoint = project_root() / "build" / "warm_start" / "checkpoint.pt"
-    folder = options.output or warm_folder()
+    folder = warm_folder()
     folder.mkdir(parents=True, exist_ok=True)
     path = make(profile, options.seed, folder, checkpoint)
     print(f"saved {path} ({path.stat().st_size / 1e6:.1f} MB)")
