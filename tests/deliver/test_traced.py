@@ -56,15 +56,24 @@ def test_weights_are_kept_in_half_precision(tmp_path):
     assert 2 * count < (tmp_path / "a.onnx").stat().st_size < 2.2 * count < 2e6 * 1.1
 
 
-def test_a_file_that_says_something_else_is_not_kept(tmp_path, monkeypatch):
+def test_weights_are_kept_in_full_where_half_is_too_coarse(tmp_path, monkeypatch):
     model, profile = lively("pouta")
+    export_shown(model, profile, tmp_path / "half.onnx")
 
     def spoilt(graph):
         weight = max(graph.graph.initializer, key=lambda w: np.prod(w.dims))
         weight.raw_data = bytes(len(weight.raw_data))
 
     monkeypatch.setattr(traced, "halve_weights", spoilt)
-    with pytest.raises(PoutaError, match=r"within 0.02 of the network's, found "):
+    assert max(export_shown(model, profile, tmp_path / "full.onnx").values()) < 1e-3
+    half, full = ((tmp_path / f"{name}.onnx").stat().st_size for name in ("half", "full"))
+    assert 1.5 * half < full
+
+
+def test_a_file_that_says_something_else_is_not_kept(tmp_path, monkeypatch):
+    model, profile = lively("pouta")
+    monkeypatch.setattr(traced, "TOLERANCE", -1.0)
+    with pytest.raises(PoutaError, match=r"within -1.0 of the network's, found "):
         export_shown(model, profile, tmp_path / "a.onnx")
     assert not (tmp_path / "a.onnx").exists()
 
