@@ -178,15 +178,15 @@ def test_photographs_are_those_of_the_tables(repository):
 def test_todays_settings_beside_the_earlier_ones(repository):
     text = results_page(repository)
     order = ["transistor", "toothbrush", "macaroni1", "magnetic_tile"]
-    labels = [make_label("real-cpu", EARLIER), "real-cpu~steps=3600"]
+    labels = [make_label("real-cpu", EARLIER), "real-cpu~steps=3600", "real-cpu"]
     numbers = rows_below(text, "seed 0, 3600 steps")
     swings = rows_below(text, "last third, points of image AUROC")
-    for label, (_, *cells), (_, *moved) in zip(labels, numbers, swings, strict=True):
-        records = find_records(label, repository / "results" / "real", variant="pouta", seed=0)
-        by_category = {record.key.category: record for record in records}
-        for category, cell, points in zip(order, cells, moved, strict=True):
-            record = by_category[category]
-            assert cell == " / ".join(f"{100 * record.metrics[m]:.1f}" for m in METRICS), category
+    found = [of_seed_0(repository, label) for label in labels]
+    for of, (_, *cells) in zip(found[:2], numbers, strict=True):
+        assert cells == [told(of["pouta", category]) for category in order]
+    for of, (_, *moved) in zip(found, swings, strict=True):
+        for category, points in zip(order, moved, strict=True):
+            record = of["pouta", category]
             late = [w[METRICS[0]] for w in record.watched if w["step"] > 2 / 3 * record.steps]
             assert points == f"{100 * (max(late) - min(late)):.1f}", category
 
@@ -201,6 +201,26 @@ def test_the_warm_start_is_that_of_the_records(repository):
             assert len(metrics) == int(seeds), (part, label)
             of = 100 * pd.DataFrame(metrics)[list(METRICS)]
             assert cell == " / ".join(map(shown, of.mean(), of.std())), (part, label)
+
+
+def of_seed_0(repository, label):
+    records = find_records(label, repository / "results" / "real", seed=0)
+    return {(record.run.variant, record.run.category): record for record in records}
+
+
+def told(record):
+    return " / ".join(f"{100 * record.metrics[metric]:.1f}" for metric in METRICS)
+
+
+def test_todays_settings_at_their_own_length(repository):
+    of = of_seed_0(repository, "real-cpu")
+    order = ["transistor", "toothbrush", "macaroni1", "magnetic_tile"]
+    rows = rows_below(results_page(repository), "seed 0, 7200 steps")
+    assert len(rows) == 3
+    for name, *cells, mean in rows:
+        records = [of[NAMES[name], category] for category in order]
+        assert cells == [told(record) for record in records]
+        assert mean == f"{100 * sum(r.metrics[METRICS[0]] for r in records) / 4:.1f}"
 
 
 def test_the_ablation_on_photographs_is_that_of_the_tables(repository):
