@@ -72,13 +72,17 @@ def _colours(name: str) -> str:
     return base64.b64encode(np.ascontiguousarray(table).tobytes()).decode()
 
 
+def coloured(anomaly_map: np.ndarray) -> np.ndarray:
+    """A map ``(H, W)`` as a picture ``(H, W, 3)`` uint8, as the page shows it."""
+    return colormaps[MAP_COLOURS](anomaly_map**MAP_GAMMA, bytes=True)[..., :3]
+
+
 def still(clean: np.ndarray, painted: np.ndarray, found: np.ndarray) -> Image.Image:
     """The page where it cannot be painted on: a part, the same with a scratch, and its map.
 
     *Shape*: ``(3, S, S)`` uint8 twice, and ``(S, S)`` in [0, 1].
     """
-    coloured = colormaps[MAP_COLOURS](found**MAP_GAMMA, bytes=True)[..., :3]
-    panels = [*(np.moveaxis(one, 0, -1) for one in (clean, painted)), coloured]
+    panels = [*(np.moveaxis(one, 0, -1) for one in (clean, painted)), coloured(found)]
     picture = Image.fromarray(np.concatenate(panels, axis=1))
     return picture.resize((3 * picture.width, 3 * picture.height))
 
