@@ -160,7 +160,7 @@ def test_a_student_runs_the_first_notebook(lab, page):
     assert picture.evaluate("image => image.complete && image.naturalWidth > 300")
     last = [k for k, cell in enumerate(notebook.sources) if cell.cell_type == "code"][-1]
     said = notebook.cells.nth(last).locator(".jp-OutputArea-output").all_inner_texts()
-    assert re.search(r"image AUROC \d+\.\d %", "\n".join(said)), said
+    assert re.search(r"\d+\.\d % of its pairs", "\n".join(said)), said
     notebook.look("00_map", notebook.cell_with("draw_course"))
     notebook.look("00_detections", maps)
     notebook.look("00_end", notebook.cells.nth(last))
