@@ -182,10 +182,14 @@ def _group_of(word: str) -> Group:
     return Group(dataset=dataset, categories=names, variants=["pouta"], shots=[None], seeds=[0])
 
 
-def seconds_per_step(profile: Profile, method: str = "pouta", probe_seconds: float = 2.0) -> float:
-    """How long a training step of `method` takes here on one thread, by doing a few.
+def seconds_per_step(
+    profile: Profile, method: str = "pouta", probe_seconds: float = 2.0, threads: int | None = 1
+) -> float:
+    """How long a training step of `method` takes here on so many threads, by doing a few.
 
-    One step warms up and tells how many more fit into `probe_seconds`.
+    The first step of all counts for nothing: it loads libraries and can take ten times as long.
+    The next tells how many more fit into `probe_seconds`; where none does, it is the answer. With
+    ``threads=None`` torch has as many as it had.
     """
     import torch
 
@@ -193,15 +197,17 @@ def seconds_per_step(profile: Profile, method: str = "pouta", probe_seconds: flo
 
     size = profile.size_px
     images = np.random.default_rng(0).integers(0, 256, (8, 3, size, size), dtype=np.uint8)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+
+    def timed(steps: int) -> float:
+        return fit(images, images, replace(profile, steps=steps, epochs=None), method, 0).seconds
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
     try:
-        steps = 1
-        while True:
-            settings = replace(profile, steps=steps, epochs=None)
-            seconds = fit(images, images, settings, method, seed=0).seconds
-            if steps > 1 or seconds > probe_seconds:
-                return seconds / steps
-            steps = max(2, int(probe_seconds / seconds))
+        timed(1)
+        steps, seconds = 1, timed(1)
+        if (more := int(probe_seconds / seconds)) > 1:
+            steps, seconds = more, timed(more)
+        return seconds / steps
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)

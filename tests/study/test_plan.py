@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -17,6 +18,7 @@ from pouta_lib.study.plan import (
     planned_runs,
     read_plan,
     read_questions,
+    seconds_per_step,
     study_notebooks,
 )
 from pouta_lib.study.records import RunKey
@@ -136,3 +138,17 @@ def test_changed_settings_are_a_study_of_runs_and_what_shows_them():
         "17",
         "18",
     }
+
+
+@pytest.mark.parametrize(("a_step", "counts"), [(0.25, [1, 1, 8]), (3.0, [1, 1])])
+def test_the_first_step_of_all_is_not_what_a_step_takes(monkeypatch, a_step, counts):
+    """It loads libraries: here for five seconds more. A slow step is measured once."""
+    asked = []
+
+    def slow_at_first(images, textures, profile, method, seed):
+        asked.append(profile.steps)
+        return SimpleNamespace(seconds=a_step * profile.steps + 5 * (len(asked) == 1))
+
+    monkeypatch.setattr("pouta_lib.method.training.fit", slow_at_first)
+    assert seconds_per_step(load_profile("paper"), "draem") == pytest.approx(a_step)
+    assert asked == counts
