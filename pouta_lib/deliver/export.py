@@ -210,8 +210,8 @@ def _checked(detector: Detector, form: Form) -> _Writer:
     if form.batch is not None and form.batch < 1:
         todo = "say how many images per call, or leave it out"
         raise problem("a batch of 1 or more", str(form.batch), "export", todo)
-    only = find_method(detector.method).precision
-    if form.half and only == "fp32":
+    named = (detector.method, *find_method(detector.method).members)
+    if form.half and "fp32" in {find_method(name).precision for name in named}:
         found = f"{detector.method}, whose distances need float32"
         raise problem("a method for half precision", found, "export", "leave --half out")
     writer = _WRITERS[form.format]

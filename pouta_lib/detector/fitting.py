@@ -34,7 +34,7 @@ from pouta_lib.detector.saved import (
 from pouta_lib.detector.telling import above, promise, why
 from pouta_lib.ground.errors import PoutaError, problem, shown
 from pouta_lib.ground.methods import (
-    COMPARED,
+    CANDIDATES,
     METHODS,
     find_method,
     require_warm_start,
@@ -46,6 +46,7 @@ from pouta_lib.ground.progress import TrainingProgress
 from pouta_lib.ground.spread import spread
 from pouta_lib.method.device import Compute, compute_of
 from pouta_lib.method.models import build_model
+from pouta_lib.method.models.pair import join
 from pouta_lib.method.models.patchcore import WORKING_PX
 from pouta_lib.method.training import fit as fit_model
 from pouta_lib.method.weights import FILE, load_weights, save_weights
@@ -80,10 +81,10 @@ def fit(
 ) -> Detector:
     """A detector made from a folder of photographs of good parts.
 
-    ``"auto"`` tries the methods of the paper's comparison as far as the minutes go, those that
-    need no training first; one with pretrained features at the size that these were learned at and
-    at the profile's, unless `overrides` name a size. What was tried, and what each found, is in
-    ``detector.fitted``. With `partial`, a folder, a fit that was stopped goes on from what it left
+    ``"auto"`` tries the registry's candidates as far as the minutes go, those that need no training
+    first; one with pretrained features at the size that these were learned at and at the profile's,
+    unless `overrides` name a size; and pairs last, joined from what was made before. What was
+    tried, and what each found, is in ``detector.fitted``. With `partial`, a folder, a fit that was stopped goes on from what it left
     there, if it is asked for the same.
 
     *Units*: minutes of wall-clock time, which the choice and the training keep to.
@@ -96,17 +97,12 @@ def fit(
         find_method(method)
     deadline = time.monotonic() + 60 * minutes
     settings = _settings(profile, overrides or {}, tell)
-    names = sorted(COMPARED, key=lambda name: METHODS[name].trained) if method == AUTO else [method]
     if settings.warm_start and method != AUTO:
         require_warm_start(method)
-    candidates = [
-        Candidate(name, sized)
-        for name in names
-        for sized in _sizes(settings, name, overrides or {})
-    ]
+    candidates = _candidates(settings, method, overrides or {})
     work = _Work.of(photos, candidates, minutes, seed, partial, tell)
-    tried = _try(candidates, work, deadline, false_alarm_rate)
-    best = _best(tried, work)
+    tried = _try(candidates, work, deadline, false_alarm_rate, method)
+    best = _best([one for one in tried if method in (AUTO, one.method)], work)
     detector = _finish(best, tried, work, deadline, false_alarm_rate)
     if work.folder is not None:
         shutil.rmtree(work.folder, ignore_errors=True)
@@ -125,10 +121,15 @@ class Candidate:
     seconds: float = 0.0
     result: dict[str, Any] | None = None  # of the first fold
     why_not: str = ""
+    members: "tuple[Candidate, ...]" = ()  # of a pair: what it is joined from
 
     @property
     def title(self) -> str:
         return find_method(self.method).title
+
+    @property
+    def needs_steps(self) -> bool:
+        return find_method(self.method).trained and not self.members
 
     @property
     def folder(self) -> str:
@@ -205,6 +206,24 @@ def _settings(profile: str, overrides: dict[str, Any], tell: Tell) -> Profile:
     return settings
 
 
+def _candidates(settings: Profile, method: str, overrides: dict[str, Any]) -> list[Candidate]:
+    """What is tried, in this order: what remembers, what is trained, what is joined from these."""
+    asked = CANDIDATES if method == AUTO else (method,)
+    joined = {name: of for name in asked if (of := find_method(name).members)}
+    single = dict.fromkeys(part for name in asked for part in joined.get(name, (name,)))
+    candidates = [
+        Candidate(name, sized)
+        for name in sorted(single, key=lambda name: METHODS[name].trained)
+        for sized in _sizes(settings, name, overrides)
+        if name in asked or sized.size_px == settings.size_px
+    ]
+    own = {one.method: one for one in candidates if one.profile.size_px == settings.size_px}
+    for name, parts in joined.items():
+        members = tuple(own[part] for part in parts)
+        candidates.append(Candidate(name, members[0].profile, members=members))
+    return candidates
+
+
 def _sizes(settings: Profile, method: str, overrides: dict[str, Any]) -> list[Profile]:
     """At the size that pretrained features were learned at as well, where none was asked for.
 
@@ -244,18 +263,24 @@ def _read(photos: str | Path, sizes: set[int], tell: Tell) -> tuple[dict[int, np
     return images, bits
 
 
-def _try(candidates: list[Candidate], work: _Work, deadline: float, rate: float) -> list[Candidate]:
+def _try(
+    candidates: list[Candidate], work: _Work, deadline: float, rate: float, asked: str
+) -> list[Candidate]:
     """Each candidate made without the first fold and judged by it, as far as the time goes."""
     reserved = 0.0  # for what a method that only remembers needs after it was chosen
-    for k, one in enumerate(candidates):
+    waiting = sum(one.needs_steps for one in candidates)
+    for one in candidates:
         try:
-            if find_method(one.method).trained:
+            if one.needs_steps:
                 left = FOR_TRAINING * (deadline - time.monotonic() - reserved)
-                steps = _steps(one, work, left / (len(candidates) - k), left)
+                share, waiting = left / waiting, waiting - 1
+                steps = _steps(one, work, share, left)
                 one.profile = _with(one.profile, steps=steps, epochs=None)
+            elif one.members:
+                one.profile = one.members[0].profile
             one.result = _first_fold(one, work, rate)
         except PoutaError as error:
-            if len({each.method for each in candidates}) == 1:
+            if asked != AUTO:
                 raise
             one.why_not = str(error).splitlines()[0]
             continue
@@ -317,6 +342,19 @@ def _made(one: Candidate, work: _Work, images: np.ndarray, checkpoint: bool = Fa
     ).model
 
 
+def _joined(one: Candidate, work: _Work, out: np.ndarray) -> nn.Module:
+    """A pair of what was made before. *Raises* :class:`PoutaError` where a member was not made."""
+    for member in one.members:
+        if member.result is None:
+            todo = "allow more minutes, or name the method"
+            raise problem(f"{member.title} at {member.profile.size_px} px", "none", one.title, todo)
+    images = work.images[one.profile.size_px]
+    network, memory = (
+        member.model or _made(member, work, images[~out]) for member in one.members
+    )
+    return join(network, memory, one.method, one.profile, images[out])
+
+
 def _first_fold(one: Candidate, work: _Work, rate: float) -> dict[str, Any]:
     """The model without the first fold, its scores of that, and what it makes of the damages."""
     out = work.folds == 0
@@ -327,7 +365,11 @@ def _first_fold(one: Candidate, work: _Work, rate: float) -> dict[str, Any]:
 
     def make() -> dict[str, Any]:
         started = time.monotonic()
-        one.model = _made(one, work, images[~out], checkpoint=True)
+        one.model = (
+            _joined(one, work, out)
+            if one.members
+            else _made(one, work, images[~out], checkpoint=True)
+        )
         made_in = time.monotonic() - started
         found = _scores(one, one.model, images[out])
         seen: list[np.ndarray] = []

@@ -63,6 +63,8 @@ class Method:
     backbone: bool = False  # stands on the profile's pretrained backbone, and names it
     precision: str | None = None  # the only one it is computed in; None: the profile's
     warm_start: bool = False  # can begin with weights that were trained before (D44)
+    candidate: bool = False  # what `pouta fit` tries where no method is asked for
+    members: tuple[str, ...] = ()  # of a pair: what it is joined from
 
     @property
     def trained(self) -> bool:
@@ -79,6 +81,7 @@ _ALL = (  # in the order of the rows of Tables I to III
         modules=Modules(True, True, True),
         compared=True,
         warm_start=True,
+        candidate=True,
     ),
     Method(
         id="vanilla",
@@ -109,6 +112,19 @@ _ALL = (  # in the order of the rows of Tables I to III
         bounded=False,
         backbone=True,
         precision="fp32",
+        candidate=True,
+    ),
+    Method(
+        id="pouta+patchcore",
+        title="POUTA + PatchCore",
+        build="pouta_lib.method.models.pair:build",
+        fit="pouta_lib.method.models.pair:fit",
+        detect="pouta_lib.method.models.pair:detect",
+        deployed="pouta_lib.method.models.pair:DeployedPair",
+        bounded=False,
+        backbone=True,
+        candidate=True,
+        members=("pouta", "patchcore"),
     ),
     Method(id="base", title="POUTA-base", build=_POUTA, modules=Modules(fcm=True)),
     Method(id="base+hsg", title="POUTA-base+HSG", build=_POUTA, modules=Modules(True, hsg=True)),
@@ -127,6 +143,7 @@ _ALL = (  # in the order of the rows of Tables I to III
 )
 METHODS = {method.id: method for method in _ALL}
 COMPARED = tuple(method.id for method in _ALL if method.compared)
+CANDIDATES = tuple(method.id for method in _ALL if method.candidate)
 BACKBONE_TITLES = {  # what readers call the pretrained networks that a profile can name (D22)
     "efficientnet_lite0": "EfficientNet-Lite0",
     "wide_resnet50_2": "WideResNet50",

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 from torch import Tensor, nn
@@ -82,7 +83,7 @@ def reconstruct(
     model: nn.Module, images: np.ndarray, compute: Compute, batch_size: int = 16
 ) -> np.ndarray:
     """The reconstructed images I_r: ``(M, 3, H, W)`` uint8 to ``(M, 3, H, W)`` uint8."""
-    repairs = model.get_submodule("reconstructive")
+    repairs = cast(Any, model).reconstructive
     (rebuilt,) = in_batches(lambda x: (repairs(x)["I_r"],), images, compute, batch_size)
     return (rebuilt.clip(0, 1) * 255).round().astype(np.uint8)
 

@@ -53,7 +53,7 @@ def trained(fasteners):
         if method not in made:
             profile = load_profile("smoke", precision="fp32")
             model = build_model(method, profile).eval()
-            if method in ("pouta", "patchcore"):
+            if method in CANDIDATES:
                 images = fasteners.train
                 model = fit(images, images, profile, method, 0, device="cpu").model
             else:
@@ -130,7 +130,8 @@ def test_floats_a_fixed_batch_and_half_precision(fasteners, trained, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("method", "half"), [("pouta", False), ("pouta", True), ("patchcore", False)]
+    ("method", "half"),
+    [("pouta", False), ("pouta", True), ("patchcore", False), ("pouta+patchcore", False)],
 )
 def test_openvino_says_the_same(method, half, fasteners, trained, tmp_path):
     installed("openvino", "onnx")

@@ -59,11 +59,11 @@ def toys(monkeypatch):
     module = types.ModuleType("toys")
     module.build, module.fit = Toy, fit_toy
     monkeypatch.setitem(sys.modules, "toys", module)
-    plain = {"steps": None, "rebuilds": False, "bounded": False, "compared": True}
+    plain = {"steps": None, "rebuilds": False, "bounded": False, "candidate": True}
     for name in ("dull", "keen"):
         entry = Method(id=name, title=name.title(), build="toys:build", fit="toys:fit", **plain)
         monkeypatch.setitem(METHODS, name, entry)
-    monkeypatch.setattr(fitting, "COMPARED", ("pouta", "dull", "keen"))
+    monkeypatch.setattr(fitting, "CANDIDATES", ("pouta", "dull", "keen"))
     return calls
 
 
@@ -137,7 +137,7 @@ def test_a_stopped_fit_goes_on_where_it_was(photos, toys, tmp_path, monkeypatch)
         return kept(self, one, name, make)
 
     monkeypatch.setattr(fitting._Work, "keep", stop_at)
-    monkeypatch.setattr(fitting, "COMPARED", ("dull", "keen"))
+    monkeypatch.setattr(fitting, "CANDIDATES", ("dull", "keen"))
     with pytest.raises(KeyboardInterrupt):
         fit(photos, partial=tmp_path / "partial", tell=str)
     first = len(toys)
@@ -149,7 +149,7 @@ def test_a_stopped_fit_goes_on_where_it_was(photos, toys, tmp_path, monkeypatch)
     assert again.threshold == detector.threshold and again.fitted.found == detector.fitted.found
 
 
-@pytest.mark.parametrize("method", ["draem", "patchcore"])
+@pytest.mark.parametrize("method", ["draem", "patchcore", "pouta+patchcore"])
 def test_detectors_trained_and_remembered_are_made_and_carried_away(photos, tmp_path, method):
     detector = fit(photos, method=method, overrides={"steps": 40}, tell=str)
     loaded = load_detector(detector.save(tmp_path / "d"))
@@ -162,9 +162,11 @@ def test_detectors_trained_and_remembered_are_made_and_carried_away(photos, tmp_
     trained = METHODS[method].trained
     assert loaded.fitted.num_held_out == (5 if trained else 20)
     assert ("a quarter kept back" in loaded.how) == trained
-    sizes = [one.size_px for one in loaded.fitted.tried]
+    sizes = [one.size_px for one in loaded.fitted.tried if one.method == method]
     assert sizes == ([64] if trained else [224, 64])
-    apart = [one.told_apart for one in loaded.fitted.tried]
+    parts = [one.method for one in loaded.fitted.tried if one.method != method]
+    assert sorted(parts) == sorted(METHODS[method].members), "at the profile's size alone"
+    apart = [one.told_apart for one in loaded.fitted.tried if one.method == method]
     assert loaded.profile.size_px == loaded.fitted.size_px == sizes[np.argmax(apart)]
     assert (fitted_table(loaded.fitted)[""] == "chosen").sum() == 1
     assert "damages drawn on photographs" in told(loaded)
