@@ -17,7 +17,7 @@ from panel.custom import JSComponent
 from pouta_lib.deliver.desk import Desk, Tray
 from pouta_lib.detector.telling import expectations, fitted_table, with_threshold
 from pouta_lib.ground.errors import PoutaError
-from pouta_lib.ground.methods import COMPARED, METHODS
+from pouta_lib.ground.methods import CANDIDATES, COMPARED, METHODS
 
 HOST = "127.0.0.1"
 SECONDS = 0.5  # between two looks at the job
@@ -83,7 +83,7 @@ class View:
         self.good_folder = pn.widgets.TextInput(
             placeholder="or the path of a folder on this machine", sizing_mode="stretch_width"
         )
-        titles = {METHODS[name].title: name for name in COMPARED}
+        titles = {METHODS[name].title: name for name in dict.fromkeys(COMPARED + CANDIDATES)}
         self.method = pn.widgets.Select(
             name="Method", options={"the best of them": "auto"} | titles, width=220
         )

@@ -84,8 +84,8 @@ def fit(
     ``"auto"`` tries the registry's candidates as far as the minutes go, those that need no training
     first; one with pretrained features at the size that these were learned at and at the profile's,
     unless `overrides` name a size; and pairs last, joined from what was made before. What was
-    tried, and what each found, is in ``detector.fitted``. With `partial`, a folder, a fit that was stopped goes on from what it left
-    there, if it is asked for the same.
+    tried, and what each found, is in ``detector.fitted``. With `partial`, a folder, a fit that was
+    stopped goes on from what it left there, if it is asked for the same.
 
     *Units*: minutes of wall-clock time, which the choice and the training keep to.
     *Raises* :class:`PoutaError` for fewer than eight photographs, and where no method can be made.
@@ -349,9 +349,7 @@ def _joined(one: Candidate, work: _Work, out: np.ndarray) -> nn.Module:
             todo = "allow more minutes, or name the method"
             raise problem(f"{member.title} at {member.profile.size_px} px", "none", one.title, todo)
     images = work.images[one.profile.size_px]
-    network, memory = (
-        member.model or _made(member, work, images[~out]) for member in one.members
-    )
+    network, memory = (member.model or _made(member, work, images[~out]) for member in one.members)
     return join(network, memory, one.method, one.profile, images[out])
 
 

@@ -19,7 +19,7 @@ from pouta_lib.deliver import export
 from pouta_lib.deliver.export import TOLERANCE, Form, export_detector, open_exported
 from pouta_lib.detector import Detector, load_detector, save_detector
 from pouta_lib.ground.errors import PoutaError
-from pouta_lib.ground.methods import COMPARED
+from pouta_lib.ground.methods import CANDIDATES, COMPARED
 from pouta_lib.ground.outputs import MANIFEST
 from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.device import Compute
