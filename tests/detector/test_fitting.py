@@ -1,5 +1,6 @@
 """From photographs to a detector: what is tried, what is chosen, where the threshold comes from."""
 
+import dataclasses
 import json
 import shutil
 import sys
@@ -13,14 +14,14 @@ from torch import nn
 
 from pouta_lib import fit
 from pouta_lib.cli import main
-from pouta_lib.detector import fitting, load_detector
+from pouta_lib.detector import candidates, load_detector, material
 from pouta_lib.detector.folds import deal, parts_of
 from pouta_lib.detector.telling import fitted_table, promise, told, with_threshold
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.methods import METHODS, Method
 from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.device import compute_of
-from pouta_lib.method.models import build_model
+from pouta_lib.method.models import build_model, pair
 from pouta_lib.method.training import LOSSES, Trained
 
 
@@ -41,7 +42,7 @@ class Toy(nn.Module):
 @pytest.fixture(autouse=True)
 def few_damages(monkeypatch):
     """Two held-out photographs are damaged: enough to see how a fit goes."""
-    monkeypatch.setattr(fitting, "MOST_DAMAGED", 2)
+    monkeypatch.setattr(material, "MOST_DAMAGED", 2)
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def toys(monkeypatch):
     for name in ("dull", "keen"):
         entry = Method(id=name, title=name.title(), build="toys:build", fit="toys:fit", **plain)
         monkeypatch.setitem(METHODS, name, entry)
-    monkeypatch.setattr(fitting, "CANDIDATES", ("pouta", "dull", "keen"))
+    monkeypatch.setattr(candidates, "CANDIDATES", ("pouta", "dull", "keen"))
     return calls
 
 
@@ -84,7 +85,7 @@ def test_the_keener_method_is_chosen_and_no_image_is_wasted(
     photos, toys, tmp_path, monkeypatch, capsys
 ):
     """Where there is no time to train, the table says so; the threshold comes from all images."""
-    monkeypatch.setattr(fitting, "FOR_TRAINING", 1e-9)
+    monkeypatch.setattr(candidates, "FOR_TRAINING", 1e-9)
     words = ["fit", str(photos), "--output", str(tmp_path / "d")]
     assert main([*words, "--false-alarms", "0.1"]) == 0
     out = capsys.readouterr().out
@@ -128,16 +129,16 @@ def test_an_earlier_detector_and_the_photographs_are_safe(photos, toys, tmp_path
 
 
 def test_a_stopped_fit_goes_on_where_it_was(photos, toys, tmp_path, monkeypatch):
-    kept, made = fitting._Work.keep, []
+    kept, made = material.Work.keep, []
 
-    def stop_at(self, one, name, make):
-        made.append((one.method, name))
+    def stop_at(self, kind, name, make):
+        made.append((kind, name))
         if name == "fold2" and len(made) < 9:
             raise KeyboardInterrupt
-        return kept(self, one, name, make)
+        return kept(self, kind, name, make)
 
-    monkeypatch.setattr(fitting._Work, "keep", stop_at)
-    monkeypatch.setattr(fitting, "CANDIDATES", ("dull", "keen"))
+    monkeypatch.setattr(material.Work, "keep", stop_at)
+    monkeypatch.setattr(candidates, "CANDIDATES", ("dull", "keen"))
     with pytest.raises(KeyboardInterrupt):
         fit(photos, partial=tmp_path / "partial", tell=str)
     first = len(toys)
@@ -170,6 +171,39 @@ def test_detectors_trained_and_remembered_are_made_and_carried_away(photos, tmp_
     assert loaded.profile.size_px == loaded.fitted.size_px == sizes[np.argmax(apart)]
     assert (fitted_table(loaded.fitted)[""] == "chosen").sum() == 1
     assert "damages drawn on photographs" in told(loaded)
+
+
+def test_a_pair_costs_no_fit_of_its_own(photos, toys, tmp_path, monkeypatch):
+    """It is joined from what was tried, from the same quarter held out, and keeps that back."""
+    entry = dataclasses.replace(
+        METHODS["pouta+patchcore"], id="both", title="Both", members=("keen", "dull")
+    )
+    monkeypatch.setitem(METHODS, "both", entry)
+    monkeypatch.setattr(candidates, "CANDIDATES", ("dull", "both", "keen"))
+    joined = []
+    join = lambda *of: joined.append(pair.join(*of)) or joined[-1]  # noqa: E731
+    monkeypatch.setattr(candidates, "join", join)
+    said = []
+    detector = fit(photos, tell=said.append)
+    assert [call for call in toys if call[1] == 15][:2] == [("dull", 15), ("keen", 15)]
+    assert len(joined) == 1 and [t.method for t in detector.fitted.tried] == [
+        "dull", "keen", "both"
+    ]  # fmt: skip
+    made = len(toys)
+    detector = fit(photos, method="both", tell=said.append)
+    assert len(toys) - made == 2, "its members, once each"
+    assert detector.method == "both" and detector.fitted.num_held_out == 5
+    assert "a quarter kept back from training" in detector.how
+    loaded = load_detector(detector.save(tmp_path / "d"))
+    assert torch.equal(loaded.model.units, joined[-1].units) and (joined[-1].units > 0).all()
+
+
+def test_a_pair_whose_member_had_no_time_says_so(photos, monkeypatch):
+    monkeypatch.setattr(candidates, "FOR_TRAINING", 1e-9)
+    detector = fit(photos, tell=str)
+    why_not = {one.method: one.why_not for one in detector.fitted.tried if one.why_not}
+    assert set(why_not) == {"pouta", "pouta+patchcore"}
+    assert why_not["pouta+patchcore"] == "expected POUTA at 64 px, found none"
 
 
 def test_twelve_bits_are_remembered(toys, tmp_path):
@@ -274,9 +308,8 @@ def test_a_warm_start_is_for_pouta_alone(photos, toys):
     with pytest.raises(PoutaError, match="a method out of.*'pouta'"):
         fit(photos, method="keen", overrides=warm)
     settings = load_profile("smoke", **warm)
-    assert [fitting._sizes(settings, name, warm)[0].warm_start for name in ("pouta", "keen")] == [
-        True, False
-    ]  # fmt: skip
+    (own,), (other,) = (candidates._sizes(settings, name, warm) for name in ("pouta", "keen"))
+    assert own.warm_start and not other.warm_start
 
 
 @pytest.mark.parametrize(
@@ -289,12 +322,12 @@ def test_a_network_gets_its_share_of_the_time_or_what_is_worth_it(monkeypatch, s
     def fit_toy(images, textures, profile, method, seed):
         return types.SimpleNamespace(seconds=5.0 + profile.steps)
 
-    monkeypatch.setattr(fitting, "fit_model", fit_toy)
-    keep = lambda one, name, make: make()  # noqa: E731
+    monkeypatch.setattr(candidates, "fit_model", fit_toy)
+    keep = lambda kind, name, make: make()  # noqa: E731
     work = types.SimpleNamespace(images={64: np.empty((4, 3, 64, 64))}, seed=0, keep=keep)
-    one = fitting.Candidate("pouta", load_profile("smoke", steps=400, size_px=64))
+    one = candidates.Candidate("pouta", load_profile("smoke", steps=400, size_px=64))
     if steps is None:
         with pytest.raises(PoutaError, match=r"4 more minutes for 200 steps of POUTA, found 3.7"):
-            fitting._steps(one, work, share, left)
+            candidates._steps(one, work, share, left)
     else:
-        assert fitting._steps(one, work, share, left) == steps
+        assert candidates._steps(one, work, share, left) == steps

@@ -1,0 +1,287 @@
+"""The methods that a fit tries: each made without the first fold, and judged by it."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from pouta_lib.data import load_textures
+from pouta_lib.detector.folds import FOLDS
+from pouta_lib.detector.material import Work
+from pouta_lib.detector.saved import Tried, choose_threshold
+from pouta_lib.detector.telling import above
+from pouta_lib.ground.errors import PoutaError, problem
+from pouta_lib.ground.methods import CANDIDATES, METHODS, find_method, resolve
+from pouta_lib.ground.profiles import Profile, load_profile
+from pouta_lib.ground.progress import TrainingProgress
+from pouta_lib.method.device import Compute, compute_of
+from pouta_lib.method.models import build_model
+from pouta_lib.method.models.pair import join
+from pouta_lib.method.models.patchcore import WORKING_PX
+from pouta_lib.method.training import fit as fit_model
+from pouta_lib.method.weights import FILE, load_weights, save_weights
+from pouta_lib.score.evaluation import detect
+from pouta_lib.study.damages import DAMAGES
+from pouta_lib.study.judge import compare, look_of
+from pouta_lib.study.records import RunKey
+from pouta_lib.study.run import Run
+
+AUTO = "auto"
+FEWEST_STEPS = 200  # below which a network is not worth judging
+PROBE_STEPS = (2, 8)
+FOR_TRAINING = 0.85  # of a network's share of the time; the rest is for judging it
+
+
+@dataclass
+class Candidate:
+    """One method with its settings, and what has become of it."""
+
+    method: str
+    profile: Profile
+    model: nn.Module | None = None
+    seconds: float = 0.0
+    result: dict[str, Any] | None = None  # of the first fold
+    why_not: str = ""
+    members: "tuple[Candidate, ...]" = ()  # of a pair: what it is joined from
+
+    @property
+    def title(self) -> str:
+        return find_method(self.method).title
+
+    @property
+    def needs_steps(self) -> bool:
+        return find_method(self.method).trained and not self.members
+
+    @property
+    def folder(self) -> str:
+        """Of its half-done work."""
+        return f"{self.method}_{self.profile.size_px}px"
+
+    @property
+    def told_apart(self) -> float:
+        return (self.result or {}).get("told_apart") or 0.0
+
+    def tried(self) -> Tried:
+        """What is told of it."""
+        found = self.result or {}
+        by_kind = found.get("found", {}).values()
+        trained = find_method(self.method).trained and self.result
+        return Tried(
+            method=self.method,
+            size_px=self.profile.size_px,
+            steps=(self.profile.steps or 0) if trained else 0,
+            seconds=round(self.seconds, 1),
+            told_apart=found.get("told_apart"),
+            found=(sum(k for k, _ in by_kind), sum(n for _, n in by_kind)) if by_kind else None,
+            changed_alarms=found.get("alarms"),
+            why_not=self.why_not,
+        )
+
+
+def candidates_for(settings: Profile, method: str, overrides: dict[str, Any]) -> list[Candidate]:
+    """What is tried, in this order: what remembers, what is trained, what is joined from these."""
+    asked = CANDIDATES if method == AUTO else (method,)
+    joined = {name: of for name in asked if (of := find_method(name).members)}
+    single = dict.fromkeys(part for name in asked for part in joined.get(name, (name,)))
+    candidates = [
+        Candidate(name, sized)
+        for name in sorted(single, key=lambda name: METHODS[name].trained)
+        for sized in _sizes(settings, name, overrides)
+        if name in asked or sized.size_px == settings.size_px
+    ]
+    own = {one.method: one for one in candidates if one.profile.size_px == settings.size_px}
+    for name, parts in joined.items():
+        members = tuple(own[part] for part in parts)
+        candidates.append(Candidate(name, members[0].profile, members=members))
+    return candidates
+
+
+def _sizes(settings: Profile, method: str, overrides: dict[str, Any]) -> list[Profile]:
+    """At the size that pretrained features were learned at as well, where none was asked for.
+
+    Without the warm start where the method has none.
+    """
+    if settings.warm_start and not find_method(method).warm_start:
+        settings = _with(settings, warm_start=False)
+    if not find_method(method).backbone or "size_px" in overrides:
+        return [settings]
+    sizes = sorted({settings.size_px, WORKING_PX}, reverse=True)
+    return [_with(settings, size_px=size) for size in sizes]
+
+
+def _with(settings: Profile, **changes: Any) -> Profile:
+    return load_profile(settings.name, **settings.overrides | changes)
+
+
+def try_each(
+    candidates: list[Candidate], work: Work, deadline: float, rate: float, asked: str
+) -> list[Candidate]:
+    """Each candidate made without the first fold and judged by it, as far as the time goes."""
+    reserved = 0.0  # for what a method that only remembers needs after it was chosen
+    waiting = sum(one.needs_steps for one in candidates)
+    for one in candidates:
+        try:
+            if one.needs_steps:
+                left = FOR_TRAINING * (deadline - time.monotonic() - reserved)
+                share, waiting = left / waiting, waiting - 1
+                steps = _steps(one, work, share, left)
+                one.profile = _with(one.profile, steps=steps, epochs=None)
+            elif one.members:
+                one.profile = one.members[0].profile
+            one.result = _first_fold(one, work, rate)
+        except PoutaError as error:
+            if asked != AUTO:
+                raise
+            one.why_not = str(error).splitlines()[0]
+            continue
+        if not find_method(one.method).trained:
+            reserved = max(reserved, (FOLDS + 1) * one.result["fit_seconds"])
+    return candidates
+
+
+def _steps(one: Candidate, work: Work, seconds: float, left: float) -> int:
+    """As many of the profile's steps as its share of the time allows, timed on this machine.
+
+    Where those are too few to be worth it, as few as are, if all that is left allows them.
+
+    *Raises* :class:`PoutaError` where it does not.
+    """
+    images = work.images[one.profile.size_px]
+    full: int = resolve(find_method(one.method).steps or "")(one.profile, len(images), None)
+    fewest = min(full, FEWEST_STEPS)
+
+    if seconds <= 0:
+        todo = "allow more minutes, or name the method"
+        raise problem(f"time for {one.title}", "none left", "the time budget", todo)
+
+    def timed() -> dict[str, Any]:
+        spent = []
+        for count in PROBE_STEPS:
+            short = _with(one.profile, steps=count, epochs=None)
+            spent.append(fit_model(images, images, short, one.method, work.seed).seconds)
+        first, last = PROBE_STEPS
+        each = max(spent[1] - spent[0], 1e-6) / (last - first)
+        steps = int(min(full, seconds / each))
+        if steps < fewest <= left / each:
+            steps = fewest
+        return {"steps": steps, "each": each}
+
+    found = work.keep(one.folder, "steps", timed)
+    if found["steps"] < fewest:
+        needed = fewest * found["each"] / FOR_TRAINING / 60
+        raise problem(
+            f"{needed:.0f} more minutes for {fewest} steps of {one.title}",
+            f"{left / FOR_TRAINING / 60:.1f}",
+            "the time budget",
+            "allow more minutes, or name the method",
+        )
+    steps: int = found["steps"]
+    return steps
+
+
+def made_from(
+    one: Candidate, work: Work, images: np.ndarray, checkpoint: bool = False
+) -> nn.Module:
+    """The model of a candidate, from these images ``(N, 3, S, S)``; resumable with `checkpoint`."""
+    p = one.profile
+    trained = find_method(one.method).trained
+    textures = images
+    if trained:
+        textures = load_textures(p.textures, p.size_px, max_images=p.max_textures)
+    path = work.folder / one.folder / "checkpoint.pt" if work.folder and checkpoint else None
+    progress = TrainingProgress(one.title) if trained else None
+    return fit_model(
+        images, textures, p, one.method, work.seed, checkpoint=path, progress=progress
+    ).model
+
+
+def _joined(one: Candidate, work: Work, out: np.ndarray) -> nn.Module:
+    """A pair of what was made before. *Raises* :class:`PoutaError` where a member was not made."""
+    for member in one.members:
+        if member.result is None:
+            todo = "allow more minutes, or name the method"
+            raise problem(f"{member.title} at {member.profile.size_px} px", "none", one.title, todo)
+    images = work.images[one.profile.size_px]
+    network, memory = (
+        member.model or made_from(member, work, images[~out]) for member in one.members
+    )
+    return join(network, memory, one.method, one.profile, images[out])
+
+
+def _first_fold(one: Candidate, work: Work, rate: float) -> dict[str, Any]:
+    """The model without the first fold, its scores of that, and what it makes of the damages."""
+    out = work.folds == 0
+    images = work.images[one.profile.size_px]
+    weights = work.folder / one.folder if work.folder else None
+    name = f"{one.title} at {one.profile.size_px} px"
+    work.tell(f"{name}: made from {(~out).sum()}, judged by {out.sum()} that it has not seen")
+
+    def make() -> dict[str, Any]:
+        started = time.monotonic()
+        one.model = (
+            _joined(one, work, out)
+            if one.members
+            else made_from(one, work, images[~out], checkpoint=True)
+        )
+        made_in = time.monotonic() - started
+        found = held_out_scores(one, one.model, images[out])
+        seen: list[np.ndarray] = []
+        key = RunKey(one.profile.label, "folder", "photographs", one.method, None, work.seed)
+        look = look_of(Run(key, one.profile), one.model)
+
+        def recorded(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            maps, scores = look(pictures)
+            seen.append(scores)
+            return maps, scores
+
+        judged = compare(recorded, work.held, each=False)
+        _, damaged, changed = (scores.astype(float).tolist() for scores in seen)
+        if weights is not None and find_method(one.method).trained:
+            weights.mkdir(parents=True, exist_ok=True)
+            save_weights(one.model, weights)
+        return found | {
+            "told_apart": judged["both"]["all"].image_auroc,
+            "damaged": damaged,
+            "changed": changed[: len(changed) // 2],  # the whole ones
+            "fit_seconds": made_in,
+            "seconds": time.monotonic() - started,
+        }
+
+    found = work.keep(one.folder, "judged", make)
+    if one.model is None and weights is not None and (weights / FILE).is_file():
+        model = load_weights(build_model(one.method, one.profile), weights)
+        one.model = model.to(compute_of(one.method, one.profile).device)
+    one.seconds = found["seconds"]
+    by_kind = {
+        draw.__name__: np.array(found["damaged"])[of].tolist()
+        for k, draw in enumerate(DAMAGES)
+        if (of := work.held.damage_of == k).any()
+    }
+    threshold = choose_threshold(np.array(found["scores"]), rate)
+    return found | {"by_kind": by_kind} | counted_at(by_kind, found["changed"], threshold)
+
+
+def held_out_scores(one: Candidate, model: nn.Module, images: np.ndarray) -> dict[str, Any]:
+    """Image scores, and of the maps the sum and the highest: all that a threshold needs."""
+    compute: Compute = compute_of(one.method, one.profile)
+    scores: list[float] = []
+    means, highest = [], -np.inf
+    for start in range(0, len(images), 16):
+        maps, found = detect(model, images[start : start + 16], one.profile, compute, one.method)
+        scores += found.astype(float).tolist()
+        means += maps.mean(axis=(1, 2)).tolist()
+        highest = max(highest, float(maps.max()))
+    if not np.isfinite(scores).all() or (len(images) > 1 and np.ptp(scores) == 0 == np.ptp(means)):
+        todo = "train longer, with a lower lr, or with precision=fp32"
+        raise problem("finite scores that differ", "others", one.title, todo)
+    return {"scores": scores, "mean": float(np.mean(means)), "highest": highest}
+
+
+def counted_at(
+    by_kind: dict[str, list[float]], changed: list[float], threshold: float
+) -> dict[str, Any]:
+    """Of a threshold: how many of the damages lie above it, and how many changed good images."""
+    found = {name: above(scores, threshold) for name, scores in by_kind.items()}
+    return {"found": found, "alarms": above(changed, threshold)}

@@ -1,0 +1,108 @@
+"""The photographs of a fit: read, dealt into folds, held out, and where half-done work is kept."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pouta_lib.data.files import beside, child, folders_in, good_folders
+from pouta_lib.data.images import bits_of
+from pouta_lib.detector.folds import deal, parts_of
+from pouta_lib.detector.photos import look_at_folder, passed_over, read_files
+from pouta_lib.ground.errors import problem, shown
+from pouta_lib.ground.paths import atomic_path, sources_digest
+from pouta_lib.ground.profiles import Profile
+from pouta_lib.ground.spread import spread
+from pouta_lib.study.judge import SIZE_PX, HeldOut, hold_out
+
+FEWEST, MOST = 8, 1000  # photographs that are taken
+MOST_DAMAGED = 24  # of the held-out photographs
+
+Tell = Callable[[str], None]
+
+
+@dataclass
+class Work:
+    """The photographs, how they are dealt out, and where half-done work is kept."""
+
+    images: dict[int, np.ndarray]  # by size: (N, 3, S, S) uint8
+    bits: int
+    parts: np.ndarray  # (N,) which part a photograph shows
+    folds: np.ndarray  # (N,)
+    held: HeldOut
+    seed: int
+    folder: Path | None
+    tell: Tell
+
+    @classmethod
+    def of(
+        cls,
+        photos: str | Path,
+        asked: Sequence[tuple[str, Profile]],
+        minutes: float,
+        seed: int,
+        partial: str | Path | None,
+        tell: Tell,
+    ) -> "Work":
+        """The photographs at the sizes of what is `asked`: methods and their settings.
+
+        *Raises* :class:`PoutaError` for fewer than eight photographs.
+        """
+        images, bits = _read(photos, {p.size_px for _, p in asked} | {SIZE_PX}, tell)
+        parts = parts_of(images[SIZE_PX])
+        if (several := parts.max() + 1) < len(parts):
+            tell(f"they show {several} parts, as far as that can be told; one part, one fold")
+        folds = deal(parts)
+        out = np.flatnonzero(folds == 0)
+        held = hold_out(images[SIZE_PX][out[spread(len(out), MOST_DAMAGED)]])
+        folder = None
+        if partial is not None:
+            identity = json.dumps(
+                [
+                    [[method, profile.to_dict()] for method, profile in asked],
+                    [minutes, seed, sources_digest(Path(__file__).parents[1])],
+                ]
+            )
+            pictures = np.ascontiguousarray(images[SIZE_PX]).data
+            digest = hashlib.sha256(identity.encode() + hashlib.sha256(pictures).digest())
+            folder = Path(partial).expanduser() / digest.hexdigest()[:16]
+        return cls(images, bits, parts, folds, held, seed, folder, tell)
+
+    def keep(self, kind: str, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What `make` gives, from an earlier attempt where that came so far."""
+        if self.folder is None:
+            return make()
+        path = self.folder / kind / f"{name}.json"
+        if path.is_file():
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return found
+        made = make()
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(made), encoding="utf-8")
+        return made
+
+
+def _read(photos: str | Path, sizes: set[int], tell: Tell) -> tuple[dict[int, np.ndarray], int]:
+    """The good ones among the photographs at each size, and their bits."""
+    folder = Path(photos).expanduser()
+    goods = good_folders(folder) or good_folders(child(folder, "train")) or [folder]
+    looks = [look_at_folder(good) for good in goods]
+    files = [path for look in looks for path in look.files]
+    chosen = [files[i] for i in spread(len(files), MOST)]
+    bits = bits_of(chosen)
+    read, images, unreadable = read_files(chosen, sizes, bits)
+    left_out = [line for look in looks for line in passed_over(look)]
+    if folder not in goods:  # photographs beside good/ are not taken for good ones
+        left_out += beside(folder, folders_in(folder)).lines()
+    for line in [*left_out, *map(str, unreadable)]:
+        tell(f"left out: {line}")
+    if len(read) < FEWEST:
+        todo = "photograph more good parts; 20 are few, 100 are good"
+        found = str(len(read))
+        raise problem(f"at least {FEWEST} photographs of good parts", found, folder, todo)
+    tell(f"{len(read)} of {len(files)} photographs: {', '.join(shown(good) for good in goods)}")
+    return images, bits
