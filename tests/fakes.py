@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from pouta_lib.ground.profiles import load_profile
+from pouta_lib.method.history import LOSSES
 from pouta_lib.method.training import fit
 from pouta_lib.score.evaluation import evaluate
 from pouta_lib.study.records import METRICS, RunKey, write_run
@@ -12,7 +13,7 @@ from pouta_lib.study.run import load_run_data, prepare_run, save_run
 
 def record_body(profile="demo", **metrics):
     """What save_run hands to write_run; `metrics` are fractions, the others are 0.5."""
-    points = {name: [1.0, 0.5] for name in ("total", "reconstruction", "anomaly", "mss")}
+    points = {name: [1.0, 0.5] for name in LOSSES}
     return {
         "profile": load_profile(profile).to_dict(),
         "device": "cpu",

@@ -17,8 +17,9 @@ from pouta_lib.cli import _of_the_system
 from pouta_lib.ground.locks import only_one
 from pouta_lib.ground.profiles import load_profile, parse_overrides
 from pouta_lib.method.device import choose_compute, within_memory
+from pouta_lib.method.history import LOSSES
 from pouta_lib.method.models import build_model
-from pouta_lib.method.training import LOSSES, train
+from pouta_lib.method.training import train
 from pouta_lib.method.warm_start import start_warm
 from pouta_lib.method.weights import load_weights, save_weights
 from pouta_lib.report.table_files import write_tables

@@ -22,8 +22,9 @@ from pouta_lib.data.textures import patterns
 from pouta_lib.ground.paths import project_root
 from pouta_lib.ground.profiles import Profile, load_profile
 from pouta_lib.ground.progress import TrainingProgress
+from pouta_lib.method.history import LOSSES
 from pouta_lib.method.synthesis import vary_texture
-from pouta_lib.method.training import LOSSES, train
+from pouta_lib.method.training import train
 from pouta_lib.method.warm_start import RECORD, warm_folder
 from pouta_lib.method.weights import save_weights, weights_digest
 from pouta_lib.study.records import commit, versions

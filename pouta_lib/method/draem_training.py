@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 from pouta_lib.ground.profiles import Profile, SynthesisSettings
 from pouta_lib.method import training
 from pouta_lib.method.losses import focal_loss, reconstruction_loss
+from pouta_lib.method.schedule import learning_rate
 from pouta_lib.method.synthesis import (
     PLAIN,
     SyntheticBatch,
@@ -23,7 +24,7 @@ from pouta_lib.method.synthesis import (
     uniform,
     vary_circumstances,
 )
-from pouta_lib.method.training import Recipe, learning_rate
+from pouta_lib.method.training import Recipe
 
 AUGMENTERS_AN_IMAGE = 3
 TURNED_SHARE = 0.3  # of the good images

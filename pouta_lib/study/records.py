@@ -20,6 +20,7 @@ from pouta_lib.ground.labels import folder_name, parse_label, setting_words
 from pouta_lib.ground.paths import atomic_path, project_root, results_root
 from pouta_lib.ground.profiles import Profile, todays_profile
 from pouta_lib.ground.validation import STRICT, Rule, above, checked, read_json, within
+from pouta_lib.method.history import HISTORY
 
 if TYPE_CHECKING:  # torch is imported where it is used: most of this module does without it
     from torch import nn
@@ -41,7 +42,6 @@ SHOWN_METRICS: tuple[Metric, ...] = (
     "pixel_ap",
 )  # where few are told
 ALL_SHOTS = "all"
-HISTORY = ("step", "total", "reconstruction", "anomaly", "mss")
 TODO = "make the run again (delete its folder first)"
 RUN_FILES = ("record.json", "model.safetensors", "maps.npz", "train.ipynb")
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas")

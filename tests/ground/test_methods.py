@@ -109,11 +109,12 @@ class Bright(torch.nn.Module):
 
 def fit_bright(images, textures, profile, method, seed, **_):
     from pouta_lib.method.device import compute_of
-    from pouta_lib.method.training import LOSSES, Trained
+    from pouta_lib.method.history import HISTORY
+    from pouta_lib.method.training import Trained
 
     model = build_model(method, profile)
     model.mean += float(images.mean() / 255)
-    history = {name: [] for name in ("step", *LOSSES)}
+    history = {name: [] for name in HISTORY}
     return Trained(model.eval(), history, 0, 0.0, compute_of(method, profile, "cpu"), [])
 
 
