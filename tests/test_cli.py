@@ -1,18 +1,15 @@
-"""The command line: its commands, its version, errors without a traceback."""
+"""The command line: its version, errors without a traceback, threads that wait."""
 
 import os
 import subprocess
 import sys
 import tomllib
 
-import nbformat
 import pytest
-from clean_notebooks import KERNEL
-from nbformat.v4 import new_code_cell, new_notebook
 
 import pouta_lib
 from pouta_lib import cli
-from pouta_lib.data.mini import generate_mini
+from pouta_lib.commands import results
 
 
 def test_it_prints_errors_without_a_traceback(bolt, capsys):
@@ -42,7 +39,7 @@ def test_stopping_says_how_to_go_on(monkeypatch, capsys):
     def stop(options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_tables", stop)
+    monkeypatch.setattr(results, "_tables", stop)
     assert cli.main(["tables"]) == 130
     assert "pouta: stopped; the same command goes on" in capsys.readouterr().err
 
@@ -59,35 +56,11 @@ def test_what_the_system_refuses_has_four_parts(error, message, monkeypatch, cap
     def refuse(options):
         raise error
 
-    monkeypatch.setattr(cli, "_tables", refuse)
+    monkeypatch.setattr(results, "_tables", refuse)
     assert cli.main(["tables"]) == 1
     text = capsys.readouterr().err
     assert text.startswith("pouta: expected a disk to read and write")
     assert message in text and "where: /r/x" in text and "to do: " in text
-
-
-def test_drawn_datasets_are_kept(tmp_path, capsys):
-    generate_mini(tmp_path, share=0.02, workers=1)
-    before = sorted(tmp_path.rglob("*"))
-    assert cli.main(["data", "mini", "--data-root", str(tmp_path)]) == 0
-    assert capsys.readouterr().out.endswith(f"are ready in {tmp_path.resolve()}\n")
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_a_notebook_gets_its_parameters(tmp_path):
-    parameters = new_code_cell('profile = ""\ncategories = []', metadata={"tags": ["parameters"]})
-    told = new_code_cell("print(profile, categories, overrides)")
-    nbformat.write(
-        new_notebook(cells=[parameters, told], metadata={"kernelspec": KERNEL}),
-        tmp_path / "a.ipynb",
-    )
-    words = ["notebook", str(tmp_path / "a.ipynb"), str(tmp_path / "made" / "a.ipynb")]
-    words += ["--profile", "smoke", "--set", "lr=1e-4"]
-    words += ["--categories", "mini-mvtec/nut", "mini-visa"]
-    assert cli.main(words) == 0
-    cells = nbformat.read(tmp_path / "made" / "a.ipynb", as_version=4).cells
-    text = cells[-1].outputs[0]["text"]
-    assert text == "smoke ['mini-mvtec/nut', 'mini-visa'] {'lr': 0.0001}\n"
 
 
 @pytest.mark.parametrize(("told", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "x"}, "x")])
@@ -95,7 +68,8 @@ def test_threads_wait_passively_before_torch_is_there(told, policy):
     program = """
 import os, sys
 from pouta_lib import cli
-cli._tables = lambda options: print(os.environ["OMP_WAIT_POLICY"], "torch" in sys.modules)
+from pouta_lib.commands import results
+results._tables = lambda options: print(os.environ["OMP_WAIT_POLICY"], "torch" in sys.modules)
 cli.main(["tables"])
 """
     bare = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}

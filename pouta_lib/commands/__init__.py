@@ -1,0 +1,1 @@
+"""The commands of ``pouta``, a family to a module: their words, and what they do."""
