@@ -9,6 +9,7 @@ import types
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from conftest import REPOSITORY
 from pouta_lib.detector import choose_scale, load_detector, save_detector
@@ -158,11 +159,17 @@ def test_a_method_is_refused_by_another_methods_notebook(bolt):
         methods.require_notebook("base", "07_patchcore")
 
 
-def test_patchcore_runs_by_its_own_notebook_and_is_opened_again(bolt):
-    folder = execute_run(profile="smoke", dataset="mvtec", category="bolt", variant="patchcore")
+@pytest.mark.parametrize("name", ["patchcore", "pouta+patchcore"])
+def test_what_remembers_runs_by_its_notebook_and_is_opened_again(bolt, name):
+    for k in range(5):  # a pair needs eight in all
+        noise = np.random.default_rng(k).integers(0, 256, (32, 32, 3), np.uint8)
+        Image.fromarray(noise).save(bolt / "mvtec" / "bolt" / "train" / "good" / f"more{k}.png")
+    folder = execute_run(profile="smoke", dataset="mvtec", category="bolt", variant=name)
     record = read_record(folder)
     assert record.backbone == "efficientnet_lite0"
     category, model, compute = open_run(record)
-    assert len(model.memory) > 0 and compute.precision == "fp32"
-    found = evaluate(model, category, load_profile("smoke"), compute, "patchcore")
+    memory = model if name == "patchcore" else model.memory
+    assert len(memory.memory) > 0 and compute.precision == record.precision
+    found = evaluate(model, category, load_profile("smoke"), compute, name)
     assert found.metrics == pytest.approx(record.metrics)
+    assert (found.reconstructions is not None) == METHODS[name].rebuilds
