@@ -41,6 +41,7 @@ from pouta_lib.ground.profiles import Profile, load_profile, profile_name
 from pouta_lib.method.device import compute_of
 
 PROFILE = "real-cpu"  # where neither the caller nor $POUTA_PROFILE names one
+PAIR_MARGIN = 0.05  # of *told apart*, which a single method has to be ahead of a pair
 
 
 def fit(
@@ -107,6 +108,9 @@ def _best(tried: list[Candidate], work: Work) -> Candidate:
         where = "; ".join(f"{one.title}: {one.why_not}" for one in tried)
         raise problem("a method that can be made", "none", where, "allow more minutes")
     best = max(judged, key=lambda one: one.told_apart)
+    # drawn damages rank methods otherwise than defects do, and of a pair either may be the better
+    near = [one for one in judged if one.members and one.told_apart > best.told_apart - PAIR_MARGIN]
+    best = max(near, default=best, key=lambda one: one.told_apart)
     work.tell(f"{best.title} at {best.profile.size_px} px it is")
     return best
 

@@ -14,9 +14,9 @@ from torch import nn
 
 from pouta_lib import fit
 from pouta_lib.cli import main
-from pouta_lib.detector import candidates, load_detector, material
+from pouta_lib.detector import candidates, fitting, load_detector, material
 from pouta_lib.detector.folds import deal, parts_of
-from pouta_lib.detector.telling import fitted_table, promise, told, with_threshold
+from pouta_lib.detector.telling import fitted_table, promise, told, why, with_threshold
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.methods import METHODS, Method
 from pouta_lib.ground.profiles import load_profile
@@ -196,6 +196,25 @@ def test_a_pair_costs_no_fit_of_its_own(photos, toys, tmp_path, monkeypatch):
     assert "a quarter kept back from training" in detector.how
     loaded = load_detector(detector.save(tmp_path / "d"))
     assert torch.equal(loaded.model.units, joined[-1].units) and (joined[-1].units > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("single", "joined", "chosen"),
+    [(0.90, 0.92, "both"), (0.94, 0.90, "both"), (0.96, 0.90, "keen"), (0.96, None, "keen")],
+)
+def test_a_pair_is_kept_unless_a_single_method_is_far_ahead(toys, single, joined, chosen):
+    def judged(method, told_apart, **more):
+        result = None if told_apart is None else {"told_apart": told_apart}
+        return candidates.Candidate(method, load_profile("smoke"), result=result, **more)
+
+    keen, dull = judged("keen", single), judged("dull", 0.5)
+    pairs = judged("pouta+patchcore", joined, members=(dull, keen))
+    work = types.SimpleNamespace(tell=str)
+    best = fitting._best([keen, dull, pairs], work)
+    assert best is (pairs if chosen == "both" else keen)
+    if best is pairs:
+        said = why(best.tried(), [one.tried() for one in (keen, dull, pairs)])
+        assert ("a little ahead is Keen" in said) == (single > joined) and "safer" in said
 
 
 def test_a_pair_whose_member_had_no_time_says_so(photos, monkeypatch):
