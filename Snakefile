@@ -13,7 +13,7 @@ from pouta_lib.ground.labels import folder_name
 from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.paths import project_root, results_root
 from pouta_lib.ground.profiles import load_profile, parse_overrides
-from pouta_lib.study.batch import planned_study
+from pouta_lib.study.plan import planned_study
 from pouta_lib.study.records import ALL_SHOTS, RUN_FILES, RunKey, shots_of
 from pouta_lib.study.sources import modules_behind, sources_of
 

@@ -58,6 +58,7 @@ def take_turns(work: str, size: str, rounds: int, threads: int) -> Taken:
     taken: Taken = {name: {unit: [] for unit in UNITS} for name in running}
     for turn in tqdm(range(rounds + 1), desc=f"{work}, threads: {threads}"):
         for name, process in running.items():
+            assert process.stdin and process.stdout  # they are pipes
             process.stdin.write("\n")
             process.stdin.flush()
             answer = process.stdout.readline()
@@ -71,20 +72,24 @@ def take_turns(work: str, size: str, rounds: int, threads: int) -> Taken:
     return taken
 
 
+def known(values: list[float | None]) -> list[float]:
+    """Those that could be measured."""
+    return [value for value in values if value is not None]
+
+
 def rows(work: str, threads: str, taken: Taken) -> list[dict[str, str]]:
     """A row a contestant: medians with their range, and the ratio of CPU time to the first's."""
-    first = statistics.median(next(iter(taken.values()))["cpu_s"])
+    first = statistics.median(known(next(iter(taken.values()))["cpu_s"]))
     found = []
     for name, values in taken.items():
-        cpu = values["cpu_s"]
-        memory = [value for value in values["mib"] if value is not None]
+        cpu, memory = known(values["cpu_s"]), known(values["mib"])
         found.append(
             {
                 "work": work,
                 "threads": threads,
                 "who": name,
                 "CPU-s": f"{statistics.median(cpu):.3g} ({min(cpu):.3g} to {max(cpu):.3g})",
-                "s": f"{statistics.median(values['wall_s']):.3g}",
+                "s": f"{statistics.median(known(values['wall_s'])):.3g}",
                 "CPU-s, times the first's": f"{statistics.median(cpu) / first:.2f}",
                 "MiB": f"{max(memory):.0f}" if memory else "–",
             }

@@ -175,7 +175,7 @@ def training_step(method: str, layout: str, bf16: bool) -> Callable[[str], Done]
         from pouta_lib.method.models import build_model
 
         profile = load_profile("demo" if size == "full" else "smoke")
-        model = build_model(method, profile).to(memory_format=getattr(torch, layout))
+        model: Any = build_model(method, profile).to(memory_format=getattr(torch, layout))
         shape = (profile.batch_size, 3, profile.size_px, profile.size_px)
         image = torch.rand(shape).contiguous(memory_format=getattr(torch, layout))
         mask = (torch.rand(shape)[:, 0] > 0.9).float()

@@ -210,7 +210,7 @@ def flow(chapter: str) -> str:
 
 def with_outputs(notebook: NotebookNode, executed: NotebookNode | None) -> list[int]:
     """Gives cells the outputs of an executed copy, by their code; the places that get none."""
-    by_code = {}
+    by_code: dict[str, list[NotebookNode]] = {}
     for cell in executed.cells if executed else []:
         if cell.cell_type == "code":
             by_code.setdefault(cell.source, cell.outputs)
@@ -274,7 +274,8 @@ def chapter(source: Path, executed: Path, figures: Path) -> tuple[NotebookNode, 
     bare = with_outputs(notebook, copy)
     solution = source.parent.name == "solutions"
     to_docs = "../../docs/" if solution else "../docs/"
-    titles, seen = deviation_titles(HOME / "docs"), set()
+    titles = deviation_titles(HOME / "docs")
+    seen: set[str] = set()
     cells = []
     for cell in notebook.cells:
         if "colab" in tags(cell):  # the launch button fetches the notebook, which has it
@@ -316,7 +317,7 @@ def page(path: Path) -> str:
         for row in rows:
             text = text.replace(f"| {row} |", f"| [{row}]{{#{anchor(row)}}} |", 1)
     for old, new in (("README.md", "index.md"), ("notebooks/solutions", FIRST_SOLUTION)):
-        text = re.sub(rf"\]\((\.\./)?{old}\)", lambda m, new=new: f"]({m[1] or ''}{new})", text)
+        text = re.sub(rf"\]\((\.\./)?{old}\)", rf"](\g<1>{new})", text)
     return re.sub(
         r"\]\((?:\.\./)?((?:benchmarks|configs|figures|pouta_lib|published|results|tests|tools)"
         r"[^)\s]*|LICENSE|CITATION\.cff|Snakefile|Makefile)\)",

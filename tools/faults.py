@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -46,10 +46,15 @@ class Place:
 
     def start(self, *command: str) -> subprocess.Popen[str]:
         """A command of pouta's, in a process group of its own."""
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        words = [*POUTA, *command, "--profile", "smoke"]
-        own = {"start_new_session": True, "preexec_fn": _interruptible}
-        return subprocess.Popen(words, env=self.environment, **own, **pipes)
+        return subprocess.Popen(
+            [*POUTA, *command, "--profile", "smoke"],
+            env=self.environment,
+            start_new_session=True,
+            preexec_fn=_interruptible,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
     def study(self) -> subprocess.Popen[str]:
         """The study, started."""
@@ -189,7 +194,7 @@ def two_runs(place: Place) -> list[Row]:
 
 
 @contextmanager
-def small_disk(folder: Path, size: str):
+def small_disk(folder: Path, size: str) -> Iterator[None]:
     """A file system of its own in `folder`."""
     folder.mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)

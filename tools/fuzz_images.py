@@ -16,7 +16,9 @@ import time
 import traceback
 import warnings
 from collections import Counter
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -40,7 +42,7 @@ def seeds() -> dict[str, bytes]:
     exif[0x0112], exif[0x010F], exif[0x011A] = 6, "maker", 72.0
     exif.get_ifd(0x8769)[0x9204] = -1.5
     exif.get_ifd(0x8825)[2] = (1.0, 2.0, 3.0)
-    made = {
+    made: dict[str, tuple[Image.Image, dict[str, Any]]] = {
         "rgb.png": (rgb, {"exif": exif}),
         "palette.png": (rgb.quantize(16), {"transparency": 0}),
         "gray_alpha.png": (gray.convert("LA"), {}),
@@ -117,7 +119,7 @@ def read(content: bytes) -> str:
     return "read"
 
 
-def work(asked: "multiprocessing.connection.Connection") -> None:
+def work(asked: Connection) -> None:
     """A worker: reads files until there are no more."""
     resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
     warnings.simplefilter("ignore")
@@ -126,19 +128,23 @@ def work(asked: "multiprocessing.connection.Connection") -> None:
         asked.send(read(content))
 
 
+def started() -> tuple[multiprocessing.Process, Connection]:
+    """A worker, and where it is asked."""
+    mine, theirs = multiprocessing.Pipe()
+    worker = multiprocessing.Process(target=work, args=(theirs,), daemon=True)
+    worker.start()
+    theirs.close()
+    return worker, mine
+
+
 def fuzz(minutes: float, seed: int) -> Counter[str]:
     """How often which outcome; finds are written to build/fuzz."""
     rng = np.random.default_rng(seed)
     files = seeds()
     outcomes: Counter[str] = Counter()
-    worker, mine = None, None
+    worker, mine = started()
     stop = time.monotonic() + 60 * minutes
     while time.monotonic() < stop:
-        if worker is None:
-            mine, theirs = multiprocessing.Pipe()
-            worker = multiprocessing.Process(target=work, args=(theirs,), daemon=True)
-            worker.start()
-            theirs.close()
         name = list(files)[int(rng.integers(len(files)))]
         content = damaged(files[name], rng, list(files.values()))
         mine.send(content)
@@ -149,15 +155,14 @@ def fuzz(minutes: float, seed: int) -> Counter[str]:
             found = f"crash {worker.exitcode}"
         if found.startswith(("too slow", "crash")):
             worker.kill()
-            worker = None
+            worker, mine = started()
         outcomes[found] += 1
         outcomes["files"] += 1
         if found not in ("read", "refused"):
             FINDS.mkdir(parents=True, exist_ok=True)
             kind = "".join(sign if sign.isalnum() else "_" for sign in found)
             (FINDS / f"{kind}_{name}").write_bytes(content)
-    if worker:
-        mine.send(b"")
+    mine.send(b"")
     return outcomes
 
 

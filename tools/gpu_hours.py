@@ -10,7 +10,7 @@ makes one.
 
 import argparse
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import torch
@@ -18,7 +18,7 @@ import torch
 from pouta_lib.data.registry import DATASETS, Counts
 from pouta_lib.ground.methods import find_method, resolve
 from pouta_lib.ground.profiles import Profile, load_profile
-from pouta_lib.study.plan import Group, read_choices
+from pouta_lib.study.choices import RunGroup, read_choices
 from pouta_lib.study.records import RunKey, find_records
 
 GPUS = (1, 4, 16, 64)
@@ -36,7 +36,7 @@ def images(counts: Counts) -> tuple[int, int]:
 def planned(settings: Profile) -> dict[RunKey, Counts]:
     """The study's runs, and the published counts of their categories."""
     runs = {}
-    for group in read_choices(list[Group], settings.name, "study"):
+    for group in read_choices(list[RunGroup], settings.name, "study"):
         published = DATASETS[group.dataset].published
         names = list(published) if group.categories == "all" else group.categories
         for name in names:
@@ -81,7 +81,8 @@ def report(settings: Profile, records: Path) -> str:
     pace, device = seconds_a_step(settings, records)
     runs = planned(settings)
     weights = {key.variant: weights_bytes(settings, key.variant) for key in runs}
-    count, hours, bytes_ = Counter[str](), Counter[str](), Counter[str]()
+    count, bytes_ = Counter[str](), Counter[str]()
+    hours: defaultdict[str, float] = defaultdict(float)
     longest = 0.0
     for key, counts in runs.items():
         train, tested = images(counts)

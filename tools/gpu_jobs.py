@@ -97,9 +97,13 @@ def _job(word: str, settings: Profile) -> dict[str, Any]:
     path = word.removeprefix(JUDGED)
     dataset, category, method, shots, seed = (*path.split("/"), *[""] * 5)[:5]
     method = find_method(method or "pouta").id
-    run = {"dataset": dataset, "category": category, "variant": method}
-    run |= {"shots": shots_of(shots or ALL_SHOTS)}
-    run |= {"seed": int(seed[4:] or 0)}
+    run = {
+        "dataset": dataset,
+        "category": category,
+        "variant": method,
+        "shots": shots_of(shots or ALL_SHOTS),
+        "seed": int(seed[4:] or 0),
+    }
     return {"run": run, "settings": settings.to_dict(), "judged": word.startswith(JUDGED)}
 
 
@@ -110,8 +114,9 @@ def run_jobs(
     plan: dict[str, Any], budget: float, keep: Path, workers: int = 1
 ) -> list[dict[str, Any]]:
     """Runs what fits into `budget` seconds, in order; the log."""
-    started, log, pace = time.monotonic(), [], Pace()
-    todo, running = list(plan["jobs"]), dict[Future, dict[str, Any]]()
+    started, pace = time.monotonic(), Pace()
+    log: list[dict[str, Any]] = []
+    todo, running = list(plan["jobs"]), dict[Future[dict[str, Any]], dict[str, Any]]()
     keep.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("spawn")
     with _shared_card(workers), Utilisation() as used:
@@ -209,15 +214,15 @@ def _do_one(job: dict[str, Any], left: float, pace: Pace) -> dict[str, Any]:
     device = {"card": torch.cuda.get_device_name() if torch.cuda.is_available() else "none"}
     if job["judged"]:
         judgement = judge(run, watch=True)
-        told = {"both": judgement.both["all"].image_auroc, "steps": judgement.steps}
-        return {"made": str(made)} | told | {"seconds": judgement.seconds.train} | device
+        judged = {"both": judgement.both["all"].image_auroc, "steps": judgement.steps}
+        return {"made": str(made)} | judged | {"seconds": judgement.seconds.train} | device
     watch = watch_test(run, category)
     trained = fit(
         images, textures, run.profile, key.variant, key.seed, shots=key.shots, watch=watch
     )
     found = evaluate(trained.model, category, run.profile, trained.compute, key.variant)
     folder = save_run(run, category, support, trained, found)
-    told = {name: found.metrics[name] for name in SHOWN_METRICS}
+    told: dict[str, Any] = {name: found.metrics[name] for name in SHOWN_METRICS}
     told |= {"steps": trained.steps, "seconds": round(trained.seconds, 1)}
     speed = trained.steps * run.profile.batch_size / trained.seconds
     told |= {"images_per_second": round(speed, 1), "precision": trained.compute.precision}
@@ -312,7 +317,8 @@ class Utilisation:
     """How busy the card was while the block ran, as nvidia-smi tells; nothing without one."""
 
     def __enter__(self) -> "Utilisation":
-        self.samples, self.over = [], threading.Event()
+        self.samples: list[float] = []
+        self.over = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
         if torch.cuda.is_available() and shutil.which("nvidia-smi"):
             self.thread.start()
@@ -324,7 +330,7 @@ class Utilisation:
             told = subprocess.run(words, capture_output=True, text=True, check=False).stdout
             self.samples += [float(line) for line in told.split()[:1] if line.isdigit()]
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.over.set()
         if self.thread.is_alive():
             self.thread.join()

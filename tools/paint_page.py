@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from pouta_lib.deliver.painting import SHOWN_FIRST, gather
 from pouta_lib.deliver.traced import TOLERANCE
@@ -84,7 +85,7 @@ def with_weights(results: Path) -> list[Record]:
     return [record for record in found if (record.path / "model.safetensors").is_file()]
 
 
-def picture_of(data: dict) -> str:
+def picture_of(data: dict[str, Any]) -> str:
     """The static picture of the part that is shown first."""
     return f"{data['parts'][0]['name']}-{SHOWN_FIRST}.png"
 

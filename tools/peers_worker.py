@@ -10,7 +10,9 @@ uint8) and ``textures/``; it gets ``maps.npz``.
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,13 +22,15 @@ from anomalib.models.image.draem.torch_model import (
     DiscriminativeSubNetwork,
     ReconstructiveSubNetwork,
 )
+from torch import Tensor
 from torch.nn import functional as F
 
 PRETRAINED_PX = 256  # anomalib's own size; the networks are pretrained on images about as large
 BATCH = 16  # where nothing is trained
+Task = dict[str, Any]
 
 
-def make(task: dict, size: int, textures: Path):
+def make(task: Task, size: int, textures: Path) -> Any:
     """The method with anomalib's own settings; DRAEM at the study's width and size."""
     if task["method"] == "draem":
         own = Draem.configure_pre_processor((size, size))
@@ -66,11 +70,13 @@ def main() -> None:
             shaped = F.interpolate(shaped, test.shape[-2:], mode="bilinear", align_corners=False)
             maps.append(shaped.squeeze(1).float().cpu().numpy())
             scores.append(found.pred_score.reshape(len(part)).float().cpu().numpy())
-    maps, scores = np.concatenate(maps), np.concatenate(scores)
-    np.savez_compressed(folder / "maps.npz", maps=maps, scores=scores, seconds=seconds)
+    whole, all_scores = np.concatenate(maps), np.concatenate(scores)
+    np.savez_compressed(folder / "maps.npz", maps=whole, scores=all_scores, seconds=seconds)
 
 
-def fit_in_steps(module, prepare, train: torch.Tensor, task: dict, device: str) -> None:
+def fit_in_steps(
+    module: Any, prepare: Callable[[Tensor], Tensor], train: Tensor, task: Task, device: str
+) -> None:
     """As many steps as it is told, over shuffled passes, at anomalib's own rate."""
     optimizer = module.configure_optimizers()
     if isinstance(optimizer, tuple):  # DRAEM's drops are by epochs that fixed steps do not have

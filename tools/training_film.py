@@ -11,15 +11,17 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from pouta_lib.deliver.painting import PLAIN, coloured
+from pouta_lib.deliver.painting import IN_FULL, coloured
 from pouta_lib.ground.paths import figures_root
 from pouta_lib.method.inference import in_batches
 from pouta_lib.method.models import build_model
+from pouta_lib.method.models.pouta import Pouta
 from pouta_lib.method.training import train
 from pouta_lib.study.run import load_run_data, prepare_run
 
@@ -60,16 +62,18 @@ def film_training(category: str, profile: str) -> tuple[list[Image.Image], int]:
     settings = dataclasses.replace(run.profile, checkpoint_steps=EVERY)
     part, support, textures = load_run_data(run)
     bad = np.flatnonzero(part.labels)
+    assert part.masks is not None  # of a drawn dataset
     by_size = bad[np.argsort(part.masks[bad].sum(axis=(1, 2)))]
     images = part.test[by_size[[len(bad) // 3, -len(bad) // 4]]]
-    model, frames = build_model("pouta", settings), []
+    model = cast(Pouta, build_model("pouta", settings))
+    frames: list[Image.Image] = []
 
     def look(step: int, steps: int, losses: dict[str, float]) -> None:
         state = torch.load(path, weights_only=True)["model"]
         model.load_state_dict(state)
         trace = model.eval().trace
-        found = in_batches(lambda x: (trace(x)["I_r"], trace(x)["M_p"]), images, PLAIN)
-        frames.append(frame(images, *found, f"step {step} of {steps}"))
+        repaired, maps = in_batches(lambda x: (trace(x)["I_r"], trace(x)["M_p"]), images, IN_FULL)
+        frames.append(frame(images, repaired, maps, f"step {step} of {steps}"))
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "checkpoint.pt")
@@ -96,8 +100,8 @@ def main() -> int:
     path = figures_root() / options.profile / "training.webp"
     path.parent.mkdir(parents=True, exist_ok=True)
     times = [MILLISECONDS] * (len(frames) - 1) + [LAST]
-    rest = {"save_all": True, "append_images": frames[1:], "duration": times, "loop": 0}
-    frames[0].save(path, quality=70, method=6, **rest)
+    moving: dict[str, Any] = {"save_all": True, "append_images": frames[1:], "duration": times}
+    frames[0].save(path, quality=70, method=6, loop=0, **moving)
     caption = f"One training of POUTA on the {options.category}, {steps} steps of the profile "
     caption += f"{options.profile}, a frame for every {EVERY}: two defective test images, which it "
     caption += "never learns from; their repair $I_r$; the map $M_p$, stretched by the cube root."

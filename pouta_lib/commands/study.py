@@ -108,8 +108,8 @@ def _judge(options: argparse.Namespace) -> None:
 
 def _peers(options: argparse.Namespace) -> None:
     from pouta_lib.ground.profiles import parse_overrides
-    from pouta_lib.report.tables import CLS, LOC
     from pouta_lib.study.peers import PEERS, measure_peer
+    from pouta_lib.study.records import SHOWN_METRICS
 
     folder, metrics = measure_peer(
         options.method,
@@ -119,6 +119,6 @@ def _peers(options: argparse.Namespace) -> None:
         seed=options.seed,
         overrides=parse_overrides(options.overrides),
     )
-    shown = {metric: value for metric in (CLS, *LOC) if (value := metrics[metric]) is not None}
+    shown = {metric: value for metric in SHOWN_METRICS if (value := metrics[metric]) is not None}
     told = [f"{metric} {100 * value:.1f} %" for metric, value in shown.items()]
     print(f"{PEERS[options.method].title}: {', '.join(told)}\n{folder}")

@@ -65,8 +65,6 @@ class DatasetInfo:
     name: str
     title: str
     reader: ModuleType
-    licence: str
-    homepage: str
     num_images: int | None = None  # as published
     published: dict[str, Counts] = field(default_factory=dict)  # by category; see data/check.py
     embedded: bool = False  # drawn by pouta_lib.data.mini
@@ -80,37 +78,13 @@ class DatasetInfo:
 DATASETS = {
     info.name: info
     for info in (
-        DatasetInfo(
-            "mvtec",
-            "MVTec AD",
-            mvtec,
-            "CC BY-NC-SA 4.0",
-            "https://www.mvtec.com/company/research/datasets/mvtec-ad",
-            5354,
-            _three(MVTEC_COUNTS),
-        ),
-        DatasetInfo(
-            "visa",
-            "VisA",
-            visa,
-            "CC BY 4.0",
-            "https://github.com/amazon-science/spot-diff",
-            10821,
-            _three(VISA_COUNTS),
-        ),
-        DatasetInfo(
-            "dagm",
-            "DAGM 2007",
-            dagm,
-            "CC BY 4.0 (at Zenodo)",
-            "https://hci.iwr.uni-heidelberg.de/content/weakly-supervised-learning-industrial-optical-inspection",
-            16100,
-            _dagm_counts(),
-        ),
-        DatasetInfo("mini-mvtec", "mini, drawn after MVTec AD", mvtec, "MIT", "", embedded=True),
-        DatasetInfo("mini-visa", "mini, drawn after VisA", visa, "MIT", "", embedded=True),
-        DatasetInfo("mini-dagm", "mini, drawn after DAGM 2007", dagm, "MIT", "", embedded=True),
-        DatasetInfo("folder", "your own photographs", folder, "yours", ""),
+        DatasetInfo("mvtec", "MVTec AD", mvtec, 5354, _three(MVTEC_COUNTS)),
+        DatasetInfo("visa", "VisA", visa, 10821, _three(VISA_COUNTS)),
+        DatasetInfo("dagm", "DAGM 2007", dagm, 16100, _dagm_counts()),
+        DatasetInfo("mini-mvtec", "mini, drawn after MVTec AD", mvtec, embedded=True),
+        DatasetInfo("mini-visa", "mini, drawn after VisA", visa, embedded=True),
+        DatasetInfo("mini-dagm", "mini, drawn after DAGM 2007", dagm, embedded=True),
+        DatasetInfo("folder", "your own photographs", folder),
     )
 }
 

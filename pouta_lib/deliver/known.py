@@ -14,10 +14,10 @@ from pouta_lib.data.masks import read_mask
 from pouta_lib.detector.answer import map_name
 from pouta_lib.ground.errors import problem, shown
 from pouta_lib.score.metrics import image_metrics, pixel_metrics
-from pouta_lib.score.uncertainty import bootstrap_interval
+from pouta_lib.score.uncertainty import ENDS, drawn_again
 
-METRICS = {"image_auroc": "AUROC", "image_ap": "average precision", "image_f1max": "best F1"}
-PIXEL_METRICS = {
+IMAGE_TITLES = {"image_auroc": "AUROC", "image_ap": "average precision", "image_f1max": "best F1"}
+PIXEL_TITLES = {
     "pixel_auroc": "pixels: AUROC",
     "pixel_ap": "pixels: average precision",
     "pixel_aupro": "pixels: AUPRO",
@@ -85,7 +85,7 @@ def metric_rows(scores: np.ndarray, bad: np.ndarray) -> list[Row]:
     def found(chosen: np.ndarray) -> Mapping[str, float | None]:
         return image_metrics(bad[chosen], scores[chosen])
 
-    return _rows(METRICS, found, found, bad, REPEATS)
+    return _rows(IMAGE_TITLES, found, found, bad, REPEATS)
 
 
 def pixel_rows(
@@ -129,7 +129,7 @@ def pixel_rows(
         rows = slice(step // 2, None, step)
         return pixel_metrics(all_masks[chosen, rows, rows], all_maps[chosen, rows, rows])
 
-    return _rows(PIXEL_METRICS, found, thinned, bad, PIXEL_REPEATS)
+    return _rows(PIXEL_TITLES, found, thinned, bad, PIXEL_REPEATS)
 
 
 def _rows(
@@ -141,18 +141,12 @@ def _rows(
 ) -> list[Row]:
     """Values of all images; their intervals from images that are drawn again, all at once."""
     values = metrics(np.arange(len(bad)))
-    drawn: list[Mapping[str, float | None]] = []
-
-    def remember(chosen: np.ndarray) -> float:
-        drawn.append(quickly(chosen))
-        return 0.0
-
-    bootstrap_interval(remember, bad, repeats=repeats)
+    drawn = [quickly(chosen) for chosen in drawn_again(bad, repeats)]
     rows: list[Row] = []
     for name, title in titles.items():
         found = [value for one in drawn if (value := one[name]) is not None]
         value = values[name]
         if value is not None and found:
-            low, high = np.quantile(found, [0.025, 0.975])
+            low, high = np.quantile(found, ENDS)
             rows.append((title, value, float(low), float(high)))
     return rows

@@ -27,7 +27,7 @@ FALSE_ALARMS = 1 / 8  # of the good test images, at the threshold that the page 
 GOOD_PICTURES = 3  # of each part to paint on, besides one with a true defect
 TEXTURES = {"brick": 0, "grass": 6, "gravel": 12, "coffee": 24, "stripes": 48, "weave": 84}
 SHOWN_FIRST = "pouta"
-PLAIN = Compute(torch.device("cpu"), "fp32")  # what the page is compared with
+IN_FULL = Compute(torch.device("cpu"), "fp32")  # what the page is compared with
 
 
 def gather(records: Sequence[Record], folder: Path) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def _part(records: Sequence[Record], folder: Path) -> dict[str, Any]:
             shown_first = model
     name = records[0].run.category
     pictures, clean, painted = pictures_of(category, np.max(found, axis=0))
-    (map_there,) = in_batches(lambda x: (shown_first(x),), painted[np.newaxis], PLAIN)
+    (map_there,) = in_batches(lambda x: (shown_first(x),), painted[np.newaxis], IN_FULL)
     still(clean, painted, map_there[0]).save(folder / f"{name}-{SHOWN_FIRST}.png")
     return {"name": name, "models": models} | pictures
 
@@ -153,7 +153,7 @@ def _exported(
 
 def judged(network: Shown, category: Category) -> tuple[dict[str, Any], np.ndarray]:
     """What a network says of the test images, in short, and its scores of them all."""
-    *maps, scores = in_batches(network, category.test, PLAIN)
+    *maps, scores = in_batches(network, category.test, IN_FULL)
     scores, good = scores.astype(float).round(6), ~category.labels
     contrasts = {n: m[good] for n, m in zip(network.names, maps) if n.startswith("F_C")}
     told = {

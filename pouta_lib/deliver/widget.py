@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from pouta_lib.data import Category
-from pouta_lib.deliver.painting import PLAIN, judged, pictures_of, still, surroundings
+from pouta_lib.deliver.painting import IN_FULL, judged, pictures_of, still, surroundings
 from pouta_lib.deliver.traced import Shown
 from pouta_lib.ground.paths import project_root
 from pouta_lib.ground.profiles import Profile
@@ -44,7 +44,7 @@ def paint(networks: Mapping[str, Traced], category: Category, profile: Profile) 
 
 def answer(network: Shown, image: np.ndarray) -> dict[str, np.ndarray]:
     """All that the page shows of one picture ``(3, S, S)`` uint8, by name, in float32."""
-    found = in_batches(network, image[np.newaxis], PLAIN)
+    found = in_batches(network, image[np.newaxis], IN_FULL)
     return {name: values[0] for name, values in zip(network.names, found, strict=True)}
 
 

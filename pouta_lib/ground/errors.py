@@ -9,7 +9,7 @@ class PoutaError(ValueError):
     """Something in the user's data or settings that this library cannot go on with.
 
     The message says what was expected, what was found, where, and what to do about it.
-    Source: our choice: one type, so that the command line can print it without a traceback.
+    *Source*: our choice: one type, so that the command line can print it without a traceback.
     """
 
 

@@ -10,6 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
+# what temporary_beside and atomic_path name what is not finished
+LEFT = re.compile(r"\.(?P<name>.+)\.(?P<node>\w+)-(?P<pid>\d+)-[0-9a-f]{8}\.(?P<kind>tmp|old)")
+
 
 def project_root() -> Path:
     """The folder that holds notebooks/, results/ and published/.
@@ -27,11 +30,8 @@ def _root(override: str | Path | None, variable: str, folder: str) -> Path:
 
 def sources_digest(folder: Path) -> str:
     """The SHA-256 of a folder's modules, names and contents: the same code, the same digest."""
-    digest, names = (
-        hashlib.sha256(),
-        (p.relative_to(folder).as_posix() for p in folder.rglob("*.py")),
-    )
-    for name in sorted(names):
+    digest = hashlib.sha256()
+    for name in sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.py")):
         content = (folder / name).read_bytes()
         digest.update(f"{name} {len(content)}\n".encode() + content)
     return digest.hexdigest()
@@ -110,9 +110,6 @@ def sweep(folder: Path, *, deep: bool = True) -> None:
                 else:
                     path.unlink()
         folders[:] = folders if deep else []
-
-
-LEFT = re.compile(r"\.(?P<name>.+)\.(?P<node>\w+)-(?P<pid>\d+)-[0-9a-f]{8}\.(?P<kind>tmp|old)")
 
 
 def _node() -> str:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pouta_lib.ground.errors import did_you_mean, problem
 from pouta_lib.ground.labels import make_label
+from pouta_lib.ground.methods import require_warm_start
 from pouta_lib.ground.paths import project_root
 from pouta_lib.ground.validation import STRICT, Rule, above, checked, read_yaml, within
 
@@ -55,7 +56,7 @@ class Profile(SynthesisSettings):
 
     Made by :func:`load_profile`, or from a record; the class itself checks nothing.
 
-    Source: paper, IV-A "Implementation details", for the values of ``configs/paper.yaml``; the
+    *Source*: paper, IV-A "Implementation details", for the values of ``configs/paper.yaml``; the
     other profiles are our choice and say so in their files.
     """
 
@@ -63,18 +64,13 @@ class Profile(SynthesisSettings):
 
     name: str
     size_px: Annotated[int, _multiple_of(32, 8192)]  # side of the square the images are resized to
-    width: Annotated[
-        int, _multiple_of(4, 4096)
-    ]  # channels of the first level; 64 is the paper's size
+    width: Annotated[int, _multiple_of(4, 4096)]  # channels of the first level; 64: the paper's
     norm: bool  # normalisation in FCM and HSG too (D31); the paper names none
     normalisation: Literal["batch", "group", "instance"] = "batch"  # of every CBR block (D37)
     batch_size: Annotated[int, within(1, 65536)]
-    steps: (
-        Annotated[int, within(1, MOST_STEPS)] | None
-    )  # either a fixed number of optimiser steps ...
-    epochs: (
-        Annotated[int, within(1, MOST_STEPS)] | None
-    )  # ... or passes over the category's training images
+    # either a fixed number of optimiser steps, or passes over the category's training images
+    steps: Annotated[int, within(1, MOST_STEPS)] | None
+    epochs: Annotated[int, within(1, MOST_STEPS)] | None
     # steps of a k-shot run, whose epochs would be too short to count
     few_shot_steps: Annotated[int, within(1, MOST_STEPS)]
     lr: Annotated[float, above(0)]  # of Adam
@@ -109,7 +105,7 @@ class Profile(SynthesisSettings):
     def score_window_px(self) -> int:
         """Side of the mean-pooling window of the image score: 21 at 224 px, always odd.
 
-        Source: paper III-B (21 x 21 at 224 px); scaling it with the image is our choice (D14).
+        *Source*: paper III-B (21 x 21 at 224 px); scaling it with the image is our choice (D14).
         """
         return max(1, 2 * round((21 * self.size_px / 224 - 1) / 2) + 1)
 
@@ -139,7 +135,7 @@ def profile_names() -> list[str]:
 
 
 def config_path(name: str) -> Path:
-    """The file of profile `name`. Raises a :class:`PoutaError` that lists the valid names."""
+    """The file of profile `name`. *Raises* :class:`PoutaError` that lists the valid names."""
     path = project_root() / "configs" / f"{name}.yaml"
     if name not in profile_names():  # not ../configs/demo either
         raise problem(
@@ -200,6 +196,12 @@ def load_profile(name: str | None = "", /, **overrides: Any) -> Profile:
     return dataclasses.replace(
         profile, overrides={key: getattr(profile, key) for key in sorted(changed)}
     )
+
+
+def require_suitable(settings: Profile, method: str) -> None:
+    """*Raises* :class:`PoutaError` where the settings ask for what `method` does not have."""
+    if settings.warm_start:
+        require_warm_start(method)
 
 
 def parse_overrides(words: list[str]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Annotated, Any, TypeVar
 from pouta_lib.ground.errors import PoutaError, did_you_mean, problem
 
 T = TypeVar("T")
+UNKNOWN = "unexpected_keyword_argument"  # as pydantic calls a name that is none of the fields
 STRICT = {"strict": True, "extra": "forbid", "allow_inf_nan": False}  # as __pydantic_config__
 
 
@@ -115,9 +116,6 @@ def read_json(path: Path, what: str, missing: str, broken: str) -> Any:
 
 def _plain(value: Any) -> Any:
     return dataclasses.asdict(value) if dataclasses.is_dataclass(type(value)) else str(value)
-
-
-UNKNOWN = "unexpected_keyword_argument"
 
 
 @cache

@@ -63,7 +63,7 @@ def reconstruction_loss(reconstruction: Tensor, original: Tensor) -> Tensor:
     return F.mse_loss(reconstruction, original) + 1 - similarity
 
 
-def focal_loss(logits: Tensor, mask: Tensor, gamma: float = FOCAL_GAMMA) -> Tensor:
+def focal_loss(logits: Tensor, mask: Tensor) -> Tensor:
     """``mean(-(1 - p_t)^gamma log p_t)`` of the softmax over two channels.
 
     *Shape*: logits ``(B, 2, H, W)``, mask ``(B, H, W)`` with 1 where anomalous; ``()``.
@@ -71,7 +71,7 @@ def focal_loss(logits: Tensor, mask: Tensor, gamma: float = FOCAL_GAMMA) -> Tens
     """
     margin = (logits[:, 1] - logits[:, 0]).float()
     log_p = F.logsigmoid(torch.where(mask > 0.5, margin, -margin))
-    return ((1 - log_p.exp()) ** gamma * -log_p).mean()
+    return ((1 - log_p.exp()) ** FOCAL_GAMMA * -log_p).mean()
 
 
 def l1_loss(logits: Tensor, mask: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from pouta_lib.ground.errors import problem
-from pouta_lib.ground.methods import find_method, require_warm_start, resolve
-from pouta_lib.ground.profiles import Profile
+from pouta_lib.ground.methods import find_method, resolve
+from pouta_lib.ground.profiles import Profile, require_suitable
 from pouta_lib.method.adam import PlainAdam
 from pouta_lib.method.average import average_weight, floats, move_towards
 from pouta_lib.method.cast import cast_at_once
@@ -120,8 +120,7 @@ def fit(
     *Raises* :class:`PoutaError` for the name of no method, where the memory is too small, and what
     the method's own way raises.
     """
-    if profile.warm_start:
-        require_warm_start(method)
+    require_suitable(profile, method)
     with within_memory(profile):
         return resolve(find_method(method).fit)(
             images,

@@ -1,6 +1,4 @@
-"""The paper's own numbers, and whether they agree with one another."""
-
-from decimal import ROUND_HALF_UP, Decimal
+"""The paper's own numbers."""
 
 import pandas as pd
 
@@ -10,7 +8,6 @@ from pouta_lib.ground.paths import project_root
 COLUMNS = ["table", "dataset", "category", "method", "metric", "value", "note"]
 AVERAGE = "average"
 PROTOCOL = "paper: resized to 224 px, 600 epochs, batch 8; seeds not stated"  # IV-A
-TENTH = Decimal("0.1")
 
 
 def read_published(table: int) -> pd.DataFrame:
@@ -30,27 +27,3 @@ def read_published(table: int) -> pd.DataFrame:
     if list(frame.columns) != COLUMNS:
         raise problem(f"columns {COLUMNS}", f"{list(frame.columns)}", path, "restore the file")
     return frame
-
-
-def average_report() -> pd.DataFrame:
-    """Each average that Tables I to III print, beside the mean of the rows it belongs to.
-
-    ``mean`` is that mean, ``rounded`` the mean rounded half up to the one decimal that is printed
-    (in decimal arithmetic: 97.85 is 97.9), and ``agrees`` whether this is what the paper prints.
-    Averages whose rows the paper does not print are left out.
-
-    *Units*: percent.
-    """
-    rows = []
-    for table in (1, 2, 3):
-        frame = read_published(table)
-        for (method, metric), part in frame.groupby(["method", "metric"], sort=False):
-            single = part[part["category"] != AVERAGE]["value"]
-            printed = part[part["category"] == AVERAGE]["value"].squeeze()
-            if single.isna().any() or pd.isna(printed):
-                continue
-            mean = sum((Decimal(str(value)) for value in single), Decimal()) / len(single)
-            rounded = float(mean.quantize(TENTH, ROUND_HALF_UP))
-            rows.append([table, method, metric, printed, float(mean), rounded, rounded == printed])
-    columns = ["table", "method", "metric", "printed", "mean", "rounded", "agrees"]
-    return pd.DataFrame(rows, columns=columns)

@@ -79,12 +79,10 @@ def predict(
     return in_batches(lambda x: (model(x),), images, compute, batch_size)[0]
 
 
-def reconstruct(
-    model: nn.Module, images: np.ndarray, compute: Compute, batch_size: int = 16
-) -> np.ndarray:
+def reconstruct(model: nn.Module, images: np.ndarray, compute: Compute) -> np.ndarray:
     """The reconstructed images I_r: ``(M, 3, H, W)`` uint8 to ``(M, 3, H, W)`` uint8."""
     repairs = cast(Any, model).reconstructive
-    (rebuilt,) = in_batches(lambda x: (repairs(x)["I_r"],), images, compute, batch_size)
+    (rebuilt,) = in_batches(lambda x: (repairs(x)["I_r"],), images, compute)
     return (rebuilt.clip(0, 1) * 255).round().astype(np.uint8)
 
 

@@ -1,39 +1,45 @@
 """How sure a number is: resampled test images, and the price of picking the best moment."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from pouta_lib.ground.errors import problem
 
+ENDS = (0.025, 0.975)  # of an interval: 95 % lie between
 
-def bootstrap_interval(
-    statistic: Callable[[np.ndarray], float],
-    labels: np.ndarray,
-    level: float = 0.95,
-    repeats: int = 1000,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """The percentile interval of ``statistic(indices)`` when the test images are drawn again.
+
+def drawn_again(labels: np.ndarray, repeats: int) -> Iterator[np.ndarray]:
+    """The test images drawn again, `repeats` times: their indices, the same at each call.
 
     Good and defective images are resampled apart, each with replacement, so that their numbers
-    stay what they are. The interval tells how far the number depends on which images were in the
-    test set; of other training runs it knows nothing.
+    stay what they are.
 
-    *Shape*: labels ``(M,)`` bool; `statistic` takes indices ``(M,)``.
+    *Shape*: labels ``(M,)`` bool; indices ``(M,)``.
     *Raises* :class:`PoutaError` where a kind is missing.
-    *Source*: Efron and Tibshirani 1993; our addition (D28).
     """
     good, bad = np.flatnonzero(~np.asarray(labels, bool)), np.flatnonzero(labels)
     if not len(good) or not len(bad):
         found = f"{len(good)} good and {len(bad)} defective"
         raise problem("test images of both kinds", found, "bootstrap", "add the missing kind")
-    generator = np.random.default_rng(seed)
-    values = [
-        statistic(np.concatenate([generator.choice(g, len(g)) for g in (good, bad)]))
-        for _ in range(repeats)
-    ]
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    generator = np.random.default_rng(0)
+    for _ in range(repeats):
+        yield np.concatenate([generator.choice(group, len(group)) for group in (good, bad)])
+
+
+def bootstrap_interval(
+    statistic: Callable[[np.ndarray], float], labels: np.ndarray, repeats: int = 1000
+) -> tuple[float, float]:
+    """The 95 % interval of ``statistic(indices)`` over the images of :func:`drawn_again`.
+
+    It tells how far the number depends on which images were in the test set; of other training
+    runs it knows nothing.
+
+    *Shape*: labels ``(M,)`` bool; `statistic` takes indices ``(M,)``.
+    *Raises* :class:`PoutaError` where a kind is missing.
+    *Source*: Efron and Tibshirani 1993; our addition (D28).
+    """
+    low, high = np.quantile([statistic(chosen) for chosen in drawn_again(labels, repeats)], ENDS)
     return float(low), float(high)
 
 

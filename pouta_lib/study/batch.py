@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pouta_lib.ground.errors import PoutaError, problem
 from pouta_lib.ground.locks import Lock, only_one
@@ -28,6 +28,7 @@ from pouta_lib.ground.threads import wait_passively
 
 if TYPE_CHECKING:
     from pouta_lib.ground.profiles import Profile
+    from pouta_lib.study.plan import Study
     from pouta_lib.study.records import RunKey
     from pouta_lib.study.run import Run
 
@@ -175,43 +176,6 @@ def _made_since(began: float, run: "Run", notebook: Path) -> bool:
     )
 
 
-class Study(NamedTuple):
-    """All that a batch makes."""
-
-    runs: "list[RunKey]"
-    judgements: dict[Path, str]  # each with the command that makes it
-    notebooks: dict[Path, list[Path]]  # the executed copies; what each one reads of this study
-
-
-def planned_study(settings: "Profile", categories: list[str]) -> Study:
-    """What stands in a profile's file; named `categories` take the place of its list of runs.
-
-    Named categories, and overridden settings, are a study of runs and what shows them: nothing is
-    judged.
-    """
-    from pouta_lib.ground.labels import folder_name
-    from pouta_lib.study.judgements import planned_judgements
-    from pouta_lib.study.plan import planned_runs, study_notebooks
-    from pouta_lib.study.records import RUN_FILES
-
-    runs = planned_runs(settings.name, categories, **settings.overrides)
-    alone = categories or settings.overrides
-    judgements = {} if alone else planned_judgements(settings.name)
-    folder = results_root() / folder_name(settings.label) / "notebooks"
-    reads = {
-        folder / f"{name}.ipynb": [key.folder() / file for key in keys for file in RUN_FILES[:3]]
-        for name, keys in study_notebooks(runs).items()
-    }
-    questions, ablation = folder / "18_open_questions.ipynb", folder / "12_ablation.ipynb"
-    if not judgements:
-        reads.pop(questions, None)  # it shows judgements beside runs
-    else:
-        reads[folder / "17_how_settings_were_chosen.ipynb"] = [*judgements]
-    if questions in reads:
-        reads[questions] += [*judgements, *({ablation} & set(reads))]  # whose tables it compares
-    return Study(runs, judgements, reads)
-
-
 def run_study(
     profile: str,
     categories: list[str],
@@ -228,6 +192,7 @@ def run_study(
     from pouta_lib.ground.labels import folder_name, setting_words
     from pouta_lib.ground.profiles import load_profile, parse_overrides
     from pouta_lib.study.cluster import cluster_options, own_queue
+    from pouta_lib.study.plan import planned_study
     from pouta_lib.study.records import is_whole
 
     settings = load_profile(profile, **parse_overrides(overrides))
@@ -311,7 +276,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
-def _require_whole(plan: Study) -> None:
+def _require_whole(plan: "Study") -> None:
     """*Raises* :class:`PoutaError` where a finished study lacks something that was planned."""
     from pouta_lib.study.records import is_whole
 

@@ -40,7 +40,6 @@ SIZE_PX = 224  # the images are damaged and changed at this size for every profi
 GRID = 2  # and the maps compared with the masks at every second of its rows and columns
 HELD_OUT = 4  # every fourth good image ...
 MOST = 40  # ... but no more than these
-METRICS = [field.name for field in fields(Metrics)]
 PASSED = 0.95  # the share of the whole images that the threshold passes
 STRENGTH = 0.5  # of the changes where every image is changed, each in one way
 
@@ -147,7 +146,7 @@ def compare(look: Look, held: HeldOut, *, each: bool = True) -> dict[str, dict[s
         truth, maps, scores = (np.concatenate([a[of] for a in arrays]) for arrays in zip(*take))
         found = image_metrics(np.tile(labels[of], len(take)), scores)
         found |= pixel_metrics(truth[:, ::GRID, ::GRID], maps)
-        return Metrics(**{name: found[name] for name in METRICS})
+        return Metrics(**{field.name: found[field.name] for field in fields(Metrics)})
 
     return {
         name: {damage: metrics(take, of) for damage, of in chosen.items() if of.any()}

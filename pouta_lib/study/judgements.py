@@ -18,7 +18,7 @@ from pouta_lib.ground.profiles import (
     todays_profile,
 )
 from pouta_lib.ground.validation import STRICT, Seed, checked, read_json, within
-from pouta_lib.study.plan import Choice, read_choices
+from pouta_lib.study.choices import JudgementGroup, read_choices
 from pouta_lib.study.records import Fraction, RunKey, commit, versions
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Moment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seconds:
+class JudgementSeconds:
     """How long it took."""
 
     train: float
@@ -106,7 +106,7 @@ class Judgement:
     versions: dict[str, str]
     data: HeldOutData
     steps: int
-    seconds: Seconds
+    seconds: JudgementSeconds
     unchanged: dict[str, Metrics]  # "all" damages, and each by its name
     changed: dict[str, Metrics]  # the same with every image harmlessly changed
     both: dict[str, Metrics]  # the two pooled
@@ -118,9 +118,9 @@ class Judgement:
     path: Path = Path()  # of the file, where the record was read
 
 
-def judgement_path(key: RunKey, results: str | Path | None = None) -> Path:
+def judgement_path(key: RunKey) -> Path:
     """``results/<profile>/judged/<dataset>/<category>/<variant>/seed<k>.json``."""
-    folder = results_root(results) / folder_name(key.label) / "judged" / key.dataset / key.category
+    folder = results_root() / folder_name(key.label) / "judged" / key.dataset / key.category
     return folder / key.variant / f"seed{key.seed}.json"
 
 
@@ -196,14 +196,6 @@ def find_judgements(profile: str, results: str | Path | None = None) -> list[Jud
     return [read_judgement(path) for path in sorted(paths)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Group(Choice):
-    """Judgements of a study: also by each of the settings."""
-
-    settings: list[dict[str, Any]]  # what to override; {} for nothing
-    watch: bool
-
-
 def planned_judgements(profile: str) -> dict[Path, str]:
     """The judgements that a study makes: where each is kept, and the command that makes it.
 
@@ -215,7 +207,7 @@ def planned_judgements(profile: str) -> dict[Path, str]:
     """
     where = f"{config_path(profile)}, judge"
     planned = {}
-    for group in read_choices(list[Group], profile, "judge"):
+    for group in read_choices(list[JudgementGroup], profile, "judge"):
         labels = [load_profile(profile, **settings).label for settings in group.settings]
         words = (labels, group.names(where), group.variants, group.seeds)
         for label, category, variant, seed in itertools.product(*words):

@@ -2,72 +2,32 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, TypeVar
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from pouta_lib.data import list_categories
-from pouta_lib.ground.errors import did_you_mean, problem
-from pouta_lib.ground.labels import check_name, folder_name
-from pouta_lib.ground.methods import ABLATED, COMPARED, find_method, require_warm_start
+from pouta_lib.ground.errors import problem
+from pouta_lib.ground.labels import folder_name
+from pouta_lib.ground.methods import ABLATED, COMPARED
 from pouta_lib.ground.paths import results_root, roots_to_read
 from pouta_lib.ground.profiles import (
     Profile,
     config_path,
     load_profile,
     profile_name,
-    read_config,
+    require_suitable,
 )
-from pouta_lib.ground.validation import STRICT, NamesOrAll, Seed, above, checked
-from pouta_lib.study.records import Record, RunKey, find_records, require
+from pouta_lib.study.choices import RunGroup, read_choices
+from pouta_lib.study.judgements import planned_judgements
+from pouta_lib.study.records import RUN_FILES, Record, RunKey, find_records, require
 
-T = TypeVar("T")
+# notebooks that others read from, or that read judgements
+ABLATION_NOTEBOOK = "12_ablation"
+SETTINGS_NOTEBOOK = "17_how_settings_were_chosen"
+QUESTIONS_NOTEBOOK = "18_open_questions"
 ASKED = ("pouta-apart", "pouta-mss-alone")  # what notebook 18 holds POUTA against
-
-
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """What stands together in a profile's list: each category by each variant and seed."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
-
-    dataset: str
-    categories: NamesOrAll
-    variants: list[str]
-    seeds: list[Seed]
-
-    def names(self, where: object) -> list[str]:
-        """The categories.
-
-        *Raises* :class:`PoutaError` for a dataset, a category or a method that there is not.
-        """
-        for variant in self.variants:
-            find_method(variant)
-        check_name(self.dataset, "a dataset")
-        present = list_categories(self.dataset)  # draws the mini datasets, once for all runs
-        names: list[str] = present if self.categories == "all" else self.categories
-        for name in names:
-            if name not in present:
-                wanted = f"a category of {self.dataset} out of {present}"
-                raise problem(wanted, repr(name), where, did_you_mean(name, present))
-        return [check_name(name, "a category") for name in names]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Group(Choice):
-    """Runs of a study: also by each number of shots."""
-
-    shots: list[Annotated[int, above(0)] | None]
-
-
-def read_choices(kind: type[T], profile: str, part: str) -> T:
-    """The list that stands in ``configs/<profile>.yaml`` under `part`, empty where there is none.
-
-    *Raises* :class:`PoutaError` for an entry with unknown, missing or wrong words.
-    """
-    listed = read_config(profile).get(part) or []
-    return checked(kind, listed, f"{config_path(profile)}, {part}")
 
 
 def planned_runs(
@@ -86,11 +46,11 @@ def planned_runs(
         where, groups = "--categories", [_group_of(word) for word in categories]
     else:
         where = f"{config_path(settings.name)}, study"
-        groups = read_choices(list[Group], settings.name, "study")
+        groups = read_choices(list[RunGroup], settings.name, "study")
     keys: dict[RunKey, None] = {}
     for group in groups:
-        for variant in group.variants if settings.warm_start else ():
-            require_warm_start(variant)
+        for variant in group.variants:
+            require_suitable(settings, variant)
         words = (group.names(where), group.variants, group.shots, group.seeds)
         for category, variant, shots, seed in itertools.product(*words):
             keys[RunKey(settings.label, group.dataset, category, variant, shots, seed)] = None
@@ -123,7 +83,7 @@ def study_notebooks(keys: Sequence[RunKey]) -> dict[str, list[RunKey]]:
     found = {
         "10_benchmarks": [key for key in full if key.variant in COMPARED],
         "11_few_shot": [*few, *whole] if few and whole else [],
-        "12_ablation": [k for k in full if beside(k) >= set(ABLATED) and k.variant in ABLATED],
+        ABLATION_NOTEBOOK: [k for k in full if beside(k) >= set(ABLATED) and k.variant in ABLATED],
         "13_shift_tsne": [k for k in first if k.variant == "pouta" and "vanilla" in beside(k)],
         "14_gradcam": [k for k in first if pair <= beside(k) and k.variant in pair],
         # these two need no run: one draws figure 4; the other measures time, so it waits until
@@ -131,9 +91,42 @@ def study_notebooks(keys: Sequence[RunKey]) -> dict[str, list[RunKey]]:
         "03_reconstruction": full[:1] if vanilla else [],
         "15_efficiency": full if vanilla else [],
         "16_how_sure": [k for k in full if seeds[k.dataset, k.category, k.variant] > 1],
-        "18_open_questions": [k for k in full if beside(k) >= {"pouta", *ASKED}],
+        QUESTIONS_NOTEBOOK: [k for k in full if beside(k) >= {"pouta", *ASKED}],
     }
     return {name: chosen for name, chosen in found.items() if chosen}
+
+
+class Study(NamedTuple):
+    """All that a batch makes."""
+
+    runs: list[RunKey]
+    judgements: dict[Path, str]  # each with the command that makes it
+    notebooks: dict[Path, list[Path]]  # the executed copies; what each one reads of this study
+
+
+def planned_study(settings: Profile, categories: list[str]) -> Study:
+    """What stands in a profile's file; named `categories` take the place of its list of runs.
+
+    Named categories, and overridden settings, are a study of runs and what shows them: nothing is
+    judged.
+    """
+    runs = planned_runs(settings.name, categories, **settings.overrides)
+    alone = categories or settings.overrides
+    judgements = {} if alone else planned_judgements(settings.name)
+    folder = results_root() / folder_name(settings.label) / "notebooks"
+    reads = {
+        folder / f"{name}.ipynb": [key.folder() / file for key in keys for file in RUN_FILES[:3]]
+        for name, keys in study_notebooks(runs).items()
+    }
+    questions = folder / f"{QUESTIONS_NOTEBOOK}.ipynb"
+    ablation = folder / f"{ABLATION_NOTEBOOK}.ipynb"
+    if not judgements:
+        reads.pop(questions, None)  # it shows judgements beside runs
+    else:
+        reads[folder / f"{SETTINGS_NOTEBOOK}.ipynb"] = [*judgements]
+    if questions in reads:
+        reads[questions] += [*judgements, *({ablation} & set(reads))]  # whose tables it compares
+    return Study(runs, judgements, reads)
 
 
 def read_plan(
@@ -168,7 +161,7 @@ def read_questions(profile: str = "", **overrides: Any) -> tuple[Profile, list[R
     settings = load_profile(name, **overrides)
     for root in roots_to_read():
         records = find_records(settings.label, root)
-        shown = study_notebooks([r.key for r in records]).get("18_open_questions", [])
+        shown = study_notebooks([r.key for r in records]).get(QUESTIONS_NOTEBOOK, [])
         if shown:
             return settings, [r for r in records if r.key in shown]
     wanted = f"runs of {['pouta', *ASKED]} on one category"
@@ -176,10 +169,10 @@ def read_questions(profile: str = "", **overrides: Any) -> tuple[Profile, list[R
     raise problem(wanted, "none", results_root() / folder_name(settings.label), todo)
 
 
-def _group_of(word: str) -> Group:
+def _group_of(word: str) -> RunGroup:
     dataset, _, category = word.partition("/")
     names = [category] if category else "all"
-    return Group(dataset=dataset, categories=names, variants=["pouta"], shots=[None], seeds=[0])
+    return RunGroup(dataset=dataset, categories=names, variants=["pouta"], shots=[None], seeds=[0])
 
 
 def seconds_per_step(

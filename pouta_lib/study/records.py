@@ -36,11 +36,7 @@ Metric = Literal[
     "pixel_aupro",
 ]
 METRICS: tuple[str, ...] = get_args(Metric)
-SHOWN_METRICS: tuple[Metric, ...] = (
-    "image_auroc",
-    "pixel_auroc",
-    "pixel_ap",
-)  # where few are told
+SHOWN_METRICS: tuple[Metric, ...] = ("image_auroc", "pixel_auroc", "pixel_ap")  # where few are
 ALL_SHOTS = "all"
 TODO = "make the run again (delete its folder first)"
 RUN_FILES = ("record.json", "model.safetensors", "maps.npz", "train.ipynb")
@@ -123,7 +119,7 @@ class DataNote:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seconds:
+class RunSeconds:
     """How long a run took."""
 
     train: float
@@ -152,7 +148,7 @@ class Record:
     history: Annotated[dict[str, list[float]], _has_all(HISTORY)]
     metrics: Annotated[dict[Metric, Fraction], _has_all(METRICS)]
     watched: list[Annotated[dict[str, float | None], _has_all(("step", *METRICS))]]
-    seconds: Seconds
+    seconds: RunSeconds
     weights: str | None = None  # their digest, where it was noted
     arrays: str | None = None  # the digest of those in maps.npz, likewise
     warm_start: str | None = None  # the digest of the weights that training began with (D44)

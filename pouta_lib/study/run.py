@@ -11,9 +11,9 @@ import numpy as np
 from pouta_lib.data import Category, list_categories, load_category, load_textures
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.labels import check_name
-from pouta_lib.ground.methods import find_method, require_warm_start
+from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.paths import data_root
-from pouta_lib.ground.profiles import Profile, load_profile
+from pouta_lib.ground.profiles import Profile, load_profile, require_suitable
 from pouta_lib.ground.validation import STRICT, Seed, above, checked
 from pouta_lib.study.records import Record, RunKey, partial_folder, write_run
 
@@ -75,8 +75,7 @@ def prepare_run(
     checked(Parameters, named, "the parameters", "correct the parameter")
     find_method(variant)
     settings = load_profile(profile, **(overrides or {}))
-    if settings.warm_start:
-        require_warm_start(variant)
+    require_suitable(settings, variant)
     names = list_categories(check_name(dataset, "a dataset"))
     category = category or names[0]
     if category not in names:

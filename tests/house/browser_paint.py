@@ -19,7 +19,7 @@ from fakes import short_run
 
 from conftest import REPOSITORY
 from pouta_lib.data.mini import generate_mini
-from pouta_lib.deliver.painting import PLAIN
+from pouta_lib.deliver.painting import IN_FULL
 from pouta_lib.deliver.traced import TOLERANCE, Shown, export_shown
 from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.inference import in_batches
@@ -148,7 +148,7 @@ def test_it_says_what_python_says(opened, built):
     for record in records:
         category, model, _ = open_run(record)
         network = Shown(model.cpu().float(), record.profile)
-        expected = in_batches(network, category.test[:2], PLAIN)
+        expected = in_batches(network, category.test[:2], IN_FULL)
         told = next(m for m in data["parts"][0]["models"] if m["method"] == record.run.variant)
         for k, image in enumerate(category.test[:2]):
             pixels = np.concatenate([image, np.full_like(image[:1], 255)])

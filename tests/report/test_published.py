@@ -4,15 +4,16 @@ FINDINGS.md reports the findings; here each is computed from the tables.
 """
 
 import re
+from decimal import ROUND_HALF_UP, Decimal
 
+import pandas as pd
 import pytest
 
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.methods import ABLATED, METHODS
 from pouta_lib.ground.profiles import load_profile, profile_names
 from pouta_lib.method.models import build_model
-from pouta_lib.report import published
-from pouta_lib.report.published import AVERAGE, average_report, read_published
+from pouta_lib.report.published import AVERAGE, read_published
 from pouta_lib.study.records import METRICS
 
 
@@ -98,6 +99,31 @@ def test_the_ablation_names_each_variant():
     assert set(read_published(5)["note"]) == set(ABLATED)
 
 
+TENTH = Decimal("0.1")
+
+
+def average_report(read=read_published):
+    """Each average that Tables I to III print, beside the mean of the rows it belongs to.
+
+    ``mean`` is that mean, ``rounded`` the mean rounded half up to the one decimal that is printed
+    (in decimal arithmetic: 97.85 is 97.9), and ``agrees`` whether this is what the paper prints.
+    Averages whose rows the paper does not print are left out.
+    """
+    rows = []
+    for table in (1, 2, 3):
+        frame = read(table)
+        for (method, metric), part in frame.groupby(["method", "metric"], sort=False):
+            single = part[part["category"] != AVERAGE]["value"]
+            printed = part[part["category"] == AVERAGE]["value"].squeeze()
+            if single.isna().any() or pd.isna(printed):
+                continue
+            mean = sum((Decimal(str(value)) for value in single), Decimal()) / len(single)
+            rounded = float(mean.quantize(TENTH, ROUND_HALF_UP))
+            rows.append([table, method, metric, printed, float(mean), rounded, rounded == printed])
+    columns = ["table", "method", "metric", "printed", "mean", "rounded", "agrees"]
+    return pd.DataFrame(rows, columns=columns)
+
+
 def test_printed_averages_are_the_rounded_means_of_their_rows():
     report = average_report()
     assert len(report) == 22
@@ -106,14 +132,13 @@ def test_printed_averages_are_the_rounded_means_of_their_rows():
     assert (tie["mean"], tie["rounded"], tie["printed"]) == (97.85, 97.9, 97.9)
 
 
-def test_a_wrong_average_is_found(monkeypatch):
+def test_a_wrong_average_is_found():
     def changed(table):
         frame = read_published(table)
         frame.loc[frame["category"] == AVERAGE, "value"] += 0.1
         return frame
 
-    monkeypatch.setattr(published, "read_published", changed)
-    assert not average_report()["agrees"].any()
+    assert not average_report(changed)["agrees"].any()
 
 
 def test_tables_i_and_v_print_the_same_averages_of_pouta():

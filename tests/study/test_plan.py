@@ -12,10 +12,10 @@ from trees import mvtec_tree
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.methods import ABLATED
 from pouta_lib.ground.profiles import load_profile
-from pouta_lib.study.batch import planned_study
 from pouta_lib.study.plan import (
     ASKED,
     planned_runs,
+    planned_study,
     read_plan,
     read_questions,
     seconds_per_step,

@@ -15,7 +15,7 @@ from conftest import REPOSITORY
 from pouta_lib.ground.methods import METHODS
 from pouta_lib.ground.paths import results_root
 from pouta_lib.ground.profiles import load_profile
-from pouta_lib.study.batch import planned_study
+from pouta_lib.study.plan import planned_study
 from pouta_lib.study.sources import sources_of
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))

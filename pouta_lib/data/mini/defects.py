@@ -51,12 +51,10 @@ def scratch(
     return mix(scene, np.minimum(scene * 1.1 + 0.42, 0.97), bright)
 
 
-def stain(
-    hurt: Rng, grid: Grid, scene: np.ndarray, colour: Colour, reach: float = 0.6
-) -> np.ndarray:
+def stain(hurt: Rng, grid: Grid, scene: np.ndarray, colour: Colour) -> np.ndarray:
     """Something spilt and dried: darkest along its shore, uneven inside, with splashes beside."""
     size = grid.x.shape[0]
-    x, y = place(hurt, reach)
+    x, y = place(hurt, 0.6)
     radius = hurt.uniform(0.1, 0.27)
     edge = blob(hurt, grid, x, y, radius, 0.45) + 0.016 * cloud(hurt, size, 12)
     for _ in range(hurt.integers(0, 4)):
@@ -90,9 +88,9 @@ def corrosion(
     return mix(scene, rust * tone[..., None], 0.92 * cover(rough, 0.02))
 
 
-def fibre(hurt: Rng, grid: Grid, scene: np.ndarray, reach: float = 0.5) -> np.ndarray:
+def fibre(hurt: Rng, grid: Grid, scene: np.ndarray) -> np.ndarray:
     """A hair or a thread that has come to lie on top, with its own shadow."""
-    points = curl(hurt, place(hurt, reach), hurt.uniform(0, 2 * np.pi), hurt.uniform(0.5, 1.3), 0.3)
+    points = curl(hurt, place(hurt, 0.5), hurt.uniform(0, 2 * np.pi), hurt.uniform(0.5, 1.3), 0.3)
     width = hurt.uniform(0.008, 0.016)
     scene = mix(scene, scene * 0.62, 0.7 * cover(along(grid, points + 0.02) - width, 0.03))
     colour = [(0.12, 0.2, 0.46), (0.55, 0.1, 0.12), (0.09, 0.08, 0.09), (0.93, 0.92, 0.9)]

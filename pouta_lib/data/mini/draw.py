@@ -15,6 +15,7 @@ from PIL import Image
 Rng = np.random.Generator
 Point = tuple[float, float]  # x, y
 Colour = np.ndarray | tuple[float, float, float]
+NEAR = 0.1  # how far from a line its distance is told
 
 
 class Grid(NamedTuple):
@@ -100,12 +101,10 @@ def curl(
     return _walk(start, angle + np.cumsum(bends), length)
 
 
-def jagged(
-    rng: Rng, start: Point, angle: float, length: float, rough: float = 0.5, steps: int = 26
-) -> np.ndarray:
+def jagged(rng: Rng, start: Point, angle: float, length: float, steps: int = 26) -> np.ndarray:
     """A line as a crack runs: straight on the whole, with a turn at every grain."""
     drift = np.cumsum(rng.normal(0, 0.12, steps))
-    turns = angle + drift + rng.normal(0, rough, steps)
+    turns = angle + drift + rng.normal(0, 0.5, steps)
     return _walk(start, turns, length)
 
 
@@ -114,22 +113,16 @@ def _walk(start: Point, turns: np.ndarray, length: float) -> np.ndarray:
     return np.vstack([start, np.asarray(start) + np.cumsum(steps, axis=0)])
 
 
-def along(grid: Grid, points: np.ndarray, reach: float = 0.1) -> np.ndarray:
-    """The distance of each pixel to a line through `points`; beyond `reach` only "far"."""
-    return _along(grid, points, reach)[0]
+def along(grid: Grid, points: np.ndarray) -> np.ndarray:
+    """The distance of each pixel to a line through `points`; beyond :data:`NEAR` only "far"."""
+    return along_and_share(grid, points)[0]
 
 
-def along_and_share(
-    grid: Grid, points: np.ndarray, reach: float = 0.1
-) -> tuple[np.ndarray, np.ndarray]:
+def along_and_share(grid: Grid, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """As `along`, and how far along the line the nearest point lies, 0 at its start to 1."""
-    return _along(grid, points, reach)
-
-
-def _along(grid: Grid, points: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray]:
     nearest = np.full(grid.x.shape, 9, np.float32)
     share = np.zeros(grid.x.shape, np.float32)
-    low, high = points.min(axis=0) - reach, points.max(axis=0) + reach
+    low, high = points.min(axis=0) - NEAR, points.max(axis=0) + NEAR
     near = (grid.x > low[0]) & (grid.x < high[0]) & (grid.y > low[1]) & (grid.y < high[1])
     x, y = grid.x[near], grid.y[near]
     best, where = nearest[near], share[near]
@@ -179,7 +172,7 @@ def lit(height: np.ndarray, px: float, azimuth: float) -> np.ndarray:
     return slope / np.sqrt(1 + dx * dx + dy * dy)
 
 
-def photograph(rng: Rng, scene: np.ndarray, blur: float = 0.6, grain: float = 0.014) -> np.ndarray:
+def photograph(rng: Rng, scene: np.ndarray, grain: float) -> np.ndarray:
     """What a camera makes of a scene: uneven light, vignetting, colour drift, blur and grain.
 
     *Shape*: ``(S, S, 3)`` or ``(S, S)`` in [0, 1] to the same, uint8.
@@ -189,7 +182,7 @@ def photograph(rng: Rng, scene: np.ndarray, blur: float = 0.6, grain: float = 0.
     tilt = rng.normal(0, 0.05, 2)
     light = rng.uniform(0.93, 1.07) + tilt[0] * grid.x + tilt[1] * grid.y
     light -= rng.uniform(0.04, 0.14) * (grid.x**2 + grid.y**2)
-    sigma = blur * rng.uniform(0.8, 1.2)
+    sigma = 0.6 * rng.uniform(0.8, 1.2)
     if scene.ndim == 3:
         tint = 1 + rng.normal(0, 0.01, 3)
         picture = scene * (light[..., None] * tint)

@@ -1,0 +1,65 @@
+"""The lists in a profile's file: which runs a study makes, and what it judges."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from pouta_lib.data import list_categories
+from pouta_lib.ground.errors import did_you_mean, problem
+from pouta_lib.ground.labels import check_name
+from pouta_lib.ground.methods import find_method
+from pouta_lib.ground.profiles import config_path, read_config
+from pouta_lib.ground.validation import STRICT, NamesOrAll, Seed, above, checked
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What stands together in a profile's list: each category by each variant and seed."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    dataset: str
+    categories: NamesOrAll
+    variants: list[str]
+    seeds: list[Seed]
+
+    def names(self, where: object) -> list[str]:
+        """The categories.
+
+        *Raises* :class:`PoutaError` for a dataset, a category or a method that there is not.
+        """
+        for variant in self.variants:
+            find_method(variant)
+        check_name(self.dataset, "a dataset")
+        present = list_categories(self.dataset)  # draws the mini datasets, once for all runs
+        names: list[str] = present if self.categories == "all" else self.categories
+        for name in names:
+            if name not in present:
+                wanted = f"a category of {self.dataset} out of {present}"
+                raise problem(wanted, repr(name), where, did_you_mean(name, present))
+        return [check_name(name, "a category") for name in names]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunGroup(Choice):
+    """Runs of a study: also by each number of shots."""
+
+    shots: list[Annotated[int, above(0)] | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgementGroup(Choice):
+    """Judgements of a study: also by each of the settings."""
+
+    settings: list[dict[str, Any]]  # what to override; {} for nothing
+    watch: bool
+
+
+def read_choices(kind: type[T], profile: str, part: str) -> T:
+    """The list that stands in ``configs/<profile>.yaml`` under `part`, empty where there is none.
+
+    *Raises* :class:`PoutaError` for an entry with unknown, missing or wrong words.
+    """
+    listed = read_config(profile).get(part) or []
+    return checked(kind, listed, f"{config_path(profile)}, {part}")
