@@ -170,11 +170,13 @@ def test_a_stroke_is_answered_in_a_tenth_of_a_second(opened, built):
     export_shown(model, profile, folder / "demo.onnx")
     pixels = np.random.default_rng(0).integers(0, 256, 4 * profile.size_px**2).tolist()
     milliseconds = []
-    while len(milliseconds) < 100 and not (milliseconds and min(milliseconds) < 50):
+    while len(milliseconds) < 20 or (len(milliseconds) < 100 and min(milliseconds) >= 50):
         found = opened.evaluate(ANSWER, ["demo.onnx", profile.size_px, pixels])
         milliseconds.append(found["milliseconds"])
-    print(f"a stroke is answered in {min(milliseconds):.0f} ms (of {len(milliseconds)} tries)")
-    assert min(milliseconds) < 100
+    quickest, median = min(milliseconds), np.median(milliseconds)
+    told = f"{quickest:.0f} ms the quickest, {median:.0f} in the median"
+    print(f"{len(milliseconds)} strokes: {told}")
+    assert quickest < 100
 
 
 def test_on_a_phone_nothing_sticks_out(opened):
