@@ -22,6 +22,7 @@ from tqdm import tqdm
 from works import SIZES, WORKS
 
 from pouta_lib.ground.paths import atomic_path, results_root
+from pouta_lib.ground.validation import write_json
 from pouta_lib.method.device import cpu_has_bf16_units, cpu_name
 from pouta_lib.study.peers import peers_python
 
@@ -113,7 +114,7 @@ def main(arguments: list[str] | None = None) -> None:
             taken = take_turns(work, chosen.size, chosen.rounds, threads)
             told["threads"][str(threads)] = taken
         with atomic_path(chosen.output / f"{work}.json") as path:
-            path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+            write_json(path, told)
     table = []
     for path in sorted(chosen.output.glob("*.json")):
         told = json.loads(path.read_text(encoding="utf-8"))

@@ -26,6 +26,14 @@ def test_help_lists_the_commands(capsys):
     assert all(word in text for word in ("study", "run", "data"))
 
 
+def test_help_waits_for_no_large_package():
+    program = "import sys\nfrom pouta_lib import cli\ntry:\n    cli.main(['--help'])\n"
+    program += "except SystemExit:\n    large = {'torch', 'numpy', 'pandas', 'pydantic'}\n"
+    program += "    print(large & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
 def test_the_version_is_that_of_the_project(repository, capsys):
     project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))
     with pytest.raises(SystemExit) as ended:

@@ -55,6 +55,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from pouta_lib.ground import paths
 from pouta_lib.ground.methods import find_method, resolve
 from pouta_lib.ground.profiles import Profile, load_profile, parse_overrides
+from pouta_lib.ground.validation import write_json
 from pouta_lib.method.training import fit
 from pouta_lib.method.weights import save_weights
 from pouta_lib.score.evaluation import evaluate
@@ -167,7 +168,7 @@ def _log_entry(
 def _write_log(log: list[dict[str, Any]], entry: dict[str, Any], keep: Path) -> None:
     log.append(entry)
     print(json.dumps(entry), flush=True)
-    (keep / "log.json").write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
+    write_json(keep / "log.json", log)
 
 
 def _run_of(job: dict[str, Any]) -> Run:

@@ -7,7 +7,6 @@ Trains POUTA on the nut at the demo profile, about a minute, and keeps no run.
 
 import argparse
 import dataclasses
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -19,6 +18,7 @@ from PIL import Image, ImageDraw
 
 from pouta_lib.deliver.painting import IN_FULL, coloured
 from pouta_lib.ground.paths import figures_root
+from pouta_lib.ground.validation import write_json
 from pouta_lib.method.inference import in_batches
 from pouta_lib.method.models import build_model
 from pouta_lib.method.models.pouta import Pouta
@@ -106,7 +106,7 @@ def main() -> int:
     caption += f"{options.profile}, a frame for every {EVERY}: two defective test images, which it "
     caption += "never learns from; their repair $I_r$; the map $M_p$, stretched by the cube root."
     note = {"figure": "training", "caption": caption, "records": []}
-    path.with_suffix(".json").write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+    write_json(path.with_suffix(".json"), note)
     print(f"saved {path} ({path.stat().st_size / 1e3:.0f} kB)")
     return 0
 

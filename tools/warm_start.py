@@ -10,7 +10,6 @@ one core; a stopped training goes on when the same command is given again.
 
 import argparse
 import dataclasses
-import json
 import sys
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from pouta_lib.data.textures import patterns
 from pouta_lib.ground.paths import project_root
 from pouta_lib.ground.profiles import Profile, load_profile
 from pouta_lib.ground.progress import TrainingProgress
+from pouta_lib.ground.validation import write_json
 from pouta_lib.method.history import LOSSES
 from pouta_lib.method.synthesis import vary_texture
 from pouta_lib.method.training import train
@@ -108,7 +108,7 @@ def make(
         "versions": versions(),
         "weights": weights_digest(state),
     }
-    (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / RECORD, record)
     checkpoint.unlink()
     return path
 

@@ -24,8 +24,6 @@ GOOD_WORDS = frozenset(
 )
 _MASK = "masks?|gt|labels?|seg|segmentation|annotations?|groundtruth|ground[_-]truth|truth"
 MASK_NAME = re.compile(rf"(?i)(?:(.+?)[\W_]*(?:{_MASK})|(?:{_MASK})[\W_]*(.+))")
-
-
 LAYOUT = "read are good, test/good, test/<defect>, ground_truth/<defect>: see docs/DATASETS.md"
 
 

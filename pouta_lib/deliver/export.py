@@ -19,6 +19,7 @@ from pouta_lib.detector import Detector
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.methods import find_method, resolve
 from pouta_lib.ground.outputs import own_files, replaceable
+from pouta_lib.ground.validation import write_json
 from pouta_lib.method.device import Compute
 from pouta_lib.score.evaluation import detect
 
@@ -85,8 +86,7 @@ def export_detector(
     with own_files(folder, KIND, NOTE) as temporary:
         path = writer.write(content, json.dumps(note), temporary, form)
         differs_by = _compared(open_exported(path)(pixels), expected, form, detector.method)
-        text = json.dumps(note | {"differs_by": differs_by}, indent=1, allow_nan=False) + "\n"
-        (temporary / NOTE).write_text(text, encoding="utf-8")
+        write_json(temporary / NOTE, note | {"differs_by": differs_by})
     return Path(folder) / path.name, differs_by
 
 

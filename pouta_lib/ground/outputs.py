@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.paths import atomic_path
+from pouta_lib.ground.validation import write_json
 
 MANIFEST = "pouta_files.json"
 ANOTHER = "name another folder"
@@ -127,7 +128,6 @@ def _move_in(temporary: Path, folder: Path, kind: str, last: str) -> None:
     for name in sorted(old, key=lambda name: name != last):
         (folder / name).unlink(missing_ok=True)
     with atomic_path(folder / MANIFEST) as path:
-        text = json.dumps({"kind": kind, "files": new}, indent=1) + "\n"
-        path.write_text(text, encoding="utf-8")
+        write_json(path, {"kind": kind, "files": new})
     for name in sorted(new, key=lambda name: name == last):
         (temporary / name).replace(folder / name)

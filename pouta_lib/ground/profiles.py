@@ -1,7 +1,7 @@
 """Profiles: every setting of a run in one frozen, validated object.
 
 A profile is a file ``configs/<name>.yaml`` with two parts: ``settings`` (this module) and
-``study`` (:mod:`pouta_lib.study.plan`: which runs the batch makes).
+``study`` (:mod:`pouta_lib.study.choices`: which runs the batch makes).
 """
 
 import dataclasses

@@ -114,6 +114,11 @@ def read_json(path: Path, what: str, missing: str, broken: str) -> Any:
         raise problem(f"{what} in JSON", f"{error}", path, broken) from error
 
 
+def write_json(path: Path, value: Any) -> None:
+    """Writes a value as a JSON file that a person can read. *Raises* ValueError for NaN in it."""
+    path.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
 def _plain(value: Any) -> Any:
     return dataclasses.asdict(value) if dataclasses.is_dataclass(type(value)) else str(value)
 

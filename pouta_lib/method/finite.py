@@ -1,6 +1,5 @@
 """A training whose losses are no numbers any more ends, and leaves word of what led there."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from torch import Tensor
 
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.paths import atomic_path
+from pouta_lib.ground.validation import write_json
 from pouta_lib.method.history import LOSSES
 
 NOT_FINITE = "not_finite.json"
@@ -36,8 +36,7 @@ def check_finite(losses: Tensor, checkpoint: Path | None, identity: dict[str, An
         told = {"step": step, "losses": list(LOSSES), "of_steps": dict(enumerate(led, first))}
         where = checkpoint.with_name(NOT_FINITE)
         with atomic_path(where) as temporary:
-            text = json.dumps(told | {"settings": identity}, indent=1, allow_nan=False)
-            temporary.write_text(text + "\n", encoding="utf-8")
+            write_json(temporary, told | {"settings": identity})
     named = dict(zip(LOSSES, losses[step].tolist(), strict=True))
     todo = f"lower lr (it is {lr}), or choose precision=fp32 (it is {precision})"
     raise problem("finite losses", f"{named} at step {step}", where, todo)

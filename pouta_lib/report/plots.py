@@ -1,6 +1,5 @@
 """The pictures, and the one function that saves them with the list of what they show."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +18,7 @@ from pouta_lib.data import Category
 from pouta_lib.ground.labels import folder_name
 from pouta_lib.ground.paths import atomic_path, figures_root, results_root
 from pouta_lib.ground.spread import spread as evenly
+from pouta_lib.ground.validation import write_json
 from pouta_lib.method.synthesis import SyntheticBatch
 from pouta_lib.score.explain import Clouds
 
@@ -73,7 +73,7 @@ def save_figure(
                 colours.save(temporary, "PNG", optimize=True, dpi=(dpi, dpi))
     note = {"figure": name, "caption": caption, "records": sources}
     with atomic_path(folder / f"{name}.json") as temporary:
-        temporary.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+        write_json(temporary, note)
     print(f"saved figures/{folder.name}/{name}.png")
 
 

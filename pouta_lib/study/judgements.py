@@ -1,7 +1,6 @@
 """Records of judgements: settings, and what became of them on held-out good images."""
 
 import itertools
-import json
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -17,7 +16,7 @@ from pouta_lib.ground.profiles import (
     profile_name,
     todays_profile,
 )
-from pouta_lib.ground.validation import STRICT, Seed, checked, read_json, within
+from pouta_lib.ground.validation import STRICT, Seed, checked, read_json, within, write_json
 from pouta_lib.study.choices import JudgementGroup, read_choices
 from pouta_lib.study.records import Fraction, RunKey, commit, versions
 
@@ -151,8 +150,7 @@ def write_judgement(run: "Run", record: dict[str, Any]) -> Judgement:
     plain = asdict(judgement)
     del plain["path"]
     with atomic_path(path) as temporary:
-        text = json.dumps(plain, indent=1, allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+        write_json(temporary, plain)
     return replace(judgement, path=path)
 
 

@@ -19,6 +19,7 @@ from pouta_lib.ground.errors import problem
 from pouta_lib.ground.labels import folder_name
 from pouta_lib.ground.methods import find_method, resolve
 from pouta_lib.ground.paths import atomic_path, project_root, results_root
+from pouta_lib.ground.validation import write_json
 from pouta_lib.study.records import commit, versions
 from pouta_lib.study.run import load_run_data, prepare_run
 
@@ -105,8 +106,7 @@ def measure_peer(
     place = results_root() / folder_name(key.label) / "peers" / key.dataset / key.category / peer
     with atomic_path(place / f"seed{seed}") as temporary:
         temporary.mkdir(parents=True)
-        text = json.dumps(told, indent=1, allow_nan=False) + "\n"
-        (temporary / "metrics.json").write_text(text, encoding="utf-8")
+        write_json(temporary / "metrics.json", told)
         np.savez_compressed(temporary / "maps.npz", maps=maps.astype(np.float16), scores=scores)
     return place / f"seed{seed}", metrics
 

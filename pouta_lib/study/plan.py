@@ -1,4 +1,4 @@
-"""What the batch makes: the runs of a profile's study, and what they will cost here."""
+"""What the batch makes: a study's runs, the notebooks they feed, and what they cost here."""
 
 import itertools
 from collections.abc import Sequence

@@ -1,7 +1,6 @@
 """Run records: what one training run was and what came out, written whole or not at all."""
 
 import hashlib
-import json
 import platform
 import shlex
 import shutil
@@ -19,7 +18,7 @@ from pouta_lib.ground.errors import problem
 from pouta_lib.ground.labels import folder_name, parse_label, setting_words
 from pouta_lib.ground.paths import atomic_path, project_root, results_root
 from pouta_lib.ground.profiles import Profile, todays_profile
-from pouta_lib.ground.validation import STRICT, Rule, above, checked, read_json, within
+from pouta_lib.ground.validation import STRICT, Rule, above, checked, read_json, within, write_json
 from pouta_lib.method.history import HISTORY
 
 if TYPE_CHECKING:  # torch is imported where it is used: most of this module does without it
@@ -209,8 +208,7 @@ def write_run(
         _checked(whole, folder)
     with atomic_path(folder) as temporary:
         temporary.mkdir(parents=True)
-        text = json.dumps(whole, indent=1, allow_nan=False)
-        (temporary / "record.json").write_text(text + "\n", encoding="utf-8")
+        write_json(temporary / "record.json", whole)
         save_weights(model, temporary)
         np.savez_compressed(temporary / "maps.npz", **arrays)  # type: ignore[arg-type]  # none is called allow_pickle
     return folder
