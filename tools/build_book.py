@@ -71,6 +71,8 @@ exclude_patterns = ["_build", "**.ipynb_checkpoints"]
 nb_execution_mode = "off"
 nb_merge_streams = True
 nb_render_markdown_format = "myst"  # tables in outputs
+nb_code_prompt_show = "Code and what it gives"
+nb_code_prompt_hide = "Hide"
 myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 suppress_warnings = ["mystnb.unknown_mime_type"]
@@ -122,9 +124,16 @@ details { border-left: .2rem solid var(--pst-color-border); padding: .2rem .8rem
 details > summary { cursor: pointer; font-weight: 600; }
 .formula { margin: 1rem 0; overflow-x: auto; }
 .bd-article { overflow-wrap: break-word; }
-code { overflow-wrap: anywhere; }
+:not(td) > code { overflow-wrap: anywhere; }
 code .pre { white-space: normal; }
-div.highlight pre { font-size: .8rem; }
+div.highlight pre { font-size: .75rem; }
+.bd-article table { font-size: .9rem; }
+.bd-article td, .bd-article th { padding: .4rem .5rem; }
+td code .pre { white-space: nowrap; }
+@media (max-width: 600px) {
+  .bd-article h1 { font-size: 1.9rem; }
+  .bd-article h2 { font-size: 1.5rem; }
+}
 .provenance { font-size: .85rem; }
 """
 
