@@ -9,7 +9,7 @@ import contextlib
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -39,6 +39,7 @@ from pouta_lib.ground.methods import (
 )
 from pouta_lib.ground.profiles import Profile, load_profile, profile_name
 from pouta_lib.method.device import compute_of
+from pouta_lib.method.models.pair import Pair
 
 PROFILE = "real-cpu"  # where neither the caller nor $POUTA_PROFILE names one
 PAIR_MARGIN = 0.05  # of *told apart*, which a single method has to be ahead of a pair
@@ -118,7 +119,7 @@ def _best(tried: list[Candidate], work: Work) -> Candidate:
 def _finish(
     best: Candidate, tried: list[Candidate], work: Work, deadline: float, rate: float
 ) -> Detector:
-    """The detector of the chosen method: made from all photographs where it only remembers."""
+    """The detector of the chosen method; what it remembers is made from all photographs."""
     assert best.result is not None
     parts, how = [best.result], "a quarter kept back from training"
     images = work.images[best.profile.size_px]
@@ -133,6 +134,10 @@ def _finish(
                 parts.append(_fold(best, work, k))
         work.tell(f"{best.title}: from all photographs")
         model = made_from(best, work, images)
+    elif best.members:
+        how += ", and scored before it was remembered"
+        work.tell(f"{best.title}: what it remembers, from all photographs")
+        cast(Pair, model).memory = made_from(best.members[1], work, images)
     assert model is not None
     scores = np.concatenate([part["scores"] for part in parts])
     threshold = choose_threshold(scores, rate)
