@@ -25,12 +25,12 @@ from pouta_lib.method.weights import FILE, load_weights, save_weights
 from pouta_lib.score.evaluation import detect
 from pouta_lib.study.damages import DAMAGES
 from pouta_lib.study.judge import compare, look_of
+from pouta_lib.study.plan import seconds_per_step
 from pouta_lib.study.records import RunKey
 from pouta_lib.study.run import Run
 
 AUTO = "auto"
 FEWEST_STEPS = 200  # below which a network is not worth judging
-PROBE_STEPS = (2, 8)
 FOR_TRAINING = 0.85  # of a network's share of the time; the rest is for judging it
 
 
@@ -157,12 +157,7 @@ def _steps(one: Candidate, work: Work, seconds: float, left: float) -> int:
         raise problem(f"time for {one.title}", "none left", "the time budget", todo)
 
     def timed() -> dict[str, Any]:
-        spent = []
-        for count in PROBE_STEPS:
-            short = _with(one.profile, steps=count, epochs=None)
-            spent.append(fit_model(images, images, short, one.method, work.seed).seconds)
-        first, last = PROBE_STEPS
-        each = max(spent[1] - spent[0], 1e-6) / (last - first)
+        each = seconds_per_step(one.profile, one.method, threads=None)
         steps = int(min(full, seconds / each))
         if steps < fewest <= left / each:
             steps = fewest

@@ -339,10 +339,7 @@ def test_a_warm_start_is_for_pouta_alone(photos, toys):
 def test_a_network_gets_its_share_of_the_time_or_what_is_worth_it(monkeypatch, share, left, steps):
     """A step takes a second, and fewer than 200 are not worth it."""
 
-    def fit_toy(images, textures, profile, method, seed):
-        return types.SimpleNamespace(seconds=5.0 + profile.steps)
-
-    monkeypatch.setattr(candidates, "fit_model", fit_toy)
+    monkeypatch.setattr(candidates, "seconds_per_step", lambda profile, method, threads: 1.0)
     keep = lambda kind, name, make: make()  # noqa: E731
     work = types.SimpleNamespace(images={64: np.empty((4, 3, 64, 64))}, seed=0, keep=keep)
     one = candidates.Candidate("pouta", load_profile("smoke", steps=400, size_px=64))
