@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any, cast
 from unittest import mock
 
 import numpy as np
@@ -23,11 +24,10 @@ import torchvision
 
 from pouta_lib.deliver.export import Form, Look, export_detector, open_exported
 from pouta_lib.detector import Detector
-from pouta_lib.ground.methods import BACKBONE_TITLES
+from pouta_lib.ground.methods import BACKBONE_TITLES, find_method
 from pouta_lib.ground.profiles import Profile, load_profile
 from pouta_lib.method.device import Compute, cpu_has_bf16_units, cpu_name
 from pouta_lib.method.models import build_model
-from pouta_lib.method.models.patchcore import PatchCore
 
 REMEMBERED = 1600  # patches, as of 200 good images at 224 px
 
@@ -38,8 +38,9 @@ def made(method: str, profile: Profile, precision: str = "fp32") -> Detector:
     unweighted = functools.partial(torchvision.models.get_model, weights=None)
     with mock.patch("torchvision.models.get_model", lambda name, weights: unweighted(name)):
         model = build_model(method, profile).eval()
-    if isinstance(model, PatchCore):
-        model.memory = model.embed(torch.rand(16, 3, 224, 224)).flatten(0, 2)[::8][:REMEMBERED]
+    if not find_method(method).trained:
+        memory = cast(Any, model)
+        memory.memory = memory.embed(torch.rand(16, 3, 224, 224)).flatten(0, 2)[::8][:REMEMBERED]
     compute = Compute(torch.device("cpu"), precision)
     return Detector(model, method, profile, 0.5, "", (0.0, 1.0), compute)
 

@@ -259,7 +259,7 @@ def _first_fold(one: Candidate, work: Work, rate: float) -> dict[str, Any]:
 
 
 def held_out_scores(one: Candidate, model: nn.Module, images: np.ndarray) -> dict[str, Any]:
-    """Image scores, and of the maps the sum and the highest: all that a threshold needs."""
+    """Image scores, and of the maps the mean and the highest: all that a threshold needs."""
     compute: Compute = compute_of(one.method, one.profile)
     scores: list[float] = []
     means, highest = [], -np.inf

@@ -35,9 +35,8 @@ from pouta_lib.detector.telling import promise, why
 from pouta_lib.ground.errors import PoutaError, problem
 from pouta_lib.ground.methods import (
     find_method,
-    require_warm_start,
 )
-from pouta_lib.ground.profiles import Profile, load_profile, profile_name
+from pouta_lib.ground.profiles import Profile, load_profile, profile_name, require_suitable
 from pouta_lib.method.device import compute_of
 from pouta_lib.method.models.pair import Pair
 
@@ -75,8 +74,8 @@ def fit(
         find_method(method)
     deadline = time.monotonic() + 60 * minutes
     settings = _settings(profile, overrides or {}, tell)
-    if settings.warm_start and method != AUTO:
-        require_warm_start(method)
+    if method != AUTO:
+        require_suitable(settings, method)
     candidates = candidates_for(settings, method, overrides or {})
     work = Work.of(
         photos, [(one.method, one.profile) for one in candidates], minutes, seed, partial, tell

@@ -1,6 +1,5 @@
 """A trained detector as a folder that can be carried away."""
 
-import json
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from pouta_lib.ground.errors import problem
 from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.outputs import own_files, replaceable
 from pouta_lib.ground.profiles import Profile, todays_profile
-from pouta_lib.ground.validation import STRICT, above, checked, read_json
+from pouta_lib.ground.validation import STRICT, above, checked, read_json, write_json
 from pouta_lib.method.device import Compute, compute_of
 from pouta_lib.method.models import build_model
 from pouta_lib.method.weights import load_weights, save_weights, weights_digest
@@ -95,18 +94,7 @@ class Detector:
 
     def save(self, folder: str | Path, *, replace: bool = False) -> Path:
         """:func:`save_detector`."""
-        return save_detector(
-            folder,
-            self.model,
-            self.method,
-            self.profile,
-            self.threshold,
-            self.how,
-            self.scale,
-            fitted=self.fitted,
-            bits=self.bits,
-            replace=replace,
-        )
+        return save_detector(self, folder, replace=replace)
 
     def check(self, where: object) -> None:
         """*Raises* :class:`PoutaError` for a detector that would pass everything as good.
@@ -178,19 +166,7 @@ def scale_between(middle: float, highest: float, method: str) -> Scale:
     return middle, middle + 2 * max(highest - middle, 1e-6)
 
 
-def save_detector(
-    folder: str | Path,
-    model: nn.Module,
-    method: str,
-    profile: Profile,
-    threshold: float,
-    how: str,
-    scale: Scale,
-    *,
-    fitted: Fitted | None = None,
-    bits: int = 16,
-    replace: bool = False,
-) -> Path:
+def save_detector(detector: Detector, folder: str | Path, *, replace: bool = False) -> Path:
     """Writes ``model.safetensors`` and ``detector.json``, whole or not at all; the folder.
 
     An earlier detector makes way only with `replace`, and nothing else ever does.
@@ -199,24 +175,21 @@ def save_detector(
     :meth:`Detector.check`).
     """
     folder = replaceable(folder, KIND, replace=replace)
-    compute = compute_of(method, profile)
-    model = model.to(compute.device)
-    Detector(model, method, profile, float(threshold), how, scale, compute).check(folder)
+    detector.check(folder)
     note = {
         "format_version": FORMAT_VERSION,
-        "variant": method,
-        "profile": profile.to_dict(),
-        "threshold": float(threshold),
-        "how": how,
-        "scale": [float(bound) for bound in scale],
-        "weights": weights_digest(model.state_dict()),
-        "fitted": None if fitted is None else asdict(fitted),
-        "bits": bits,
+        "variant": detector.method,
+        "profile": detector.profile.to_dict(),
+        "threshold": float(detector.threshold),
+        "how": detector.how,
+        "scale": [float(bound) for bound in detector.scale],
+        "weights": weights_digest(detector.model.state_dict()),
+        "fitted": None if detector.fitted is None else asdict(detector.fitted),
+        "bits": detector.bits,
     }
     with own_files(folder, KIND, NOTE) as temporary:
-        save_weights(model, temporary)
-        text = json.dumps(note, indent=1, allow_nan=False) + "\n"
-        (temporary / NOTE).write_text(text, encoding="utf-8")
+        save_weights(detector.model, temporary)
+        write_json(temporary / NOTE, note)
     return folder
 
 

@@ -169,14 +169,6 @@ def require_notebook(method: str, notebook: str) -> None:
         raise problem(f"a variant out of {here}", repr(method), notebook, f"open {own}.ipynb")
 
 
-def require_warm_start(method: str) -> None:
-    """*Raises* :class:`PoutaError` for a method that has no weights to begin with (D44)."""
-    if not find_method(method).warm_start:
-        able = [other.id for other in _ALL if other.warm_start]
-        todo = "set warm_start=false: these weights are POUTA's"
-        raise problem(f"a method out of {able}", repr(method), "the setting warm_start", todo)
-
-
 def resolve(name: str) -> Any:
     """What ``"module:function"`` names."""
     module, _, function = name.partition(":")

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pouta_lib.ground.errors import did_you_mean, problem
 from pouta_lib.ground.labels import make_label
-from pouta_lib.ground.methods import require_warm_start
+from pouta_lib.ground.methods import METHODS, find_method
 from pouta_lib.ground.paths import project_root
 from pouta_lib.ground.validation import STRICT, Rule, above, checked, read_yaml, within
 
@@ -199,9 +199,14 @@ def load_profile(name: str | None = "", /, **overrides: Any) -> Profile:
 
 
 def require_suitable(settings: Profile, method: str) -> None:
-    """*Raises* :class:`PoutaError` where the settings ask for what `method` does not have."""
-    if settings.warm_start:
-        require_warm_start(method)
+    """*Raises* :class:`PoutaError` where the settings ask for what `method` does not have.
+
+    That is: weights to begin with (D44).
+    """
+    if settings.warm_start and not find_method(method).warm_start:
+        able = [other.id for other in METHODS.values() if other.warm_start]
+        todo = "set warm_start=false: these weights are POUTA's"
+        raise problem(f"a method out of {able}", repr(method), "the setting warm_start", todo)
 
 
 def parse_overrides(words: list[str]) -> dict[str, Any]:

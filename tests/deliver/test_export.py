@@ -17,7 +17,7 @@ from pouta_lib.data.images import decode, resize_image, to_rgb
 from pouta_lib.data.mini import generate_mini
 from pouta_lib.deliver import export
 from pouta_lib.deliver.export import TOLERANCE, Form, export_detector, open_exported
-from pouta_lib.detector import Detector, load_detector, save_detector
+from pouta_lib.detector import Detector, load_detector
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.methods import CANDIDATES, COMPARED
 from pouta_lib.ground.outputs import MANIFEST
@@ -153,8 +153,7 @@ def test_the_guides_example_needs_three_packages_alone(trained, tmp_path, reposi
     """The lines of docs/DEPLOYED.md, from the guide itself, on photographs of other sizes."""
     installed("onnx", "onnxruntime")
     detector = trained("pouta")
-    saved = detector.model, "pouta", detector.profile, 0.25, "", (0.0, 1.0)
-    folder = save_detector(tmp_path / "detector", *saved, bits=12)
+    folder = dataclasses.replace(detector, bits=12).save(tmp_path / "detector")
     target = tmp_path / "deployed"
     assert cli.main(["export", str(folder), "--output", str(target)]) == 0
     guide = (repository / "docs" / "DEPLOYED.md").read_text("utf-8")
@@ -188,9 +187,7 @@ def test_the_guides_example_needs_three_packages_alone(trained, tmp_path, reposi
 def test_the_command_says_what_it_wrote(trained, tmp_path, capsys):
     installed("onnx", "onnxruntime")
     detector = trained("pouta")
-    folder = save_detector(
-        tmp_path / "detector", detector.model, "pouta", detector.profile, 0.25, "", (0.0, 1.0)
-    )
+    folder = detector.save(tmp_path / "detector")
     arguments = ["export", str(folder), "--output", str(tmp_path / "deployed"), "--half"]
     assert cli.main(arguments) == 0
     told = capsys.readouterr().out

@@ -16,6 +16,7 @@ from PIL import Image
 
 from pouta_lib.cli import main
 from pouta_lib.detector import (
+    Detector,
     answer,
     choose_scale,
     choose_threshold,
@@ -27,6 +28,7 @@ from pouta_lib.detector import (
 )
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.profiles import load_profile
+from pouta_lib.method.device import compute_of
 from pouta_lib.method.models import build_model
 from pouta_lib.method.training import fit
 from pouta_lib.method.weights import save_weights
@@ -39,11 +41,15 @@ def model():
     return build_model("pouta", load_profile("smoke")).eval()
 
 
+def pouta_of(model, threshold):
+    profile = load_profile("smoke")
+    compute = compute_of("pouta", profile)
+    return Detector(model, "pouta", profile, threshold, "by hand", (0.0, 1.0), compute)
+
+
 @pytest.fixture
 def folder(tmp_path, model):
-    profile = load_profile("smoke")
-    chosen = 0.25, "by hand", (0.0, 1.0)
-    return save_detector(tmp_path / "detector", model, "pouta", profile, *chosen)
+    return save_detector(pouta_of(model, 0.25), tmp_path / "detector")
 
 
 @pytest.fixture
@@ -110,9 +116,9 @@ def test_a_method_of_distances_has_a_scale_of_its_own(photos, tmp_path):
     scale = choose_scale(maps[:2], "patchcore")
     assert scale[0] == pytest.approx(maps[:2].mean())
     assert sum(scale) / 2 == pytest.approx(maps[:2].max())
-    how = float(scores[0]), "by hand", scale
-    folder = save_detector(tmp_path / "d", fitted.model, "patchcore", profile, *how)
-    detector = load_detector(folder)
+    how = float(scores[0]), "by hand", scale, fitted.compute
+    made = Detector(fitted.model, "patchcore", profile, *how)
+    detector = load_detector(made.save(tmp_path / "d"))
     assert (detector.scale, detector.compute.precision) == (pytest.approx(scale), "fp32")
     again, scores_again = detector.look_at(images)
     assert np.array_equal(again, maps) and np.array_equal(scores_again, scores)
@@ -282,16 +288,16 @@ def test_a_home_folder_is_understood(folder, photos, tmp_path, monkeypatch):
 
 
 def test_an_earlier_detector_makes_way_only_when_asked(folder, model, tmp_path):
-    rest = "pouta", load_profile("smoke"), 0.5, "again", (0.0, 1.0)
+    later = pouta_of(model, 0.5)
     with pytest.raises(PoutaError, match=r"an earlier detector\n.*\n.*ask to replace"):
-        save_detector(folder, model, *rest)
+        save_detector(later, folder)
     assert load_detector(folder).threshold == 0.25
-    save_detector(folder, model, *rest, replace=True)
+    save_detector(later, folder, replace=True)
     assert load_detector(folder).threshold == 0.5
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "detector.json").write_text("{}")
     with pytest.raises(PoutaError, match="other files"):
-        save_detector(tmp_path / "mine", model, *rest, replace=True)
+        save_detector(later, tmp_path / "mine", replace=True)
 
 
 def blinded(model, how):
@@ -318,9 +324,8 @@ def blinded(model, how):
 )
 def test_a_blind_detector_is_neither_made_nor_used(folder, model, tmp_path, how, threshold, words):
     blind = blinded(model, how) if how else model
-    rest = "pouta", load_profile("smoke"), threshold, "", (0.0, 1.0)
     with pytest.raises(PoutaError, match=words):
-        save_detector(tmp_path / "blind", blind, *rest)
+        save_detector(pouta_of(blind, threshold), tmp_path / "blind")
     assert not (tmp_path / "blind").exists()
     note = json.loads((folder / "detector.json").read_text("utf-8"))
     note |= {"threshold": threshold, "weights": None}

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from conftest import REPOSITORY
-from pouta_lib.detector import choose_scale, load_detector, save_detector
+from pouta_lib.detector import Detector, choose_scale, load_detector, save_detector
 from pouta_lib.ground import methods
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.methods import ABLATED, COMPARED, METHODS, Method, find_method, resolve
@@ -147,7 +147,9 @@ def test_a_new_method_goes_from_parameters_to_a_table_and_a_detector(bolt, brigh
     (table,) = write_tables("smoke")
     assert "## Bright, measured" in table.with_suffix(".md").read_text()
     scale = choose_scale(found.maps, "bright")
-    folder = save_detector(tmp_path / "d", model, "bright", run.profile, 0.1, "by hand", scale)
+    folder = save_detector(
+        Detector(model, "bright", run.profile, 0.1, "by hand", scale, compute), tmp_path / "d"
+    )
     maps, _ = load_detector(folder).look_at(category.test)
     assert np.array_equal(maps, found.maps)
 
