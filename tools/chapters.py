@@ -17,7 +17,7 @@ from build_book import HOME, notebooks, with_outputs
 
 from pouta_lib.study.batch import execute_notebook
 
-RESULTS = HOME / "results"
+RESULTS, BUILD = HOME / "results", HOME / "build"
 COPIES = RESULTS / "demo" / "notebooks"
 RUN = RESULTS / "demo" / "runs" / "mini-mvtec" / "cap"
 OF_RUNS = {  # the study has executed these for its first category
@@ -36,7 +36,7 @@ def is_shown(source: Path, copy: Path) -> bool:
 
 def execute(source: Path, target: Path) -> None:
     """Writes the executed copy, with folders of its own to write to."""
-    with tempfile.TemporaryDirectory(dir=RESULTS.parent, prefix="build-") as folder:
+    with tempfile.TemporaryDirectory(dir=BUILD, prefix="chapter-") as folder:
         shutil.copytree(RESULTS, f"{folder}/results", copy_function=os.link)
         os.environ |= {"POUTA_RESULTS": f"{folder}/results", "POUTA_FIGURES": f"{folder}/figures"}
         execute_notebook(source, target, {})
