@@ -36,6 +36,7 @@ def is_shown(source: Path, copy: Path) -> bool:
 
 def execute(source: Path, target: Path) -> None:
     """Writes the executed copy, with folders of its own to write to."""
+    BUILD.mkdir(exist_ok=True)  # on the disk of the results, which are linked to
     with tempfile.TemporaryDirectory(dir=BUILD, prefix="chapter-") as folder:
         shutil.copytree(RESULTS, f"{folder}/results", copy_function=os.link)
         os.environ |= {"POUTA_RESULTS": f"{folder}/results", "POUTA_FIGURES": f"{folder}/figures"}
