@@ -134,7 +134,7 @@ def try_each(
         except PoutaError as error:
             if asked != AUTO:
                 raise
-            one.why_not = str(error).splitlines()[0]
+            one.why_not = f"not made: {str(error).splitlines()[0]}"
             continue
         if not find_method(one.method).trained:
             reserved = max(reserved, (FOLDS + 1) * one.result["fit_seconds"])

@@ -223,7 +223,7 @@ def test_a_pair_whose_member_had_no_time_says_so(photos, monkeypatch):
     detector = fit(photos, tell=str)
     why_not = {one.method: one.why_not for one in detector.fitted.tried if one.why_not}
     assert set(why_not) == {"pouta", "pouta+patchcore"}
-    assert why_not["pouta+patchcore"] == "expected POUTA at 64 px, found none"
+    assert why_not["pouta+patchcore"] == "not made: expected POUTA at 64 px, found none"
 
 
 def test_twelve_bits_are_remembered(toys, tmp_path):
