@@ -4,7 +4,9 @@ import pandas as pd
 import pytest
 from test_readme import METRICS, earlier, measured, rows_below
 
+from pouta_lib.ground.methods import METHODS
 from pouta_lib.report.published import read_published
+from pouta_lib.report.reading import METRIC_NAMES, paired
 from pouta_lib.report.tables import run_frame
 from pouta_lib.study.records import find_records
 
@@ -68,13 +70,13 @@ def test_what_was_asked_beyond_the_paper_is_what_its_runs_say(repository, page):
     text = " ".join(page.split())
     records = find_records("questions", repository / "results" / "real")
     frame = run_frame(records, ["image_auroc", "pixel_ap"])
-    frame = frame.pivot(index=["metric", "category"], columns="method", values="percent")
-    for method, told in (
-        ("pouta-apart", "{} and {} points of image AUROC, {} and {} of pixel AP"),
-        ("pouta-mss-alone", "{} and {} in image AUROC, {} and {} in pixel AP"),
-    ):
-        differences = frame["pouta"] - frame[method]  # magnetic_tile before transistor
-        assert told.format(*(f"{value:+.1f}" for value in differences)) in text, method
+    asked = {"have to be trained together": "pouta-apart", "Both losses": "pouta-mss-alone"}
+    for claim, method in asked.items():
+        told = text.partition(claim)[2].split("**")[1]
+        for metric in ("image_auroc", "pixel_ap"):
+            said = paired(frame, metric, "POUTA", METHODS[method].title)
+            numbers = said.partition(f"{METRIC_NAMES[metric]}: ")[2].rstrip(".")
+            assert numbers and f"by {METRIC_NAMES[metric].split(': ')[1]} {numbers}" in told
 
 
 def test_the_claim_at_todays_settings_is_what_their_runs_say(repository, page):
