@@ -125,13 +125,13 @@ class _Member(tarfile.TarInfo):
     """A tar's header that is not believed."""
 
     @classmethod
-    def frombuf(cls, buf: Any, encoding: str, errors: str) -> "_Member":
+    def fromtarfile(cls, archive: tarfile.TarFile) -> "_Member":
         """As tarfile's, which takes a cut or damaged header for the end of the archive."""
         try:
-            return super().frombuf(buf, encoding, errors)
+            return super().fromtarfile(archive)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # an empty block: the end of a tar
+            raise
         except tarfile.HeaderError as error:
-            if len(buf) == tarfile.BLOCKSIZE and not any(buf):  # two such blocks end a tar
-                raise
             raise tarfile.ReadError(f"a damaged header, or none: {error}") from error
 
     def _proc_member(self, archive: tarfile.TarFile) -> Any:
