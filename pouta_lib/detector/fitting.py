@@ -25,17 +25,10 @@ from pouta_lib.detector.candidates import (
 )
 from pouta_lib.detector.folds import FOLDS
 from pouta_lib.detector.material import Tell, Work
-from pouta_lib.detector.saved import (
-    Detector,
-    Fitted,
-    choose_threshold,
-    scale_between,
-)
+from pouta_lib.detector.saved import Detector, Fitted, choose_threshold, scale_between
 from pouta_lib.detector.telling import promise, why
 from pouta_lib.ground.errors import PoutaError, problem
-from pouta_lib.ground.methods import (
-    find_method,
-)
+from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.profiles import Profile, load_profile, profile_name, require_suitable
 from pouta_lib.method.device import compute_of
 from pouta_lib.method.models.pair import Pair

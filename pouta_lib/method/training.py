@@ -21,8 +21,7 @@ from pouta_lib.method.cast import cast_at_once
 from pouta_lib.method.checkpoint import State, identity_of
 from pouta_lib.method.device import Compute, compute_of, keep_freed_memory, within_memory
 from pouta_lib.method.finite import check_finite
-from pouta_lib.method.history import LOSSES as LOSSES
-from pouta_lib.method.history import summarise
+from pouta_lib.method.history import LOSSES, summarise
 from pouta_lib.method.losses import MSS_WEIGHTS, total_loss
 from pouta_lib.method.models import build_model
 from pouta_lib.method.replay import Plain, Recorded

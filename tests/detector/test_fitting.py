@@ -21,8 +21,9 @@ from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.methods import METHODS, Method
 from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.device import compute_of
+from pouta_lib.method.history import HISTORY
 from pouta_lib.method.models import build_model, pair
-from pouta_lib.method.training import LOSSES, Trained
+from pouta_lib.method.training import Trained
 
 
 class Toy(nn.Module):
@@ -54,7 +55,7 @@ def toys(monkeypatch):
         calls.append((method, len(images)))
         model = build_model(method, profile)
         model.mean += torch.from_numpy(images).float().mean(dim=0) / 255
-        history = {name: [] for name in ("step", *LOSSES)}
+        history = {name: [] for name in HISTORY}
         return Trained(model.eval(), history, 0, 0.0, compute_of(method, profile, "cpu"), [])
 
     module = types.ModuleType("toys")

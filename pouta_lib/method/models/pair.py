@@ -57,10 +57,6 @@ class Pair(nn.Module):
         named: dict[str, Tensor] = cast(Any, self.network).trace(image)
         return named
 
-    def seen_by_scale(self) -> Any:
-        """The network's layers that Grad-CAM is to look into."""
-        return cast(Any, self.network).seen_by_scale()
-
     def each(
         self, images: np.ndarray, profile: Profile, compute: Compute
     ) -> list[tuple[np.ndarray, np.ndarray]]:

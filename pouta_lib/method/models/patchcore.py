@@ -17,9 +17,10 @@ from torch.nn import functional as F
 from pouta_lib.ground.methods import Method, find_method
 from pouta_lib.ground.profiles import Profile
 from pouta_lib.method.device import Compute, compute_of
+from pouta_lib.method.history import HISTORY
 from pouta_lib.method.inference import in_batches
 from pouta_lib.method.models.backbones import build_backbone
-from pouta_lib.method.training import LOSSES, Trained
+from pouta_lib.method.training import Trained
 
 CORESET_SHARE = 0.01
 PROJECTED = 128  # dimensions in which the coreset is chosen
@@ -228,7 +229,7 @@ def fit(
     batches = (torch.from_numpy(part).to(compute.device).float() / 255 for part in parts)
     model.fit(batches, seed)
     seconds = time.perf_counter() - started
-    no_history: dict[str, list[float]] = {name: [] for name in ("step", *LOSSES)}
+    no_history: dict[str, list[float]] = {name: [] for name in HISTORY}
     return Trained(model.eval(), no_history, 0, seconds, compute, [])
 
 
