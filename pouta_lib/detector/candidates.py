@@ -40,6 +40,7 @@ class Candidate:
 
     method: str
     profile: Profile
+    until: float | None = None  # a time of ``time.monotonic()``, by which it is to be trained
     model: nn.Module | None = None
     seconds: float = 0.0
     result: dict[str, Any] | None = None  # of the first fold
@@ -126,8 +127,7 @@ def try_each(
             if one.needs_steps:
                 left = FOR_TRAINING * (deadline - time.monotonic() - reserved)
                 share, waiting = left / waiting, waiting - 1
-                steps = _steps(one, work, share, left)
-                one.profile = _with(one.profile, steps=steps, epochs=None)
+                _allot(one, work, share, left)
             elif one.members:
                 one.profile = one.members[0].profile
             one.result = _first_fold(one, work, rate)
@@ -141,7 +141,7 @@ def try_each(
     return candidates
 
 
-def _steps(one: Candidate, work: Work, seconds: float, left: float) -> int:
+def _allot(one: Candidate, work: Work, seconds: float, left: float) -> None:
     """As many of the profile's steps as its share of the time allows, timed on this machine.
 
     Where those are too few to be worth it, as few as are, if all that is left allows them.
@@ -150,7 +150,7 @@ def _steps(one: Candidate, work: Work, seconds: float, left: float) -> int:
     """
     images = work.images[one.profile.size_px]
     full: int = resolve(find_method(one.method).steps or "")(one.profile, len(images), None)
-    fewest = min(full, FEWEST_STEPS)
+    fewest, now = min(full, FEWEST_STEPS), time.monotonic()
 
     if seconds <= 0:
         todo = "allow more minutes, or name the method"
@@ -172,14 +172,17 @@ def _steps(one: Candidate, work: Work, seconds: float, left: float) -> int:
             "the time budget",
             "allow more minutes, or name the method",
         )
-    steps: int = found["steps"]
-    return steps
+    one.profile = _with(one.profile, steps=found["steps"], epochs=None)
+    one.until = now + (seconds if found["steps"] * found["each"] <= seconds else left)
 
 
 def made_from(
     one: Candidate, work: Work, images: np.ndarray, checkpoint: bool = False
 ) -> nn.Module:
-    """The model of a candidate, from these images ``(N, 3, S, S)``; resumable with `checkpoint`."""
+    """The model of a candidate, from these images ``(N, 3, S, S)``; resumable with `checkpoint`.
+
+    Where the time did not allow all its steps, its profile has those that were done.
+    """
     p = one.profile
     trained = find_method(one.method).trained
     textures = images
@@ -187,9 +190,11 @@ def made_from(
         textures = load_textures(p.textures, p.size_px, max_images=p.max_textures)
     path = work.folder / one.folder / "checkpoint.pt" if work.folder and checkpoint else None
     progress = TrainingProgress(one.title) if trained else None
-    return fit_model(
-        images, textures, p, one.method, work.seed, checkpoint=path, progress=progress
-    ).model
+    options: dict[str, Any] = {"checkpoint": path, "progress": progress, "until": one.until}
+    made = fit_model(images, textures, p, one.method, work.seed, **options)
+    if one.needs_steps:
+        one.profile = _with(p, steps=made.steps, epochs=None)
+    return made.model
 
 
 def _joined(one: Candidate, work: Work, out: np.ndarray) -> nn.Module:
@@ -240,11 +245,14 @@ def _first_fold(one: Candidate, work: Work, rate: float) -> dict[str, Any]:
             "told_apart": judged["both"]["all"].image_auroc,
             "damaged": damaged,
             "changed": changed[: len(changed) // 2],  # the whole ones
+            "steps": one.profile.steps,
             "fit_seconds": made_in,
             "seconds": time.monotonic() - started,
         }
 
     found = work.keep(one.folder, "judged", make)
+    if one.needs_steps:
+        one.profile = _with(one.profile, steps=found["steps"], epochs=None)
     if one.model is None and weights is not None and (weights / FILE).is_file():
         model = load_weights(build_model(one.method, one.profile), weights)
         one.model = model.to(compute_of(one.method, one.profile).device)

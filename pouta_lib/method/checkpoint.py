@@ -33,11 +33,21 @@ class State:
         """What the run will keep: the average where there is one, else the model itself."""
         return self.model if self.average is None else self.average
 
+    @property
+    def steps(self) -> int:
+        """How many the training is to have."""
+        return len(self.losses)
+
+    def shorten(self, steps: int) -> None:
+        """The training is to have no more than `steps`."""
+        self.losses = self.losses[:steps]
+
     def save(self, path: Path, identity: dict[str, Any]) -> None:
         """Writes the checkpoint of the run that `identity` tells of."""
         kept = {
             "identity": identity,
             "step": self.done,
+            "steps": self.steps,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.state_dict() if self.average is not None else None,
@@ -79,11 +89,12 @@ class State:
         self.optimizer.load_state_dict(kept["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(kept["average"])
-        done, losses = kept["step"], kept["losses"]
-        if not 0 < done <= len(self.losses) or losses.shape != self.losses[:done].shape:
-            raise ValueError(f"step {done} of {len(self.losses)} with {len(losses)} losses")
+        done, steps, losses = kept["step"], kept["steps"], kept["losses"]
+        if not 0 < done <= steps <= self.steps or losses.shape != self.losses[:done].shape:
+            raise ValueError(f"step {done} of {steps} with {len(losses)} losses")
         if not all(t.isfinite().all() for t in self.kept.state_dict().values()):
             raise ValueError("weights that are not finite")
+        self.shorten(steps)
         self.losses[:done] = losses
         self.done, self.watched = done, list(kept["watched"])
 

@@ -110,6 +110,7 @@ def fit(
     checkpoint: Path | None = None,
     progress: Progress | None = None,
     watch: Watch | None = None,
+    until: float | None = None,
 ) -> Trained:
     """A model of any method, made from good images: trained in steps, or remembered.
 
@@ -132,6 +133,7 @@ def fit(
             checkpoint=checkpoint,
             progress=progress,
             watch=watch,
+            until=until,
         )
 
 
@@ -147,6 +149,7 @@ def train(
     checkpoint: Path | None = None,
     progress: Progress | None = None,
     watch: Watch | None = None,
+    until: float | None = None,
     recipe: Recipe | None = None,
 ) -> Trained:
     """The network of `method`, trained on good images and synthetic anomalies.
@@ -157,7 +160,9 @@ def train(
     With `checkpoint`, the run goes on from that file where it exists, writes it every
     ``checkpoint_steps``, and ends with the same weights, bit for bit on a CPU, as an unbroken one.
     `watch` is asked ten times, evenly spread, what the model is worth by then; its answers are
-    kept, and nothing is chosen by them.
+    kept, and nothing is chosen by them. A training that will not have ended by `until`, a time of
+    ``time.monotonic()``, is shortened, and its schedule with it: every ``checkpoint_steps`` its
+    pace says what there is time for.
 
     *Raises* :class:`PoutaError` for a checkpoint of another run and for a loss that is not finite.
     *Source*: paper, IV-A; equation 8.
@@ -178,22 +183,30 @@ def train(
         state.load(checkpoint, identity)
     one_step = _stepper(state, images, textures, profile, seed, compute, recipe, recorded)
     watch_at = {round(steps * k / WATCHED_POINTS) for k in range(1, WATCHED_POINTS + 1)}
-    started = time.perf_counter()
-    while state.done < steps:
+    begun, started = state.done, time.monotonic()
+    while state.done < state.steps:
         one_step()
         if watch is not None and state.done in watch_at:
             state.watched.append({"step": state.done} | watch(state.kept.eval()))
             state.model.train()
-        if state.done % profile.checkpoint_steps == 0 or state.done == steps:
+        if state.done % profile.checkpoint_steps == 0 or state.done == state.steps:
+            if until is not None:
+                state.shorten(_possible(until, started, begun, state.done))
             check_finite(state.losses[: state.done], checkpoint, identity)
             if checkpoint is not None:
                 state.save(checkpoint, identity)
-        if progress is not None and (state.done % 10 == 0 or state.done == steps):
+        if progress is not None and (state.done % 10 == 0 or state.done == state.steps):
             latest = state.losses[state.done - 1].tolist()
-            progress(state.done, steps, dict(zip(LOSSES, latest, strict=True)))
-    seconds = time.perf_counter() - started
+            progress(state.done, state.steps, dict(zip(LOSSES, latest, strict=True)))
+    seconds = time.monotonic() - started
     history = summarise(state.losses.cpu())
-    return Trained(state.kept.eval(), history, steps, seconds, compute, state.watched, warm)
+    return Trained(state.kept.eval(), history, state.steps, seconds, compute, state.watched, warm)
+
+
+def _possible(until: float, started: float, begun: int, done: int) -> int:
+    """How many steps a training can have by `until`, at its pace since step `begun`."""
+    now = time.monotonic()
+    return done + int(max(0.0, until - now) * (done - begun) / (now - started))
 
 
 def _begin(
@@ -232,7 +245,7 @@ def _stepper(
     recorded: bool,
 ) -> Callable[[], None]:
     """A function that does the next training step, whichever that is."""
-    steps, device = len(state.losses), compute.device
+    device = compute.device
     low = cast_at_once(state.model, compute)
     trace = _loss_inputs(low.network, recipe.needed, profile.compile and device.type == "cuda")
     originals = torch.from_numpy(np.ascontiguousarray(images)).to(device)
@@ -263,8 +276,8 @@ def _stepper(
         step = state.done
         chosen = torch.from_numpy(batch_indices(len(images), profile.batch_size, step, seed))
         for group in state.optimizer.param_groups:
-            _set_rate(group, recipe.rate(profile, step, steps))
-        share.fill_(average_weight(profile, step, steps))
+            _set_rate(group, recipe.rate(profile, step, state.steps))
+        share.fill_(average_weight(profile, step, state.steps))
         state.losses[step] = run(chosen.to(device), step_seed(seed, step))
         state.done += 1
 

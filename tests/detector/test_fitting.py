@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 import sys
+import time
 import types
 
 import numpy as np
@@ -346,6 +347,19 @@ def test_a_network_gets_its_share_of_the_time_or_what_is_worth_it(monkeypatch, s
     one = candidates.Candidate("pouta", load_profile("smoke", steps=400, size_px=64))
     if steps is None:
         with pytest.raises(PoutaError, match=r"4 more minutes for 200 steps of POUTA, found 3.7"):
-            candidates._steps(one, work, share, left)
+            candidates._allot(one, work, share, left)
     else:
-        assert candidates._steps(one, work, share, left) == steps
+        candidates._allot(one, work, share, left)
+        assert one.profile.steps == steps
+        seconds = left if steps > share else share
+        assert one.until == pytest.approx(time.monotonic() + seconds, abs=60)
+
+
+def test_a_fit_whose_machine_becomes_slow_keeps_to_its_minutes(photos, monkeypatch):
+    """Steps are timed at a millionth of what they take: the training is shortened, and told of."""
+    monkeypatch.setattr(candidates, "seconds_per_step", lambda profile, method, threads: 1e-6)
+    overrides = {"steps": 100_000, "checkpoint_steps": 5}
+    detector = fit(photos, method="pouta", overrides=overrides, minutes=0.1, tell=str)
+    (tried,) = detector.fitted.tried
+    assert tried.seconds < 60, "a hundred thousand steps take hours"
+    assert tried.steps == detector.profile.steps and tried.steps % 5 == 0 < tried.steps < 10_000

@@ -1,11 +1,12 @@
 """Training: seeds repeat, losses fall and are those of the equations, watching changes nothing."""
 
+import types
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from tiny import IMAGES, TEXTURES, equal, settings, weights
+from tiny import IMAGES, TEXTURES, Stop, equal, settings, weights
 
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.profiles import load_profile
@@ -13,6 +14,7 @@ from pouta_lib.method import training
 from pouta_lib.method.history import LOSSES
 from pouta_lib.method.losses import MSS_WEIGHTS, focal_loss, l1_loss, reconstruction_loss
 from pouta_lib.method.models import build_model
+from pouta_lib.method.schedule import batch_indices
 from pouta_lib.method.training import PAPER, make_batch, num_steps, train
 
 
@@ -55,6 +57,50 @@ def test_watching_is_kept_over_a_break_and_changes_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "c.pt", stop)
     assert run(tmp_path / "c.pt").watched == whole.watched
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock by which a step takes a second."""
+    now = [100.0]
+
+    def tick(*args):
+        now[0] += 1
+        return batch_indices(*args)
+
+    monkeypatch.setattr(training, "batch_indices", tick)
+    monkeypatch.setattr(training, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    return now
+
+
+def test_a_training_that_would_be_late_is_shortened_and_its_schedule_with_it(clock, monkeypatch):
+    rates = []
+    monkeypatch.setattr(training, "_set_rate", lambda group, rate: rates.append(rate))
+    profile = settings(steps=12, lr_milestones=[0.5])
+    trained = train(IMAGES, TEXTURES, profile, "pouta", 0, until=106)
+    assert trained.steps == trained.history["step"][-1] == 6
+    assert rates[:3] == [profile.lr] * 3, "the planned schedule's"
+    assert rates[3:] == pytest.approx([profile.lr * profile.lr_gamma] * 3), "of six steps"
+
+
+def test_a_shortened_training_is_resumed_as_it_was(clock, tmp_path):
+    def stop(*_):
+        raise Stop
+
+    options = {"profile": settings(steps=20), "method": "pouta", "seed": 0}
+    whole = train(IMAGES, TEXTURES, until=115, **options)
+    clock[0] = 100.0
+    path = tmp_path / "checkpoint.pt"
+    with pytest.raises(Stop):
+        train(IMAGES, TEXTURES, until=115, checkpoint=path, progress=stop, **options)
+    resumed = train(IMAGES, TEXTURES, checkpoint=path, **options)
+    assert resumed.steps == whole.steps == 15 and equal(weights(resumed), weights(whole))
+
+
+def test_time_enough_changes_nothing():
+    options = {"profile": settings(), "method": "pouta", "seed": 0}
+    plain, timed = (train(IMAGES, TEXTURES, until=t, **options) for t in (None, 1e12))
+    assert plain.steps == timed.steps == 8 and equal(weights(plain), weights(timed))
 
 
 def test_progress_is_told_at_the_end():
