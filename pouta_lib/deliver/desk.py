@@ -25,7 +25,7 @@ from pouta_lib.data.unpack import unpack
 from pouta_lib.deliver.page import read_answer, write_page
 from pouta_lib.detector import Detector, load_detector
 from pouta_lib.detector.answer import SCORES, verdict
-from pouta_lib.detector.telling import above, with_threshold
+from pouta_lib.detector.telling import count_above, with_threshold
 from pouta_lib.ground.errors import problem
 
 COMMAND = (sys.executable, "-m", "pouta_lib.cli")
@@ -268,7 +268,9 @@ class Desk:
             groups |= {f"{kind}, drawn: found": scores for kind, scores in fitted.damaged.items()}
         if self.answered:
             groups["inspected: called defective"] = read_answer(self.answer)["score"].tolist()
-        rows = [(name, *above(scores, threshold)) for name, scores in groups.items() if scores]
+        rows = [
+            (name, *count_above(scores, threshold)) for name, scores in groups.items() if scores
+        ]
         table = pd.DataFrame(rows, columns=["", "above it", "of"])
         table["%"] = (100 * table["above it"] / table["of"]).round(1)
         return table

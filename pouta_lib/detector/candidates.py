@@ -11,7 +11,7 @@ from pouta_lib.data import load_textures
 from pouta_lib.detector.folds import FOLDS
 from pouta_lib.detector.material import Work
 from pouta_lib.detector.saved import Tried, choose_threshold
-from pouta_lib.detector.telling import above
+from pouta_lib.detector.telling import count_above
 from pouta_lib.ground.errors import PoutaError, problem
 from pouta_lib.ground.methods import CANDIDATES, METHODS, find_method, resolve
 from pouta_lib.ground.profiles import Profile, load_profile
@@ -286,5 +286,5 @@ def counted_at(
     by_kind: dict[str, list[float]], changed: list[float], threshold: float
 ) -> dict[str, Any]:
     """Of a threshold: how many of the damages lie above it, and how many changed good images."""
-    found = {name: above(scores, threshold) for name, scores in by_kind.items()}
-    return {"found": found, "alarms": above(changed, threshold)}
+    found = {name: count_above(scores, threshold) for name, scores in by_kind.items()}
+    return {"found": found, "alarms": count_above(changed, threshold)}

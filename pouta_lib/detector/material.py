@@ -17,6 +17,7 @@ from pouta_lib.ground.errors import problem, shown
 from pouta_lib.ground.paths import atomic_path, sources_digest
 from pouta_lib.ground.profiles import Profile
 from pouta_lib.ground.spread import spread
+from pouta_lib.ground.validation import write_json
 from pouta_lib.study.judge import SIZE_PX, HeldOut, hold_out
 
 FEWEST, MOST = 8, 1000  # photographs that are taken
@@ -82,7 +83,7 @@ class Work:
             return found
         made = make()
         with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(made), encoding="utf-8")
+            write_json(temporary, made)
         return made
 
 

@@ -113,12 +113,12 @@ def with_threshold(detector: Detector, threshold: float) -> Detector:
         how += f"; {_refused(np.array(fitted.good), threshold)}"
         fitted = replace(
             fitted,
-            found={name: above(scores, threshold) for name, scores in fitted.damaged.items()},
-            changed_alarms=above(fitted.changed, threshold),
+            found={name: count_above(scores, threshold) for name, scores in fitted.damaged.items()},
+            changed_alarms=count_above(fitted.changed, threshold),
         )
     return replace(detector, threshold=threshold, how=how, fitted=fitted)
 
 
-def above(scores: Sequence[float], threshold: float) -> tuple[int, int]:
+def count_above(scores: Sequence[float], threshold: float) -> tuple[int, int]:
     """How many scores lie above a threshold, of how many."""
     return int((np.array(scores) > threshold).sum()), len(scores)

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from pouta_lib.data import Category, load_category, load_textures
 from pouta_lib.ground.errors import problem
+from pouta_lib.ground.spread import every_fourth
 from pouta_lib.method.device import compute_of
 from pouta_lib.method.training import Progress, Trained, Watch, fit
 from pouta_lib.score.evaluation import detect
@@ -38,7 +39,7 @@ from pouta_lib.study.run import Run
 
 SIZE_PX = 224  # the images are damaged and changed at this size for every profile
 GRID = 2  # and the maps compared with the masks at every second of its rows and columns
-HELD_OUT = 4  # every fourth good image ...
+FEWEST = 4  # good images, of which every fourth is held out ...
 MOST = 40  # ... but no more than these
 PASSED = 0.95  # the share of the whole images that the threshold passes
 STRENGTH = 0.5  # of the changes where every image is changed, each in one way
@@ -66,10 +67,10 @@ def judge(run: Run, progress: Progress | None = None, *, watch: bool = False) ->
     *Raises* :class:`PoutaError` where there are too few good images to hold any out.
     """
     good, large = _good_images(run, run.profile.size_px), _good_images(run, SIZE_PX)
-    held = np.arange(len(good.train)) % HELD_OUT == HELD_OUT - 1
+    held = every_fourth(len(good.train))
     if not held.any():
         where = f"{run.key.dataset}/{run.key.category}, training images"
-        raise problem(f"at least {HELD_OUT} images", str(len(good.train)), where, "add good images")
+        raise problem(f"at least {FEWEST} images", str(len(good.train)), where, "add good images")
     held_out = hold_out(large.train[held][:MOST])
     partial = partial_judgement(run.key)
     checkpoint = partial / ("watched.pt" if watch else "checkpoint.pt")

@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.methods import Method, find_method, resolve
 from pouta_lib.ground.profiles import Profile
+from pouta_lib.ground.spread import every_fourth
 from pouta_lib.method.device import Compute, compute_of
 from pouta_lib.method.models import build_model
 from pouta_lib.method.training import Trained, Watch
 from pouta_lib.method.training import fit as fit_one
 
-FEWEST = 8  # images, of which ...
-HELD_OUT = 4  # ... every fourth is held out
+FEWEST = 8  # images, of which every fourth is held out
+MAPS, SCORES = 0, 1  # the columns of a pair's units
 
 
 class Pair(nn.Module):
@@ -45,7 +46,8 @@ class Pair(nn.Module):
         found: Tensor = self.network(image).float()
         with torch.autocast(image.device.type, enabled=False):
             far: Tensor = self.memory(image.float())
-        return found / self.units[0, 0] + far / self.units[1, 0]
+        together: Tensor = _added(found, far, self.units[:, MAPS])
+        return together
 
     @property
     def reconstructive(self) -> nn.Module:
@@ -67,6 +69,11 @@ class Pair(nn.Module):
             own = replace(compute, precision=method.precision or compute.precision)
             found.append(resolve(method.detect)(model, images, profile, own))
         return found
+
+
+def _added(one: Any, other: Any, units: Any) -> Any:
+    """What both members found, each in its unit."""
+    return one / units[0] + other / units[1]
 
 
 def join(
@@ -120,7 +127,7 @@ def fit(
         wanted = f"at least {FEWEST} good images, of which a quarter is held out"
         todo = f"add some, or take {network} or {memory}"
         raise problem(wanted, str(len(images)), find_method(method).title, todo)
-    held = np.arange(len(images)) % HELD_OUT == HELD_OUT - 1
+    held = every_fourth(len(images))
     remembers = fit_one(images[~held], textures, profile, memory, seed, **options).model
 
     def joined(model: nn.Module) -> Pair:
@@ -136,9 +143,9 @@ def detect(
     model: Pair, images: np.ndarray, profile: Profile, compute: Compute
 ) -> tuple[np.ndarray, np.ndarray]:
     """Anomaly maps and image scores: those of both members, in units, added."""
-    units = model.units.cpu().numpy()
     (maps, scores), (far, distances) = model.each(images, profile, compute)
-    return maps / units[0, 0] + far / units[1, 0], scores / units[0, 1] + distances / units[1, 1]
+    units = model.units.cpu().numpy()
+    return _added(maps, far, units[:, MAPS]), _added(scores, distances, units[:, SCORES])
 
 
 class DeployedPair(nn.Module):
@@ -155,5 +162,5 @@ class DeployedPair(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         (maps, scores), (far, distances) = self.network(image), self.memory(image)
-        by = self.units
-        return maps / by[0, 0] + far / by[1, 0], scores / by[0, 1] + distances / by[1, 1]
+        units = self.units
+        return _added(maps, far, units[:, MAPS]), _added(scores, distances, units[:, SCORES])
