@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import numpy as np
+import tifffile
 from PIL import Image
 from trees import dagm_tree, mask, mvtec_tree, photo, save, visa_tree
 from wrong import wrong
@@ -51,12 +52,31 @@ def claim() -> bytes:
     return bytes(content)
 
 
+def pages() -> bytes:
+    second = Image.fromarray(photo(2))
+    return png(photo(1), "TIFF", save_all=True, append_images=[second])
+
+
+def half_copied() -> bytes:
+    content = png(photo(1, 64, 64), "JPEG")
+    return content[: len(content) // 2] + bytes(len(content) // 2)
+
+
+def white_is_zero() -> bytes:
+    out = io.BytesIO()
+    tifffile.imwrite(out, np.full((9, 9), 9000, np.uint16), photometric="miniswhite")
+    return out.getvalue()
+
+
 image("an empty file", lambda: b"")
 image("a text or a web page under a picture's name", lambda: b"<html>sign in</html>")
 image("a file that was cut off", lambda: png(photo(1))[:-40])
 image("a GIF, or another format, under a picture's name", lambda: png(photo(1), "GIF"))
 image("a phone's HEIC under another name", lambda: b"\0\0\0\x18ftypheic" + bytes(100))
 image("a head that claims 30,000 x 30,000 pixels", claim)
+image("a TIFF of several pages, or an animation", pages)
+image("zeros in place of its end (an interrupted copy)", half_copied)
+image("a TIFF of 16 bits with white as 0, or a colour at a time", white_is_zero)
 image("float values", lambda: png(np.ones((9, 9), np.float32), "TIFF"))
 image("negative values", lambda: png(np.full((9, 9), -1, np.int32), "TIFF"))
 image(
@@ -64,6 +84,13 @@ image(
     lambda: png(np.full((9, 9), 5000, np.uint16)),
     bits=12,
 )
+
+
+@wrong(IMAGES, "a film, or another file of gigabytes, under a picture's name")
+def _(root: Path) -> None:
+    with (root / "a.png").open("wb") as file:
+        file.truncate(20 << 30)
+    read_photo(root / "a.png")
 
 
 @wrong(IMAGES, "a file that is not there, or may not be read")
@@ -119,6 +146,7 @@ masked("of another size than its image", lambda path: save(path, mask(24, 24)))
 masked("marks nothing", lambda path: save(path, mask() * 0))
 masked("marks everything, or is inverted", lambda path: save(path, 255 - mask(value=9)))
 masked("a photograph in its place", lambda path: save(path, photo(1) // 4 + 150))
+masked("a gray photograph in its place", lambda p: save(p, photo(1)[..., 0] // 3 + 60))
 masked("class numbers in a JPEG", jpeg(mask(value=3)))
 masked("of a photograph that EXIF turns, where nothing tells its grid", turned)
 masked("a folder of masks (MVTec LOCO AD)", loco)

@@ -11,12 +11,15 @@ from threading import Lock
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from pouta_lib.data.files import HEIC, readable_suffixes
 from pouta_lib.ground.errors import PoutaError, problem
 
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP")  # what Pillow calls the suffixes
 ORIENTATION = 0x0112  # EXIF's tag
+BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # a TIFF's tags; a value
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -28,7 +31,9 @@ TURNS = {
 }
 DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras' converters have
 MOST_PIXELS = 2 * (1 << 30) // 12  # 179 million: what Pillow opens at all, 0.7 GB decoded
+MOST_BYTES = 8 * MOST_PIXELS + (64 << 20)  # of a file: four values of 16 bits a pixel, and more
 LARGE_PIXELS = 8_000_000  # from here on decoded at reduced size, where less is asked for
+END_OF_JPEG = b"\xff\xd9"
 AGAIN = "copy it again or remove it"
 
 _one_large_at_a_time = Lock()
@@ -47,8 +52,11 @@ class Picture:
 
 
 def content_of(path: Path) -> bytes:
-    """The bytes of a file. *Raises* :class:`PoutaError` where it cannot be read."""
+    """The bytes of a file. *Raises* :class:`PoutaError` where it cannot be read or is too large."""
     try:
+        if path.stat().st_size > MOST_BYTES:
+            wanted = f"an image of at most {MOST_BYTES >> 20} MB"
+            raise problem(wanted, "a larger file", path, "is it a video? remove it")
         return path.read_bytes()
     except OSError as error:
         todo = "check the file and its permissions"
@@ -56,14 +64,15 @@ def content_of(path: Path) -> bytes:
 
 
 def decode(content: bytes, path: Path, near_px: int | None = None) -> Picture:
-    """The upright picture in `content`; of a file with several the first counts.
+    """The upright picture in `content`; of a file with several, the largest, if it is but one.
 
     Where `near_px` says about which size is wanted, a picture of more than 8 megapixels is
     decoded at a reduced size, four times that at the least (a JPEG without ever being larger).
     EXIF data that cannot be read turns nothing and stops nothing.
 
-    *Raises* :class:`PoutaError`, naming `path`, for an empty, truncated or unreadable file and
-    for one that claims more than 179 million pixels, before memory is taken for them.
+    *Raises* :class:`PoutaError`, naming `path`, for an empty, truncated or unreadable file, for one
+    with several pages or frames, and for one that claims more than 179 million pixels, before
+    memory is taken for them.
     """
     if not content:
         raise problem("an image", "an empty file (0 bytes)", path, AGAIN)
@@ -86,9 +95,10 @@ def decode(content: bytes, path: Path, near_px: int | None = None) -> Picture:
 
 
 def _decode(content: bytes, path: Path, near_px: int | None) -> Picture:
-    image: Image.Image = Image.open(io.BytesIO(content), formats=_formats())
+    image: Image.Image = _opened(content)
     if image.width * image.height > MOST_PIXELS:
         raise _too_large(path)
+    _check(image, content, path)
     raw, lossy, tiff = _raw_mode(image), _is_lossy(image, content), image.format == "TIFF"
     size = image.size
     large = near_px is not None and size[0] * size[1] > LARGE_PIXELS
@@ -101,7 +111,7 @@ def _decode(content: bytes, path: Path, near_px: int | None) -> Picture:
     low, peak = None, 0
     if image.mode.startswith("I"):
         peak = int(np.asarray(image).max())
-    elif raw.startswith("RGB") and ";16" in raw:
+    elif raw.startswith(("RGB", "LA")) and ";16" in raw:
         peak = int(np.asarray(image)[..., :3].max()) * 256 + 255
         low = _low_bytes(content) if peak < 1 << DEPTHS[-2] else None
     if peak:
@@ -110,6 +120,53 @@ def _decode(content: bytes, path: Path, near_px: int | None) -> Picture:
         image = image.transpose(turn)
         low = low.transpose(turn) if low is not None else None
     return Picture(image, size, orientation, lossy, peak, low)
+
+
+def _opened(content: bytes) -> ImageFile:
+    """The file's picture, not yet decoded: of a TIFF's pages the largest, others are thumbnails."""
+    image = Image.open(io.BytesIO(content), formats=_formats())
+    if image.format == "TIFF":
+        sizes = _sizes(image)
+        image.seek(sizes.index(max(sizes)))
+    return image
+
+
+def _sizes(image: Image.Image) -> list[int]:
+    """The pixels of each page or frame; what else a phone adds is part of its photograph."""
+    count = getattr(image, "n_frames", 1)
+    if image.format != "TIFF" or count == 1:
+        return [image.width * image.height] * (count if image.format in ("PNG", "WEBP") else 1)
+    here, sizes = image.tell(), []
+    for page in range(count):
+        image.seek(page)
+        sizes.append(image.width * image.height)
+    image.seek(here)
+    return sizes
+
+
+def _check(image: Image.Image, content: bytes, path: Path) -> None:
+    """*Raises* :class:`PoutaError` for what Pillow would read without a word, and not as it is."""
+    sizes = _sizes(image)
+    if (count := sizes.count(max(sizes))) > 1:
+        todo = "save each picture as a file of its own"
+        raise problem("one picture in a file", f"{count} pages or frames", path, todo)
+    if _ends_in_zeros(image, content):
+        raise problem("a whole image", "zeros in place of its end", path, AGAIN)
+    if isinstance(image, TiffImageFile) and max(image.tag_v2.get(BITS_PER_SAMPLE, (1,))) > 8:
+        planes, inverted = _raw_mode(image) == "R", image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO
+        if planes or inverted:
+            found = "each colour by itself" if planes else "white as 0"
+            raise problem("16 bits as PNG has them", found, path, "save it as PNG")
+
+
+def _ends_in_zeros(image: Image.Image, content: bytes) -> bool:
+    """Do zeros stand where a compressed file has its end, as after a copy that was interrupted?"""
+    kept = len(content.rstrip(b"\0"))
+    if len(content) - kept <= len(content) // 8:
+        return False
+    if image.format == "WEBP":
+        return kept < int.from_bytes(content[4:8], "little")  # its own length, less eight
+    return image.format in ("JPEG", "MPO") and content[kept - 2 : kept] != END_OF_JPEG
 
 
 @cache
@@ -177,7 +234,10 @@ def _loaded(image: Image.Image, side_px: int | None) -> tuple[Image.Image, int]:
 
 def _low_bytes(content: bytes) -> Image.Image:
     """The lower bytes of 16-bit colour: read in the other byte order, they are the upper ones."""
-    image = Image.open(io.BytesIO(content), formats=_formats())
+    image = _opened(content)
+    if _raw_mode(image).startswith("LA"):  # read as four colours, gray's lower byte is the second
+        image.tile = [tile._replace(args="RGBA") for tile in image.tile]
+        return Image.merge("RGB", [_loaded(image, None)[0].getchannel("G")] * 3)
     other = "B" if sys.byteorder == "little" else "L"
     swapped = {"L": "B", "B": "L", "N": other}
     for k, tile in enumerate(image.tile):
@@ -242,7 +302,7 @@ def bits_of(paths: Iterable[Path]) -> int:
     for path in paths:
         with suppress(PoutaError, OSError, ValueError, SyntaxError):
             content = content_of(path)
-            with Image.open(io.BytesIO(content), formats=_formats()) as image:
+            with _opened(content) as image:
                 deep = image.mode.startswith("I") or ";16" in _raw_mode(image)
             peak = max(peak, decode(content, path).peak if deep else 0)
     return num_bits(peak)

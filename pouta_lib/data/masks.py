@@ -8,22 +8,24 @@ from PIL import Image
 from pouta_lib.data.images import TURNS, Picture
 from pouta_lib.ground.errors import problem
 
-MANY_LEVELS = 32  # more values than class numbers have: a mask in gray levels
 MOST_MARKED = 0.9  # of the image
+MOST_BETWEEN = 0.25  # of a mask in gray levels, from a quarter of the highest value to three
+OFTEN_ALIKE = 0.8  # of the neighbours in a mask of class numbers
 
 
 def read_mask(mask: Picture, path: Path, photo: Picture, size_px: int) -> np.ndarray:
     """What a mask marks, nearest neighbour: ``(size_px, size_px)`` bool.
 
     Marked is what is above 0, for VisA's masks hold small class numbers: no division (D20). In a
-    mask in gray levels, such as a JPEG, it is what is above half of the highest value. A defect
-    that the resize would lose keeps the pixel its centre falls on.
+    mask in gray levels, such as a JPEG, it is what is above half of the highest value. Where parts
+    of a mask are transparent, it is the rest, whatever its colour. A defect that the resize would
+    lose keeps the pixel its centre falls on.
 
     *Raises* :class:`PoutaError` for a mask of another size than its photograph, of a photograph
-    that EXIF turns without saying whether the mask is turned, and for a mask that marks nothing
-    or nearly everything.
+    that EXIF turns without saying whether the mask is turned, for a mask that marks nothing or
+    nearly everything, and for a photograph in its place.
     """
-    marked = _marked(_on_grid(mask, path, photo), mask.lossy)
+    marked = _marked(_on_grid(mask, path, photo), mask.lossy, path)
     if not marked.any():
         todo = "mark the defect, or move the image to the good ones"
         above = "127 in a file stored with losses" if mask.lossy else "0"
@@ -42,17 +44,43 @@ def read_mask(mask: Picture, path: Path, photo: Picture, size_px: int) -> np.nda
     return small
 
 
-def _marked(image: Image.Image, lossy: bool) -> np.ndarray:
+def _marked(image: Image.Image, lossy: bool, path: Path) -> np.ndarray:
     """What is marked, at the mask's own size."""
+    image = _opacity(image) or image
     values = np.asarray(image.convert("L") if image.mode in ("P", "PA", "LA") else image)
     if values.ndim == 3:
         values = values[..., :3].max(axis=-1)
     highest = values.max()
-    if lossy and highest <= 127:
-        return np.zeros(values.shape, bool)
-    if lossy or (highest > 127 and len(np.unique(values)) > MANY_LEVELS):
-        return values > highest / 2
-    return values > 0
+    if highest <= 127:
+        return np.zeros(values.shape, bool) if lossy else values > 0
+    if not (lossy or _in_gray_levels(values)):
+        return values > 0
+    between = ((values > highest / 4) & (values < highest * 0.75)).mean()
+    if between > MOST_BETWEEN:
+        found = f"a photograph, as it seems: {between:.0%} of it neither black nor white"
+        raise problem("a mask, white on black", found, path, "put the defect's mask there")
+    return values > highest / 2
+
+
+def _opacity(image: Image.Image) -> Image.Image | None:
+    """A mask's alpha channel, where it says anything."""
+    if image.mode not in ("L", "LA", "P", "PA", "RGB", "RGBA") or not image.has_transparency_data:
+        return None
+    alpha = image.convert("RGBA").getchannel("A")
+    low, high = alpha.getextrema()
+    return alpha if low != high else None
+
+
+def _in_gray_levels(values: np.ndarray) -> bool:
+    """Are neighbours that are neither unmarked nor of the highest value seldom alike?
+
+    So it is along soft edges and in the noise of compression. Class numbers fill areas.
+    """
+    alike = []
+    for one, other in ((values[1:], values[:-1]), (values[:, 1:], values[:, :-1])):
+        both = (one > 0) & (other > 0) & (np.minimum(one, other) < values.max())
+        alike += [(one == other)[both].mean()] if both.any() else []
+    return min(alike, default=1.0) < OFTEN_ALIKE
 
 
 def _on_grid(mask: Picture, path: Path, photo: Picture) -> Image.Image:

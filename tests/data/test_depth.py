@@ -1,10 +1,13 @@
 """Gray and colour of 10, 12 and 14 bits in files of 16: one depth for all images of a folder."""
 
 import io
+import struct
+import zlib
 
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from trees import mvtec_tree, photo
 
@@ -42,7 +45,26 @@ def colour_tiff(path, values):
     cv2.imwrite(str(path.with_suffix(".tif")), values[..., ::-1])
 
 
-@pytest.mark.parametrize("write", [gray_png, gray_tiff, colour_png, colour_tiff])
+def gray_and_alpha_png(path, values):
+    """A PNG of colour type 4 and 16 bits, which none of the libraries here writes."""
+    gray = values[..., 0]
+    lines = np.stack([gray, np.full_like(gray, 65535)], -1).astype(">u2")
+    rows = b"".join(b"\0" + line.tobytes() for line in lines)
+    head = struct.pack(">IIBBBBB", gray.shape[1], gray.shape[0], 16, 4, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*one) for one in chunks))
+
+
+def chunk(name, content):
+    """A PNG's."""
+    named = name + content
+    return struct.pack(">I", len(content)) + named + struct.pack(">I", zlib.crc32(named))
+
+
+WRITERS = [gray_png, gray_tiff, gray_and_alpha_png, colour_png, colour_tiff]
+
+
+@pytest.mark.parametrize("write", WRITERS)
 @pytest.mark.parametrize("bits", [8, 10, 12, 14])
 def test_white_is_the_highest_value_that_the_camera_has(tmp_path, bits, write):
     deepened(tmp_path, bits, write)
@@ -55,7 +77,7 @@ def test_white_is_the_highest_value_that_the_camera_has(tmp_path, bits, write):
         assert (c.train[k] == np.moveaxis(np.broadcast_to(wanted, (20, 20, 3)), -1, 0)).all()
 
 
-@pytest.mark.parametrize("write", [gray_png, colour_png])
+@pytest.mark.parametrize("write", [gray_png, gray_and_alpha_png, colour_png])
 def test_sixteen_bits_stay_as_they_are(tmp_path, write):
     deepened(tmp_path, 16, write)
     c = load_category("deep", "bolt", 20, root=tmp_path)
@@ -109,13 +131,8 @@ def stored(values, **options):
 
 def test_what_the_file_says_of_its_depth_is_the_least(tmp_path):
     """A PNG's chunk sBIT, and a TIFF of packed 12-bit values."""
-    import struct
-    import zlib
-
     content = stored(np.full((4, 4), 300, np.uint16))
-    chunk = b"sBIT" + bytes([12])
-    chunk = struct.pack(">I", 1) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    told = content[:33] + chunk + content[33:]
+    told = content[:33] + chunk(b"sBIT", bytes([12])) + content[33:]
     assert num_bits(decode(content, "a.png").peak) == 10
     assert num_bits(decode(told, "a.png").peak) == 12
     entries = [(256, 4), (257, 2), (258, 12), (259, 1), (262, 1), (273, 8), (278, 2), (279, 12)]
@@ -143,3 +160,20 @@ def test_deep_colour_is_turned_with_both_of_its_bytes(tmp_path, orientation):
     found = np.asarray(to_rgb(decode(content[:33] + chunk + content[33:], "a.png"), "a.png", 12))
     turns = {1: values, 3: np.rot90(values, 2), 6: np.rot90(values, -1)}
     assert (found == np.round(turns[orientation] * 255.0 / 4095)).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({"photometric": "rgb", "planarconfig": "separate"}, "each colour by itself"),
+        ({"photometric": "miniswhite"}, "white as 0"),
+    ],
+)
+def test_tiffs_of_sixteen_bits_that_would_be_read_wrongly_are_refused(tmp_path, options, found):
+    values = np.full((3, 4, 4) if "planarconfig" in options else (4, 4), 9000, np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", values, **options)
+    with pytest.raises(PoutaError, match=f"found {found}"):
+        read_photo(tmp_path / "a.tif")
+    tifffile.imwrite(tmp_path / "a.tif", (values >> 8).astype(np.uint8), **options)
+    eight_bits = 35 if "planarconfig" in options else 220
+    assert (np.asarray(read_photo(tmp_path / "a.tif")) == eight_bits).all()

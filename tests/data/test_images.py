@@ -15,7 +15,7 @@ from trees import photo
 
 from pouta_lib.data import images
 from pouta_lib.data.files import readable_suffixes
-from pouta_lib.data.images import Picture, decode, resize_image, to_rgb
+from pouta_lib.data.images import Picture, decode, read_photo, resize_image, to_rgb
 from pouta_lib.data.masks import read_mask
 from pouta_lib.ground.errors import PoutaError
 
@@ -295,3 +295,45 @@ def test_memory_that_is_not_there_is_told(monkeypatch):
     monkeypatch.setattr(Image, "open", none_left)
     with pytest.raises(PoutaError, match="an image that fits into memory"):
         decode(b"x", "a.png")
+
+
+@pytest.mark.parametrize("fmt", ["TIFF", "WEBP", "PNG"])
+def test_a_file_of_several_pictures_is_refused(fmt):
+    first, other = (Image.fromarray(photo(k)) for k in (1, 2))
+    content = written(first, fmt, save_all=True, append_images=[other])
+    with pytest.raises(
+        PoutaError, match=r"expected one picture in a file, found 2 pages(.|\n)*own"
+    ):
+        rgb(content)
+
+
+@pytest.mark.parametrize("first", ["thumbnail", "photograph"])
+def test_a_thumbnail_in_a_tiff_is_not_taken_for_the_photograph(first):
+    pages = [Image.fromarray(photo(1)), Image.fromarray(photo(1)[::4, ::4])]
+    pages = pages[::-1] if first == "thumbnail" else pages
+    content = written(pages[0], "TIFF", save_all=True, append_images=pages[1:])
+    assert (rgb(content) == photo(1)).all()
+
+
+def test_what_a_phone_adds_to_its_photograph_is_none():
+    content = written(
+        Image.fromarray(photo(1)), "MPO", save_all=True, append_images=[Image.new("RGB", (20, 20))]
+    )
+    assert (rgb(content) == rgb(written(Image.fromarray(photo(1)), "JPEG"))).all()
+
+
+@pytest.mark.parametrize("fmt", ["JPEG", "WEBP"])
+def test_zeros_in_place_of_the_end_are_told_from_zeros_behind_it(fmt):
+    """A copy that was interrupted; and a camera's buffer that was written down whole."""
+    content = written(Image.fromarray(photo(1, 64, 64)), fmt, quality=98)
+    with pytest.raises(PoutaError, match="found zeros in place of its end"):
+        rgb(content[: len(content) // 2] + bytes(len(content) // 2))
+    assert (rgb(content + bytes(len(content))) == rgb(content)).all()
+
+
+def test_a_file_that_is_no_image_by_its_size_is_not_read(tmp_path):
+    path = tmp_path / "film.jpg"
+    with path.open("wb") as file:
+        file.truncate(20 << 30)  # takes no room on the disk
+    with pytest.raises(PoutaError, match="found a larger file"):
+        read_photo(path)

@@ -45,12 +45,31 @@ def test_noise_of_compression_is_no_defect(fmt, options, mode):
     assert (found != wanted).sum() <= 0.05 * wanted.sum()
 
 
-@pytest.mark.parametrize("quality", [30, 60, 75])
-def test_a_jpeg_that_was_saved_as_png_keeps_its_noise_out(quality):
+@pytest.mark.parametrize("quality", [30, 60, 75, 90, 95, 100])
+@pytest.mark.parametrize("fmt", ["JPEG", "WEBP"])
+def test_noise_that_was_saved_as_png_is_kept_out(quality, fmt):
     truth = Image.fromarray(spot())
-    noisy = Image.open(io.BytesIO(written(truth, "JPEG", quality=quality)))
+    noisy = Image.open(io.BytesIO(written(truth, fmt, quality=quality))).convert("L")
     wanted = marked(written(truth))
     assert (marked(written(noisy)) != wanted).sum() <= 0.05 * wanted.sum()
+
+
+PAINTED = {  # colour, and what is seen of it
+    "white on nothing": (255, spot()),
+    "black on nothing": (0, spot()),
+    "half seen": (200, spot(value=127)),
+    "the photograph, cut out": (photo(1, 96, 72)[..., 0], spot()),
+}
+
+
+@pytest.mark.parametrize("words", PAINTED)
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_what_is_not_transparent_is_marked(words, mode):
+    colour, alpha = PAINTED[words]
+    gray = np.broadcast_to(np.asarray(colour, np.uint8), alpha.shape)
+    bands = [Image.fromarray(gray)] * (len(mode) - 1) + [Image.fromarray(alpha)]
+    found = marked(written(Image.merge(mode, bands)))
+    assert (found == marked(written(Image.fromarray(spot())))).all()
 
 
 def test_a_mask_with_soft_edges_ends_in_their_middle():
@@ -107,6 +126,12 @@ def test_a_photograph_in_place_of_a_mask_is_refused_or_in_gray_levels():
     bright = np.full((60, 60, 3), 180, np.uint8) + photo(1, 60, 60) // 4
     with pytest.raises(PoutaError, match="of the image marked"):
         marked(written(Image.fromarray(bright)))
+
+
+def test_a_photograph_in_gray_levels_is_refused():
+    dark = spot(value=200) // 2 + photo(1, 96, 72)[..., 0] // 3 + 60
+    with pytest.raises(PoutaError, match="found a photograph, as it seems: 95%"):
+        marked(written(Image.fromarray(dark)))
 
 
 def test_a_large_defect_is_none_of_these():
