@@ -16,6 +16,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,8 @@ def read(content: bytes) -> str:
         for near_px in (None, 16):
             picture = decode(content, path, near_px)
             to_rgb(picture, path)
-        read_mask(picture, path, Picture(picture.image, picture.size), 16)
+        with suppress(PoutaError):  # as a mask, a photograph is refused
+            read_mask(picture, path, Picture(picture.image, picture.size), 16)
     except PoutaError:
         return "refused"
     except BaseException as error:
