@@ -9,6 +9,7 @@ makes one.
 """
 
 import argparse
+import itertools
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -16,8 +17,9 @@ from pathlib import Path
 import torch
 
 from pouta_lib.data.registry import DATASETS, Counts
-from pouta_lib.ground.methods import find_method, resolve
+from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.profiles import Profile, load_profile
+from pouta_lib.method.models import build_model
 from pouta_lib.study.choices import RunGroup, read_choices
 from pouta_lib.study.records import RunKey, find_records
 
@@ -39,28 +41,17 @@ def planned(settings: Profile) -> dict[RunKey, Counts]:
     for group in read_choices(list[RunGroup], settings.name, "study"):
         published = DATASETS[group.dataset].published
         names = list(published) if group.categories == "all" else group.categories
-        for name in names:
-            for method in group.variants:
-                for shots in group.shots:
-                    for seed in group.seeds:
-                        key = RunKey(settings.label, group.dataset, name, method, shots, seed)
-                        runs[key] = published[name]
+        for words in itertools.product(names, group.variants, group.shots, group.seeds):
+            runs[RunKey(settings.label, group.dataset, *words)] = published[words[0]]
     return runs
-
-
-def steps_of(settings: Profile, method: str, num_images: int, shots: int | None) -> int:
-    """Of a training; 0 for a method without."""
-    steps = find_method(method).steps
-    return 0 if steps is None else resolve(steps)(settings, num_images, shots)
 
 
 def weights_bytes(settings: Profile, method: str) -> int:
     """Of a model's weights, which are counted and not made; 0 for a memory, whose size varies."""
-    found = find_method(method)
-    if not found.trained:
+    if not find_method(method).trained:
         return 0
     with torch.device("meta"):
-        state = resolve(found.build)(found, settings).state_dict()
+        state = build_model(method, settings).state_dict()
     return sum(tensor.nbytes for tensor in state.values())
 
 
@@ -87,7 +78,7 @@ def report(settings: Profile, records: Path) -> str:
     for key, counts in runs.items():
         train, tested = images(counts)
         part = DATASETS[key.dataset].title + (", few shots" if key.shots else "")
-        a_run = steps_of(settings, key.variant, train, key.shots) * pace / 3600
+        a_run = find_method(key.variant).num_steps(settings, train, key.shots) * pace / 3600
         longest = max(longest, a_run)
         count[part] += 1
         hours[part] += a_run
@@ -101,7 +92,7 @@ def report(settings: Profile, records: Path) -> str:
     lines += ["| GPUs | " + " | ".join(map(str, GPUS)) + " |", "|---" * (len(GPUS) + 1) + "|"]
     spread = [f"{max(whole / n, longest):.1f}" for n in GPUS]
     lines += ["| hours at the least | " + " | ".join(spread) + " |\n"]
-    one = steps_of(settings, "pouta", IMAGES, None) * pace / 3600
+    one = find_method("pouta").num_steps(settings, IMAGES) * pace / 3600
     stored = weights["pouta"] + arrays_bytes(settings, "pouta", TESTED)
     lines += [
         f"The longest training takes {longest:.1f} hours. Of a run of POUTA with {TESTED} test "

@@ -53,7 +53,7 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from pouta_lib.ground import paths
-from pouta_lib.ground.methods import find_method, resolve
+from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.profiles import Profile, load_profile, parse_overrides
 from pouta_lib.ground.validation import write_json
 from pouta_lib.method.training import fit
@@ -206,8 +206,7 @@ def _do_one(job: dict[str, Any], left: float, pace: Pace) -> dict[str, Any]:
         return {"left_out": "there already"}
     category, support, textures = load_run_data(run)
     images = category.train[support]
-    if (steps_of := find_method(key.variant).steps) is not None:
-        steps = resolve(steps_of)(run.profile, len(images), key.shots)
+    if steps := find_method(key.variant).num_steps(run.profile, len(images), key.shots):
         estimate = steps * pace.get(_kind(run), 0.0)
         left -= time.monotonic() - started
         if estimate * MARGIN > left or left <= 0:

@@ -13,7 +13,7 @@ from pouta_lib.detector.material import Work
 from pouta_lib.detector.saved import Tried, choose_threshold
 from pouta_lib.detector.telling import count_above
 from pouta_lib.ground.errors import PoutaError, problem
-from pouta_lib.ground.methods import CANDIDATES, METHODS, find_method, resolve
+from pouta_lib.ground.methods import CANDIDATES, METHODS, find_method
 from pouta_lib.ground.profiles import Profile, load_profile
 from pouta_lib.ground.progress import TrainingProgress
 from pouta_lib.method.device import Compute, compute_of
@@ -149,7 +149,7 @@ def _allot(one: Candidate, work: Work, seconds: float, left: float) -> None:
     *Raises* :class:`PoutaError` where it does not.
     """
     images = work.images[one.profile.size_px]
-    full: int = resolve(find_method(one.method).steps or "")(one.profile, len(images), None)
+    full = find_method(one.method).num_steps(one.profile, len(images))
     fewest, now = min(full, FEWEST_STEPS), time.monotonic()
 
     if seconds <= 0:

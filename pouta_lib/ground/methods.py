@@ -27,9 +27,12 @@ imports no torch.
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pouta_lib.ground.errors import did_you_mean, problem
+
+if TYPE_CHECKING:  # a profile checks its method's name here
+    from pouta_lib.ground.profiles import Profile
 
 TRAIN_NOTEBOOK = "05_train_category"
 
@@ -70,6 +73,10 @@ class Method:
     def trained(self) -> bool:
         """Whether it is trained in optimiser steps, whose time can be foretold."""
         return self.steps is not None
+
+    def num_steps(self, profile: "Profile", num_images: int, shots: int | None = None) -> int:
+        """Optimiser steps of a run; 0 where it is not trained in steps."""
+        return 0 if self.steps is None else int(resolve(self.steps)(profile, num_images, shots))
 
 
 _POUTA = "pouta_lib.method.models.pouta:build"

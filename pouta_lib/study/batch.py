@@ -312,15 +312,15 @@ def _parallel_runs(cores: int) -> int:
 
 def _announce(settings: "Profile", missing: "list[RunKey]", cores: int) -> None:
     """Says beforehand how long it will take: a few training steps of each method tell."""
-    from pouta_lib.ground.methods import Method, find_method, resolve
+    from pouta_lib.ground.methods import Method, find_method
     from pouta_lib.study.plan import seconds_per_step
 
     images = settings.max_train or 250  # where epochs count: a typical category
     steps: Counter[Method] = Counter()
     for key in missing:
         method = find_method(key.variant)
-        if method.steps is not None:
-            steps[method] += resolve(method.steps)(settings, images, key.shots)
+        if method.trained:
+            steps[method] += method.num_steps(settings, images, key.shots)
     if not steps:
         return
     a_step = {method: seconds_per_step(settings, method.id, probe_seconds=1) for method in steps}

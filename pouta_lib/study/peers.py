@@ -17,7 +17,7 @@ from PIL import Image
 
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.labels import folder_name
-from pouta_lib.ground.methods import find_method, resolve
+from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.paths import atomic_path, project_root, results_root
 from pouta_lib.ground.validation import write_json
 from pouta_lib.study.records import commit, versions
@@ -79,7 +79,7 @@ def measure_peer(
     task = {
         "method": peer,
         "width": run.profile.width,
-        "steps": resolve(find_method(about.as_long_as).steps or "")(run.profile, len(support)),
+        "steps": find_method(about.as_long_as).num_steps(run.profile, len(support)),
         "batch_size": run.profile.batch_size,
         "seed": seed,
     }

@@ -4,9 +4,10 @@ from collections import Counter
 
 import pytest
 import torch
-from gpu_hours import images, planned, report, steps_of, weights_bytes
+from gpu_hours import images, planned, report, weights_bytes
 
 from pouta_lib.data.registry import DATASETS
+from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.models import build_model
 
@@ -33,9 +34,9 @@ def test_the_runs_are_those_of_the_papers_tables(paper):
 def test_a_run_by_hand(paper):
     assert images(DATASETS["mvtec"].published["bottle"]) == (209, 83)
     assert images(DATASETS["dagm"].published["Class1"]) == (500, 575)
-    assert steps_of(paper, "pouta", 209, None) == 15675  # 600 epochs in batches of 8
-    assert steps_of(paper, "pouta", 209, 4) == 6000
-    assert steps_of(paper, "patchcore", 209, None) == 0
+    assert find_method("pouta").num_steps(paper, 209) == 15675  # 600 epochs in batches of 8
+    assert find_method("pouta").num_steps(paper, 209, 4) == 6000
+    assert find_method("patchcore").num_steps(paper, 209) == 0
     small = load_profile("smoke")
     state = build_model("pouta", small).state_dict().values()
     assert weights_bytes(small, "pouta") == sum(t.numel() * t.element_size() for t in state)
