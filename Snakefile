@@ -9,7 +9,7 @@
 import shlex
 from pathlib import Path
 
-from pouta_lib.ground.labels import folder_name
+from pouta_lib.ground.labels import folder_name, set_options
 from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.paths import project_root, results_root
 from pouta_lib.ground.profiles import load_profile, parse_overrides
@@ -47,7 +47,7 @@ def notebook_command(input, output):
     """The command that executes a study notebook, quoted likewise."""
     words = ["pouta", "notebook", input.sources[0], output[0], "--profile", config["profile"]]
     words += ["--categories", *WORDS] if WORDS else []
-    return shlex.join([*words, *(part for word in SETS for part in ("--set", word))])
+    return shlex.join([*words, *set_options(SETS)])
 
 
 def planned(w):

@@ -27,7 +27,7 @@ from pouta_lib.method.synthesis import vary_texture
 from pouta_lib.method.training import train
 from pouta_lib.method.warm_start import RECORD, warm_folder
 from pouta_lib.method.weights import save_weights, weights_digest
-from pouta_lib.study.records import commit, versions
+from pouta_lib.study.records import made_by
 
 LEFT_OUT = ("nut", "terrazzo")  # what the warm start is measured on
 DRAWN_ANEW = 10  # times every procedural pattern
@@ -74,7 +74,7 @@ def make(
     crop_px: int = CROP_PX,
 ) -> Path:
     """Trains, and writes the weights in half precision and their record; the weights' file."""
-    head, dirty = commit()  # of the code that is running
+    code = made_by()  # before it can change
     images, sources = many_kinds(profile.size_px, drawn_anew)
     images = crops(images, crop_px)
     textures = load_textures(profile.textures, crop_px, max_images=profile.max_textures)
@@ -103,9 +103,7 @@ def make(
         "seconds": round(trained.seconds),
         "device": trained.compute.describe(),
         "precision": trained.compute.precision,
-        "commit": head,
-        "dirty": dirty,
-        "versions": versions(),
+        **code,
         "weights": weights_digest(state),
     }
     write_json(folder / RECORD, record)

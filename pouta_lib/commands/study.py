@@ -99,9 +99,7 @@ def _judge(options: argparse.Namespace) -> None:
             from pouta_lib.ground.progress import TrainingProgress
             from pouta_lib.study.judge import judge
 
-            key = run.key
-            name = f"{key.label} {key.dataset}/{key.category} {key.variant} seed {key.seed}"
-            judgement = judge(run, TrainingProgress(name), watch=options.watch)
+            judgement = judge(run, TrainingProgress(run.key.name), watch=options.watch)
             print(f"judged: {path}")
     print(summary(judgement))
 
@@ -109,7 +107,7 @@ def _judge(options: argparse.Namespace) -> None:
 def _peers(options: argparse.Namespace) -> None:
     from pouta_lib.ground.profiles import parse_overrides
     from pouta_lib.study.peers import PEERS, measure_peer
-    from pouta_lib.study.records import SHOWN_METRICS
+    from pouta_lib.study.records import in_percent
 
     folder, metrics = measure_peer(
         options.method,
@@ -119,6 +117,4 @@ def _peers(options: argparse.Namespace) -> None:
         seed=options.seed,
         overrides=parse_overrides(options.overrides),
     )
-    shown = {metric: value for metric in SHOWN_METRICS if (value := metrics[metric]) is not None}
-    told = [f"{metric} {100 * value:.1f} %" for metric, value in shown.items()]
-    print(f"{PEERS[options.method].title}: {', '.join(told)}\n{folder}")
+    print(f"{PEERS[options.method].title}: {in_percent(metrics)}\n{folder}")

@@ -24,6 +24,15 @@ def _written(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
+def set_options(words: list[str]) -> list[str]:
+    """The options of a command that changes these settings.
+
+    >>> set_options(["max_train=null", "textures=dtd"])
+    ['--set', 'max_train=null', '--set', 'textures=dtd']
+    """
+    return [part for word in words for part in ("--set", word)]
+
+
 def make_label(name: str, overrides: dict[str, Any]) -> str:
     """A profile's name and what differs from its file; :func:`parse_label` reads it back.
 

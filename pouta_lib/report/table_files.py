@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from pouta_lib.ground.errors import problem
-from pouta_lib.ground.labels import folder_name, parse_label, setting_words
+from pouta_lib.ground.labels import folder_name, parse_label, set_options, setting_words
 from pouta_lib.ground.methods import COMPARED, METHODS, Modules
 from pouta_lib.ground.paths import atomic_path, results_root
 from pouta_lib.report.published import AVERAGE, PROTOCOL, read_published
@@ -53,9 +53,8 @@ def write_tables(
     folder = results_root(results) / folder_name(label) / "tables"
     if not records:
         name, overrides = parse_label(label)
-        words = [part for word in setting_words(overrides) for part in ("--set", word)]
-        todo = shlex.join(["pouta", "study", "--profile", name, *words])
-        raise problem("run records", "none", folder.parent, todo)
+        words = ["pouta", "study", "--profile", name, *set_options(setting_words(overrides))]
+        raise problem("run records", "none", folder.parent, shlex.join(words))
     paths = []
     for kind in kinds:
         for dataset in sorted({r.run.dataset for r in records}):

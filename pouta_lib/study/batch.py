@@ -136,7 +136,7 @@ def execute_run(**parameters: Any) -> Path:
     """
     from pouta_lib.ground.methods import find_method
     from pouta_lib.study.records import (
-        SHOWN_METRICS,
+        in_percent,
         lock_path,
         partial_folder,
         read_record,
@@ -155,10 +155,8 @@ def execute_run(**parameters: Any) -> Path:
             execute_notebook(source, copy, parameters)
             copy.replace(key.folder() / "train.ipynb")
             remove_partial(key)
-    record = read_record(key.folder())
-    metrics = {name: record.metrics[name] for name in SHOWN_METRICS}
-    told = [f"{name} {100 * value:.1f} %" for name, value in metrics.items() if value is not None]
-    print(f"{key.dataset}/{key.category} {key.variant}: {', '.join(told)}", flush=True)
+    found = in_percent(read_record(key.folder()).metrics)
+    print(f"{key.dataset}/{key.category} {key.variant}: {found}", flush=True)
     return key.folder()
 
 

@@ -18,7 +18,7 @@ from pouta_lib.ground.profiles import (
 )
 from pouta_lib.ground.validation import STRICT, Seed, checked, read_json, within, write_json
 from pouta_lib.study.choices import JudgementGroup, read_choices
-from pouta_lib.study.records import Fraction, RunKey, commit, versions
+from pouta_lib.study.records import Fraction, RunKey, made_by
 
 if TYPE_CHECKING:
     from pouta_lib.study.run import Run
@@ -128,22 +128,15 @@ def partial_judgement(key: RunKey) -> Path:
     return judgement_path(key).with_suffix(".partial")
 
 
-def judge_command(key: RunKey) -> str:
-    """The command that makes this judgement."""
-    return key.command().replace("pouta run", "pouta judge", 1)
-
-
 def write_judgement(run: "Run", record: dict[str, Any]) -> Judgement:
     """The judgement, completed with what is the same for all, checked and written in one move."""
     import torch
 
     key = run.key
-    head, dirty = commit()
     whole: dict[str, Any] = {
         "run": {field.name: getattr(key, field.name) for field in fields(Judged)}
     }
-    whole |= {"label": key.label, "profile": run.profile}
-    whole |= {"commit": head, "dirty": dirty, "versions": versions()}
+    whole |= {"label": key.label, "profile": run.profile} | made_by()
     whole |= {"threads": torch.get_num_threads(), "strengths": list(STRENGTHS)} | record
     path = judgement_path(key)
     judgement = checked(Judgement, whole, path, TODO)
@@ -211,7 +204,7 @@ def planned_judgements(profile: str) -> dict[Path, str]:
         for label, category, variant, seed in itertools.product(*words):
             key = RunKey(label, group.dataset, category, variant, None, seed)
             watch = " --watch" if group.watch else ""
-            planned[judgement_path(key)] = judge_command(key) + watch
+            planned[judgement_path(key)] = key.command("judge") + watch
     return planned
 
 

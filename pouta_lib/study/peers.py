@@ -20,7 +20,7 @@ from pouta_lib.ground.labels import folder_name
 from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.paths import atomic_path, project_root, results_root
 from pouta_lib.ground.validation import write_json
-from pouta_lib.study.records import commit, versions
+from pouta_lib.study.records import made_by
 from pouta_lib.study.run import load_run_data, prepare_run
 
 
@@ -97,10 +97,9 @@ def measure_peer(
         scores = image_scores(maps, run.profile.score_window_px)
     metrics = all_metrics(data, maps, scores)
     key = run.key
-    head, dirty = commit()
     told: dict[str, Any] = {"method": peer, "title": about.title}
     told |= {"dataset": key.dataset, "category": key.category}
-    told |= {"commit": head, "dirty": dirty, "versions": versions()}
+    told |= made_by()
     told |= {"task": task, "profile": run.profile.to_dict(), "seconds": round(seconds, 2)}
     told |= {"manifest_hash": data.manifest_hash, "metrics": metrics}
     place = results_root() / folder_name(key.label) / "peers" / key.dataset / key.category / peer

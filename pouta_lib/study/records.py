@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 import numpy as np
 
 from pouta_lib.ground.errors import problem
-from pouta_lib.ground.labels import folder_name, parse_label, setting_words
+from pouta_lib.ground.labels import folder_name, parse_label, set_options, setting_words
 from pouta_lib.ground.paths import atomic_path, project_root, results_root
 from pouta_lib.ground.profiles import Profile, todays_profile
 from pouta_lib.ground.validation import STRICT, Rule, above, checked, read_json, within, write_json
@@ -73,14 +73,13 @@ class RunKey:
         """``results/<place>``."""
         return results_root(results) / self.place
 
-    def command(self) -> str:
-        """The command that makes this run, for a POSIX shell."""
+    def command(self, verb: str = "run") -> str:
+        """The command that makes this run, for a POSIX shell; with ``judge``, its judgement."""
         name, overrides = parse_label(self.label)
-        words = ["pouta", "run", "--profile", name, "--dataset", self.dataset]
+        words = ["pouta", verb, "--profile", name, "--dataset", self.dataset]
         words += ["--category", self.category, "--variant", self.variant, "--seed", str(self.seed)]
         words += ["--shots", str(self.shots)] if self.shots is not None else []
-        words += [part for word in setting_words(overrides) for part in ("--set", word)]
-        return shlex.join(words)
+        return shlex.join([*words, *set_options(setting_words(overrides))])
 
 
 def shots_of(name: str) -> int | None:
@@ -175,9 +174,17 @@ def commit() -> tuple[str | None, bool | None]:
         return None, None
 
 
-def versions() -> dict[str, str]:
-    """Python's version and those of the packages that numbers depend on."""
-    return {"python": platform.python_version()} | {p: metadata.version(p) for p in PACKAGES}
+def made_by() -> dict[str, Any]:
+    """What code is running: its commit, and the versions that numbers depend on."""
+    head, dirty = commit()
+    versions = {"python": platform.python_version()} | {p: metadata.version(p) for p in PACKAGES}
+    return {"commit": head, "dirty": dirty, "versions": versions}
+
+
+def in_percent(metrics: Mapping[Metric, Fraction] | Mapping[str, float | None]) -> str:
+    """The metrics that are shown where there is room for few, in percent."""
+    found = [(name, value) for name in SHOWN_METRICS if (value := metrics[name]) is not None]
+    return ", ".join(f"{name} {100 * value:.1f} %" for name, value in found)
 
 
 def write_run(
@@ -190,18 +197,16 @@ def write_run(
     """Writes ``record.json``, ``model.safetensors`` and ``maps.npz`` in one move.
 
     `record` is completed with the key, the commit and the versions, and checked before anything
-    is written. A run that is already there is replaced whole. Returns the
-    run's folder.
+    is written. A run that is already there is replaced whole. Returns the run's folder.
     """
     import torch
 
     from pouta_lib.method.weights import save_weights, weights_digest
 
-    head, dirty = commit()
     names = asdict(key)
     names.pop("label")
-    whole = {"schema_version": SCHEMA_VERSION, "run": names, "commit": head, "dirty": dirty}
-    whole |= {"threads": torch.get_num_threads(), "versions": versions()} | record
+    whole = {"schema_version": SCHEMA_VERSION, "run": names} | made_by()
+    whole |= {"threads": torch.get_num_threads()} | record
     whole |= {"weights": weights_digest(model.state_dict()), "arrays": arrays_digest(arrays)}
     folder = key.folder(results)
     if find_spec("pydantic"):  # none on a bare GPU machine (tools/gpu_jobs.py): checked when read

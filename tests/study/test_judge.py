@@ -17,7 +17,6 @@ from pouta_lib.study.judge import GRID, alarms, compare, hold_out, judge
 from pouta_lib.study.judgements import (
     STRENGTHS,
     find_judgements,
-    judge_command,
     judgement_of,
     judgement_path,
     planned_judgements,
@@ -133,7 +132,7 @@ def test_overridden_settings_are_found_beside_the_profile(good_parts):
 
 
 def test_the_command_makes_the_record_once(good_parts, capsys):
-    words = judge_command(parts().key).split()[1:]
+    words = parts().key.command("judge").split()[1:]
     assert words[0] == "judge"
     assert main(words) == 0
     first = capsys.readouterr().out

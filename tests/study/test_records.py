@@ -18,9 +18,11 @@ from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.profiles import load_profile, parse_overrides
 from pouta_lib.method.weights import load_weights, save_weights
 from pouta_lib.study.records import (
+    METRICS,
     RunKey,
     arrays_digest,
     find_records,
+    in_percent,
     load_arrays,
     read_record,
     write_run,
@@ -236,3 +238,8 @@ def test_damaged_maps_are_named(tmp_path, keep):
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(PoutaError, match=r"the run's maps, found a damaged file.*\n.*maps.npz\n"):
         load_arrays(path.parent)
+
+
+def test_metrics_in_few_words_leave_out_what_is_not_defined():
+    metrics = dict.fromkeys(METRICS, 0.5) | {"image_auroc": 0.987654, "pixel_auroc": None}
+    assert in_percent(metrics) == "image_auroc 98.8 %, pixel_ap 50.0 %"
