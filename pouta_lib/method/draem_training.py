@@ -91,8 +91,7 @@ def draem_synthesize(
     original = vary_circumstances(original, generator, settings)
     turned = uniform(generator, (batch,)) < TURNED_SHARE
     original = turn(original, turned * uniform(generator, (batch,), -MOST_TURN, MOST_TURN))
-    mask, noise = perlin_mask(batch, size, generator)
-    mask = mask * (uniform(generator, (batch, 1, 1)) < settings.anomalous_share)
+    mask, noise = perlin_mask(batch, size, generator, settings.anomalous_share)
     chosen = torch.randint(len(textures), (batch,), generator=generator, device=original.device)
     texture = augment_texture(textures[chosen].float() / 255, generator)
     opacity = uniform(generator, (batch, 1, 1, 1), 0, settings.max_opacity)

@@ -127,7 +127,7 @@ def test_share_is_met_on_average(textures):
 
 
 def test_opacity_one_with_identity_shows_the_original(originals, textures, monkeypatch):
-    monkeypatch.setattr(synthesis, "transform_original", lambda image, _: image)
+    monkeypatch.setattr(synthesis, "place", lambda image, _: image)
     monkeypatch.setattr(
         synthesis, "uniform", lambda g, shape, low=0.0, high=1.0: torch.full(shape, float(high))
     )
