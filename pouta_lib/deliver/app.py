@@ -235,9 +235,8 @@ class View:
         if self.answer.visible:
             try:
                 self.report.page = desk.report(at)
-            except (
-                PoutaError
-            ) as error:  # labels that do not fit: the pictures are shown all the same
+            except PoutaError as error:
+                # labels that do not fit: the pictures are shown all the same
                 self.inspect_running.say(str(error))
                 desk.images.forget_labels()
                 self.report.page = desk.report(at)

@@ -119,12 +119,12 @@ def _plain(folder: Path) -> list[Path]:
 
 
 class Job:
-    """Commands of ``pouta``, one after the other, each in a process of its own."""
+    """A command of ``pouta``, in a process of its own."""
 
-    def __init__(self, title: str, commands: Sequence[Sequence[str]], log: Path) -> None:
+    def __init__(self, title: str, words: Sequence[str], log: Path) -> None:
         self.title, self.log = title, log
         self.started, self.stopped, self.status = time.monotonic(), False, 0
-        self._commands = commands
+        self._words = words
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -132,21 +132,18 @@ class Job:
     def _run(self) -> None:
         told = {"POUTA_PROGRESS": "lines", "PYTHONIOENCODING": "utf-8", "PYTHONUNBUFFERED": "1"}
         with self.log.open("wb") as log:
-            for words in self._commands:
-                self._process = subprocess.Popen(
-                    [*COMMAND, *words],
-                    env=os.environ | told,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                )
-                if self.stopped:
-                    self._process.terminate()
-                status = self._process.wait()
-                # predict says by 1 that it passed something over; its answer is there
-                self.status = 0 if words[0] == "predict" and status == 1 else status
-                if self.status:
-                    break
+            self._process = subprocess.Popen(
+                [*COMMAND, *self._words],
+                env=os.environ | told,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+            if self.stopped:
+                self._process.terminate()
+            status = self._process.wait()
+        # predict says by 1 that it passed something over; its answer is there
+        self.status = 0 if self._words[0] == "predict" and status == 1 else status
 
     def stop(self) -> None:
         self.stopped = True
@@ -165,7 +162,7 @@ class Job:
         return time.monotonic() - self.started
 
     def lines(self) -> list[str]:
-        """What the commands have said so far."""
+        """What the command has said so far."""
         text = self.log.read_text("utf-8", errors="replace") if self.log.is_file() else ""
         return [line for line in re.split(r"[\r\n]+", text) if line.strip()]
 
@@ -219,10 +216,10 @@ class Desk:
         self._begin("inspect", predict)
         self.inspected = images
 
-    def _begin(self, title: str, *commands: list[str]) -> None:
+    def _begin(self, title: str, words: list[str]) -> None:
         if self.job is not None and self.job.running:
             raise problem("one job at a time", f"{self.job.title}, running", "the app", "stop it")
-        self.job = Job(title, commands, self.folder / f"{title}.log")
+        self.job = Job(title, words, self.folder / f"{title}.log")
 
     def stop(self) -> None:
         """Stops the job; what a fit had made is kept for the next."""

@@ -1,8 +1,8 @@
 """A detector as an ONNX or OpenVINO file, which is used without this library and without torch."""
 
 import copy
+import io
 import json
-import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -62,8 +62,6 @@ def export_detector(
     *Raises* :class:`PoutaError` where the extra ``export`` is not installed, for a form that there
     is not, a folder with other files, a network that cannot be written, and a file that differs by
     more than :data:`TOLERANCE`.
-    *Source*: our choice. torch's older exporter (``dynamo=False``) writes the same maps as the
-    newer one, in 1 s instead of 10 to 20 s, and needs no package more.
     """
     form = form or Form()
     writer = _checked(detector, form)
@@ -125,18 +123,35 @@ class _FromPixels(nn.Module):
         return found.float(), score.float()
 
 
+def as_onnx(
+    network: nn.Module, image: Tensor, outputs: Sequence[str], *, any_batch: bool = False
+) -> bytes:
+    """A network as ONNX: traced with `image`, its input, or with as many images as are handed over.
+
+    *Source*: our choice. torch's older exporter (``dynamo=False``) writes the same maps as the
+    newer one, in 1 s instead of 10 to 20 s, and needs no package more.
+    """
+    names = ["image", *outputs]
+    content = io.BytesIO()
+    with warnings.catch_warnings():
+        # that this exporter is the older one, and where shapes are constants: both are known
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network,
+            (image,),
+            content,  # type: ignore[arg-type]  # a file that is open does as well
+            opset_version=OPSET,
+            dynamo=False,
+            input_names=names[:1],
+            output_names=names[1:],
+            dynamic_axes={name: {0: "batch"} for name in names} if any_batch else None,
+        )
+    return content.getvalue()
+
+
 def _traced(network: nn.Module, pixels: Tensor, form: Form, method: str) -> bytes:
-    """The network as ONNX."""
-    names: dict[str, Any] = {"input_names": ["image"], "output_names": ["map", "score"]}
-    if form.batch is None:
-        names["dynamic_axes"] = {name: {0: "batch"} for name in ("image", "map", "score")}
     try:
-        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-            # that this exporter is the older one, and where shapes are constants: both are known
-            warnings.simplefilter("ignore")
-            path = Path(folder, "traced.onnx")
-            torch.onnx.export(network, (pixels,), path, opset_version=OPSET, dynamo=False, **names)
-            return path.read_bytes()
+        return as_onnx(network, pixels, ("map", "score"), any_batch=form.batch is None)
     except Exception as error:  # torch's own errors are of many kinds
         found = f"one that torch cannot write down ({str(error).splitlines()[0]})"
         todo = "give it a deployed(model, profile) in pouta_lib/ground/methods.py"

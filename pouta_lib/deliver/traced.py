@@ -4,8 +4,6 @@ The book's page "Paint a defect" runs it in a browser. What a factory needs is w
 :mod:`pouta_lib.deliver.export`.
 """
 
-import warnings
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pouta_lib.deliver.export import OPSET, package
+from pouta_lib.deliver.export import as_onnx, package
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.profiles import Profile
 from pouta_lib.score.evaluation import MapAndScore
@@ -22,6 +20,7 @@ from pouta_lib.score.explain import Traced
 # How far the file's values may be from the network's own, on weights rounded to half precision; of
 # F_C, which has no upper bound, as a share of its largest value where that is above 1.
 TOLERANCE = 0.02
+FEWEST_HALVED = 64  # numbers of a weight: of fewer, halves save less than their cast takes
 SHOWN = ("I_r", "F_C", "W_sp", "M_p")  # what the names of shown tensors begin with
 
 
@@ -61,28 +60,17 @@ def export_shown(model: Traced, profile: Profile, path: Path) -> dict[str, float
 
     *Raises* :class:`PoutaError` where the extra ``export`` is not installed, and for a file that
     differs by more than :data:`TOLERANCE`.
-    *Source*: our choice; the older exporter as in :mod:`pouta_lib.deliver.export`.
+    *Source*: our choice.
     """
     onnx, onnxruntime = package("onnx"), package("onnxruntime")
     network = Shown(model, profile).eval()
     shape = (1, 3, profile.size_px, profile.size_px)
     image = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-    content = BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that this exporter is the older one
-        torch.onnx.export(
-            network,
-            (image,),
-            content,  # type: ignore[arg-type]  # a file that is open does as well
-            opset_version=OPSET,
-            dynamo=False,
-            input_names=["image"],
-            output_names=network.names,
-        )
+    content = as_onnx(network, image, network.names)
     with torch.no_grad():  # not inference mode: the file has the network as the paper draws it
         expected = network(image)
     for half in (True, False):
-        graph = onnx.load_from_string(content.getvalue())
+        graph = onnx.load_from_string(content)
         if half:
             halve_weights(graph)
         onnx.checker.check_model(graph)
@@ -107,7 +95,7 @@ def halve_weights(graph: Any) -> None:
     onnx = package("onnx")
     casts = []
     for weight in graph.graph.initializer:
-        if weight.data_type != onnx.TensorProto.FLOAT or np.prod(weight.dims) < 64:
+        if weight.data_type != onnx.TensorProto.FLOAT or np.prod(weight.dims) < FEWEST_HALVED:
             continue
         name = weight.name
         values = onnx.numpy_helper.to_array(weight).astype(np.float16)

@@ -146,7 +146,7 @@ def test_without_panel_the_command_says_how_to_get_it(monkeypatch, capsys):
 def test_the_commands_are_those_of_the_command_line(desk, monkeypatch):
     """What the desk begins is understood by `pouta`."""
     begun = []
-    monkeypatch.setattr(desks, "Job", lambda title, commands, log: begun.extend(commands))
+    monkeypatch.setattr(desks, "Job", lambda title, words, log: begun.append(words))
     desk.fit("~/x", "patchcore", 2.5, 0.1)
     desk.inspect("/y")
     for words in begun:
