@@ -6,7 +6,7 @@ Names, shapes and counts are asked of the modules, titles of the notebooks: neit
 import json
 import textwrap
 from collections.abc import Callable
-from typing import Any, Protocol, Self, cast
+from typing import Any, cast
 
 import matplotlib.pyplot as plt
 import torch
@@ -20,6 +20,7 @@ from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.models import build_model
 from pouta_lib.method.models.reconstructive import LEVELS
 from pouta_lib.score.efficiency import count_parameters
+from pouta_lib.score.explain import Traced
 
 Shapes = dict[str, tuple[int, ...]]
 COLOURS = {  # light fills of the colour-blind palette
@@ -32,17 +33,6 @@ COLOURS = {  # light fills of the colour-blind palette
     "head": "#fdf3b8",
 }
 WIDTH, HEIGHT = 1.62, 0.62  # of a box, in units of the drawing
-
-
-class _Pair(Protocol):
-    """A network of the paper: one part rebuilds, the other looks for the defect."""
-
-    reconstructive: nn.Module
-    discriminative: nn.Module
-
-    def to(self, device: str) -> Self: ...
-    def eval(self) -> Self: ...
-    def trace(self, image: Tensor) -> dict[str, Tensor]: ...
 
 
 def layer_shapes(method: str, width: int = 64, size_px: int = 224) -> Shapes:
@@ -63,9 +53,9 @@ def layer_shapes(method: str, width: int = 64, size_px: int = 224) -> Shapes:
     return found | {name: tuple(tensor.shape[1:]) for name, tensor in named.items()}
 
 
-def _network(method: str, width: int) -> _Pair:
+def _network(method: str, width: int) -> Traced:
     """The paper's own network, at another width."""
-    return cast(_Pair, build_model(method, load_profile("paper", width=width)))
+    return cast(Traced, build_model(method, load_profile("paper", width=width)))
 
 
 def draw_architecture(width: int = 64, size_px: int = 224) -> Figure:

@@ -23,6 +23,7 @@ from pouta_lib.report.tables import (
     ablation_table,
     benchmark_table,
     few_shot_table,
+    home_of,
     source_of,
 )
 from pouta_lib.study.records import Record, RunKey, find_records, read_record, require
@@ -101,7 +102,7 @@ def markdown(frame: pd.DataFrame, records: Sequence[Record]) -> str:
     """A table for readers: categories or methods down, metrics or shots across, with a caption."""
     dataset, number = frame["dataset"].iloc[0], frame["table"].iloc[0]
     number = None if pd.isna(number) else int(number)
-    home = TABLES[number][0] if number in TABLES else TABLES[1][0]
+    home = home_of(number)
     real = bool(number) and dataset == home
     title = f"Table {ROMAN[number]} ({dataset})" if number else dataset
     sections = [f"# {title}\n", _caption(frame, records, real)]

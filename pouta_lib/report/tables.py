@@ -6,7 +6,7 @@ A published number is subtracted only from one that was measured on the same dat
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -27,9 +27,17 @@ FEW_SHOT, ABLATION = 4, 5
 # Settings that say how a run is computed, and nothing of what: a resumed run and a compiled one
 # stand beside the others in a table.
 WITHOUT_MEANING = ("checkpoint_steps", "compile")
-Cell = tuple[float | None, float | None, int, list[Record]]  # mean, deviation, number of seeds
 COLUMNS = ["table", "dataset", "category", "method", "shots", "metric", "unit", "published"]
 COLUMNS += ["measured", "std", "n", "difference", "protocol", "published_protocol"]
+
+
+class Cell(NamedTuple):
+    """A measured number, and the runs that it comes from."""
+
+    mean: float | None
+    std: float | None  # None: of one seed
+    n: int  # seeds
+    records: list[Record]
 
 
 def protocol(records: Sequence[Record]) -> str:
@@ -48,6 +56,11 @@ def protocol(records: Sequence[Record]) -> str:
     limits = {"train": p.max_train, "test": p.max_test}
     words += [f"at most {most} {kind} images" for kind, most in limits.items() if most]
     return ", ".join(words)
+
+
+def home_of(number: int | None) -> str:
+    """The dataset of the paper's table; IV and V are on MVTec AD."""
+    return TABLES.get(number or 1, TABLES[1])[0]
 
 
 def number_of(dataset: str) -> int | None:
@@ -124,8 +137,7 @@ def _long_form(
     runs: list[Record], number: int | None, dataset: str, metrics: Sequence[Metric]
 ) -> pd.DataFrame:
     _require_one_protocol(runs)
-    home = TABLES[number][0] if number in TABLES else TABLES[1][0]  # IV and V are on MVTec AD
-    published = _published_values(number) if number and dataset == home else {}
+    published = _published_values(number) if number and dataset == home_of(number) else {}
     known = published_categories(own) if (own := number_of(dataset)) else []
     order = list(ABLATED if number == ABLATION else METHODS)
     methods = {(r.run.variant, r.run.shots) for r in runs}
@@ -140,13 +152,13 @@ def _long_form(
             names = _in_order(set(by_category), known)
             cells = {name: _cell(by_category[name], metric) for name in names}
             cells[AVERAGE] = _average([by_category[name] for name in names], metric)
-            for name, (measured, std, n, chosen) in cells.items():
+            for name, cell in cells.items():
                 value = published.get((name, method, shots, metric))
                 value = None if name == AVERAGE and not whole else value
-                difference = None if value is None or measured is None else measured - value
-                row = [number, dataset, name, method, shots, metric, "%", value, measured, std, n]
-                row += [difference, protocol(chosen), None if value is None else PROTOCOL]
-                rows.append([*row, [source_of(r) for r in chosen]])
+                difference = None if value is None or cell.mean is None else cell.mean - value
+                row = [number, dataset, name, method, shots, metric, "%", value, *cell[:3]]
+                row += [difference, protocol(cell.records), None if value is None else PROTOCOL]
+                rows.append([*row, [source_of(r) for r in cell.records]])
     frame = pd.DataFrame(rows, columns=[*COLUMNS, "records"])
     frame = frame.astype({"shots": "Int64"})
     return frame.astype(dict.fromkeys(("published", "measured", "std", "difference"), float))
@@ -207,26 +219,27 @@ def _settings_that_count(record: Record) -> dict[str, Any]:
 def _cell(records: list[Record], metric: Metric) -> Cell:
     values = pd.Series([r.metrics[metric] for r in records], dtype=float).dropna() * 100
     if values.empty:
-        return None, None, 0, records
-    return values.mean(), values.std() if len(values) > 1 else None, len(values), records
+        return Cell(None, None, 0, records)
+    std = values.std() if len(values) > 1 else None
+    return Cell(values.mean(), std, len(values), records)
 
 
 def _average(by_category: list[list[Record]], metric: Metric) -> Cell:
     """The mean over categories; its spread where each category has the same seeds."""
     records = [r for part in by_category for r in part]
     cells = [_cell(part, metric) for part in by_category]
-    means = [cell[0] for cell in cells if cell[0] is not None]
+    means = [cell.mean for cell in cells if cell.mean is not None]
     if len(means) < len(cells):
-        return None, None, 0, records
-    mean, fewest = sum(means) / len(means), min(cell[2] for cell in cells)
+        return Cell(None, None, 0, records)
+    mean, fewest = sum(means) / len(means), min(cell.n for cell in cells)
     measured = [[r for r in part if r.metrics[metric] is not None] for part in by_category]
     seeds = [sorted(r.run.seed for r in part) for part in measured]
     if fewest < 2 or any(s != seeds[0] for s in seeds):
-        return mean, None, fewest, records
+        return Cell(mean, None, fewest, records)
     flat = [r for part in measured for r in part]
     by_seed = pd.Series([r.metrics[metric] for r in flat], dtype=float) * 100
     by_seed = by_seed.groupby([r.run.seed for r in flat]).mean()
-    return mean, by_seed.std(), fewest, records
+    return Cell(mean, by_seed.std(), fewest, records)
 
 
 def source_of(record: Record) -> str:
