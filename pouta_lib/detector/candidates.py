@@ -2,7 +2,8 @@
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypedDict
 
 import numpy as np
 from torch import nn
@@ -16,7 +17,7 @@ from pouta_lib.ground.errors import PoutaError, problem
 from pouta_lib.ground.methods import CANDIDATES, METHODS, find_method
 from pouta_lib.ground.profiles import Profile, load_profile
 from pouta_lib.ground.progress import TrainingProgress
-from pouta_lib.method.device import Compute, compute_of
+from pouta_lib.method.device import compute_of
 from pouta_lib.method.models import build_model
 from pouta_lib.method.models.pair import join
 from pouta_lib.method.models.patchcore import WORKING_PX
@@ -31,7 +32,42 @@ from pouta_lib.study.run import Run
 
 AUTO = "auto"
 FEWEST_STEPS = 200  # below which a network is not worth judging
+TOGETHER = 16  # images whose maps are in memory at a time
 FOR_TRAINING = 0.85  # of a network's share of the time; the rest is for judging it
+
+
+class Pace(TypedDict):
+    """What a training step takes here, and how many steps that leaves time for."""
+
+    steps: int
+    each: float  # seconds
+
+
+class HeldOutScores(TypedDict):
+    """Of good images that a model has not seen: all that a threshold needs."""
+
+    scores: list[float]
+    mean: float  # of the maps
+    highest: float  # of the maps
+
+
+class FoldScores(HeldOutScores):
+    """What a model made without the first fold says of that, as it is kept for another attempt."""
+
+    told_apart: float | None
+    damaged: list[float]  # scores, one for each of the damages
+    changed: list[float]  # scores of good images, harmlessly changed
+    steps: int | None
+    fit_seconds: float
+    seconds: float
+
+
+class FirstFold(FoldScores):
+    """And what a threshold from these scores makes of the damages."""
+
+    by_kind: dict[str, list[float]]  # scores of the damages
+    found: dict[str, tuple[int, int]]
+    alarms: tuple[int, int]
 
 
 @dataclass
@@ -43,7 +79,7 @@ class Candidate:
     until: float | None = None  # a time of ``time.monotonic()``, by which it is to be trained
     model: nn.Module | None = None
     seconds: float = 0.0
-    result: dict[str, Any] | None = None  # of the first fold
+    result: FirstFold | None = None
     why_not: str = ""
     members: "tuple[Candidate, ...]" = ()  # of a pair: what it is joined from
 
@@ -62,21 +98,20 @@ class Candidate:
 
     @property
     def told_apart(self) -> float:
-        return (self.result or {}).get("told_apart") or 0.0
+        return (self.result["told_apart"] if self.result else None) or 0.0
 
     def tried(self) -> Tried:
         """What is told of it."""
-        found = self.result or {}
-        by_kind = found.get("found", {}).values()
-        trained = find_method(self.method).trained and self.result
+        result = self.result
+        counts = list(result["found"].values()) if result else []
         return Tried(
             method=self.method,
             size_px=self.profile.size_px,
-            steps=(self.profile.steps or 0) if trained else 0,
+            steps=(self.profile.steps or 0) if result and find_method(self.method).trained else 0,
             seconds=round(self.seconds, 1),
-            told_apart=found.get("told_apart"),
-            found=(sum(k for k, _ in by_kind), sum(n for _, n in by_kind)) if by_kind else None,
-            changed_alarms=found.get("alarms"),
+            told_apart=result["told_apart"] if result else None,
+            found=(sum(k for k, _ in counts), sum(n for _, n in counts)) if counts else None,
+            changed_alarms=result["alarms"] if result else None,
             why_not=self.why_not,
         )
 
@@ -156,7 +191,7 @@ def _allot(one: Candidate, work: Work, seconds: float, left: float) -> None:
         todo = "allow more minutes, or name the method"
         raise problem(f"time for {one.title}", "none left", "the time budget", todo)
 
-    def timed() -> dict[str, Any]:
+    def timed() -> Pace:
         each = seconds_per_step(one.profile, one.method, threads=None)
         steps = int(min(full, seconds / each))
         if steps < fewest <= left / each:
@@ -190,8 +225,16 @@ def made_from(
         textures = load_textures(p.textures, p.size_px, max_images=p.max_textures)
     path = work.folder / one.folder / "checkpoint.pt" if work.folder and checkpoint else None
     progress = TrainingProgress(one.title) if trained else None
-    options: dict[str, Any] = {"checkpoint": path, "progress": progress, "until": one.until}
-    made = fit_model(images, textures, p, one.method, work.seed, **options)
+    made = fit_model(
+        images,
+        textures,
+        p,
+        one.method,
+        work.seed,
+        checkpoint=path,
+        progress=progress,
+        until=one.until,
+    )
     if one.needs_steps:
         one.profile = _with(p, steps=made.steps, epochs=None)
     return made.model
@@ -210,69 +253,79 @@ def _joined(one: Candidate, work: Work, out: np.ndarray) -> nn.Module:
     return join(network, memory, one.method, one.profile, images[out])
 
 
-def _first_fold(one: Candidate, work: Work, rate: float) -> dict[str, Any]:
+def _first_fold(one: Candidate, work: Work, rate: float) -> FirstFold:
     """The model without the first fold, its scores of that, and what it makes of the damages."""
     out = work.folds == 0
-    images = work.images[one.profile.size_px]
-    weights = work.folder / one.folder if work.folder else None
     name = f"{one.title} at {one.profile.size_px} px"
     work.tell(f"{name}: made from {(~out).sum()}, judged by {out.sum()} that it has not seen")
-
-    def make() -> dict[str, Any]:
-        started = time.monotonic()
-        one.model = (
-            _joined(one, work, out)
-            if one.members
-            else made_from(one, work, images[~out], checkpoint=True)
-        )
-        made_in = time.monotonic() - started
-        found = held_out_scores(one, one.model, images[out])
-        seen: list[np.ndarray] = []
-        key = RunKey(one.profile.label, "folder", "photographs", one.method, None, work.seed)
-        look = look_of(Run(key, one.profile), one.model)
-
-        def recorded(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            maps, scores = look(pictures)
-            seen.append(scores)
-            return maps, scores
-
-        judged = compare(recorded, work.held, each=False)
-        _, damaged, changed = (scores.astype(float).tolist() for scores in seen)
-        if weights is not None and find_method(one.method).trained:
-            weights.mkdir(parents=True, exist_ok=True)
-            save_weights(one.model, weights)
-        return found | {
-            "told_apart": judged["both"]["all"].image_auroc,
-            "damaged": damaged,
-            "changed": changed[: len(changed) // 2],  # the whole ones
-            "steps": one.profile.steps,
-            "fit_seconds": made_in,
-            "seconds": time.monotonic() - started,
-        }
-
-    found = work.keep(one.folder, "judged", make)
+    weights = work.folder / one.folder if work.folder else None
+    judged = work.keep(one.folder, "judged", lambda: _judged(one, work, out, weights))
     if one.needs_steps:
-        one.profile = _with(one.profile, steps=found["steps"], epochs=None)
+        one.profile = _with(one.profile, steps=judged["steps"], epochs=None)
     if one.model is None and weights is not None and (weights / FILE).is_file():
         model = load_weights(build_model(one.method, one.profile), weights)
         one.model = model.to(compute_of(one.method, one.profile).device)
-    one.seconds = found["seconds"]
+    one.seconds = judged["seconds"]
     by_kind = {
-        draw.__name__: np.array(found["damaged"])[of].tolist()
+        draw.__name__: np.array(judged["damaged"])[of].tolist()
         for k, draw in enumerate(DAMAGES)
         if (of := work.held.damage_of == k).any()
     }
-    threshold = choose_threshold(np.array(found["scores"]), rate)
-    return found | {"by_kind": by_kind} | counted_at(by_kind, found["changed"], threshold)
+    threshold = choose_threshold(np.array(judged["scores"]), rate)
+    found, alarms = counted_at(by_kind, judged["changed"], threshold)
+    return {**judged, "by_kind": by_kind, "found": found, "alarms": alarms}
 
 
-def held_out_scores(one: Candidate, model: nn.Module, images: np.ndarray) -> dict[str, Any]:
-    """Image scores, and of the maps the mean and the highest: all that a threshold needs."""
-    compute: Compute = compute_of(one.method, one.profile)
+def _judged(one: Candidate, work: Work, out: np.ndarray, weights: Path | None) -> FoldScores:
+    """Makes the model without the images that are `out`, and has it look at these and at damages.
+
+    In the folder `weights` those of a network are kept, to be chosen without a second training.
+    """
+    images = work.images[one.profile.size_px]
+    started = time.monotonic()
+    if one.members:
+        one.model = _joined(one, work, out)
+    else:
+        one.model = made_from(one, work, images[~out], checkpoint=True)
+    made_in = time.monotonic() - started
+    held_out = held_out_scores(one, one.model, images[out])
+    key = RunKey(one.profile.label, "folder", "photographs", one.method, None, work.seed)
+    look = look_of(Run(key, one.profile), one.model)
+    seen: list[np.ndarray] = []
+
+    def recorded(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        maps, scores = look(pictures)
+        seen.append(scores)
+        return maps, scores
+
+    compared = compare(recorded, work.held, each=False)
+    _, damaged, changed = (scores.astype(float).tolist() for scores in seen)
+    if weights is not None and find_method(one.method).trained:
+        weights.mkdir(parents=True, exist_ok=True)
+        save_weights(one.model, weights)
+    return {
+        **held_out,
+        "told_apart": compared["both"]["all"].image_auroc,
+        "damaged": damaged,
+        "changed": changed[: len(changed) // 2],  # the whole ones
+        "steps": one.profile.steps,
+        "fit_seconds": made_in,
+        "seconds": time.monotonic() - started,
+    }
+
+
+def held_out_scores(one: Candidate, model: nn.Module, images: np.ndarray) -> HeldOutScores:
+    """Image scores, and of the maps the mean and the highest, a few maps at a time.
+
+    *Shape*: images ``(N, 3, S, S)`` uint8.
+    *Raises* :class:`PoutaError` where they are not finite, or the same everywhere.
+    """
+    compute = compute_of(one.method, one.profile)
     scores: list[float] = []
     means, highest = [], -np.inf
-    for start in range(0, len(images), 16):
-        maps, found = detect(model, images[start : start + 16], one.profile, compute, one.method)
+    for start in range(0, len(images), TOGETHER):
+        some = images[start : start + TOGETHER]
+        maps, found = detect(model, some, one.profile, compute, one.method)
         scores += found.astype(float).tolist()
         means += maps.mean(axis=(1, 2)).tolist()
         highest = max(highest, float(maps.max()))
@@ -284,7 +337,7 @@ def held_out_scores(one: Candidate, model: nn.Module, images: np.ndarray) -> dic
 
 def counted_at(
     by_kind: dict[str, list[float]], changed: list[float], threshold: float
-) -> dict[str, Any]:
+) -> tuple[dict[str, tuple[int, int]], tuple[int, int]]:
     """Of a threshold: how many of the damages lie above it, and how many changed good images."""
     found = {name: count_above(scores, threshold) for name, scores in by_kind.items()}
-    return {"found": found, "alarms": count_above(changed, threshold)}
+    return found, count_above(changed, threshold)

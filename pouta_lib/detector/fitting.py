@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from torch import nn
 
 from pouta_lib.data.textures import dtd_files
 from pouta_lib.detector.candidates import (
     AUTO,
     Candidate,
+    FirstFold,
+    HeldOutScores,
     candidates_for,
     counted_at,
     held_out_scores,
@@ -111,66 +114,77 @@ def _best(tried: list[Candidate], work: Work) -> Candidate:
 def _finish(
     best: Candidate, tried: list[Candidate], work: Work, deadline: float, rate: float
 ) -> Detector:
-    """The detector of the chosen method; what it remembers is made from all photographs."""
+    """The detector of the chosen method."""
     assert best.result is not None
-    parts, how = [best.result], "a quarter kept back from training"
-    images = work.images[best.profile.size_px]
-    model = best.model
-    if not find_method(best.method).trained:
-        model, how = None, "a quarter, scored before it was added"
-        left = deadline - time.monotonic()
-        if FOLDS * best.result["fit_seconds"] < left:
-            how = "all of them, each scored without it and its neighbours"
-            for k in range(1, FOLDS):
-                work.tell(f"{best.title}: fold {k + 1} of {FOLDS}")
-                parts.append(_fold(best, work, k))
-        work.tell(f"{best.title}: from all photographs")
-        model = made_from(best, work, images)
-    elif best.members:
-        how += ", and scored before it was remembered"
-        work.tell(f"{best.title}: what it remembers, from all photographs")
-        cast(Pair, model).memory = made_from(best.members[1], work, images)
-    assert model is not None
+    model, parts, how = _from_all(best, best.result, work, deadline)
     scores = np.concatenate([part["scores"] for part in parts])
     threshold = choose_threshold(scores, rate)
-    out = work.folds < len(parts)
-    num_parts = len(np.unique(work.parts[out]))
     mean = float(np.average([p["mean"] for p in parts], weights=[len(p["scores"]) for p in parts]))
+    num_parts = len(np.unique(work.parts[work.folds < len(parts)]))
     by_kind, changed = best.result["by_kind"], best.result["changed"]
-    at = counted_at(by_kind, changed, threshold)
+    found, alarms = counted_at(by_kind, changed, threshold)
     all_tried = [one.tried() for one in tried]
-    fitted = Fitted(
-        method=best.method,
-        size_px=best.profile.size_px,
-        num_photos=len(images),
-        num_held_out=len(scores),
-        false_alarm_rate=rate,
-        tried=all_tried,
-        found=at["found"],
-        changed_alarms=at["alarms"],
-        why=why(all_tried[tried.index(best)], all_tried),
-        good=scores.tolist(),
-        damaged=by_kind,
-        changed=changed,
-    )
     p = best.profile
-    scale = scale_between(mean, max(part["highest"] for part in parts), best.method)
     detector = Detector(
-        model,
-        best.method,
-        p,
-        threshold,
-        f"{promise(scores, threshold, rate, num_parts)} ({how})",
-        scale,
-        compute_of(best.method, p),
-        fitted,
-        work.bits,
+        model=model,
+        method=best.method,
+        profile=p,
+        threshold=threshold,
+        how=f"{promise(scores, threshold, rate, num_parts)} ({how})",
+        scale=scale_between(mean, max(part["highest"] for part in parts), best.method),
+        compute=compute_of(best.method, p),
+        fitted=Fitted(
+            method=best.method,
+            size_px=p.size_px,
+            num_photos=len(work.folds),
+            num_held_out=len(scores),
+            false_alarm_rate=rate,
+            tried=all_tried,
+            found=found,
+            changed_alarms=alarms,
+            why=why(all_tried[tried.index(best)], all_tried),
+            good=scores.tolist(),
+            damaged=by_kind,
+            changed=changed,
+        ),
+        bits=work.bits,
     )
     detector.check(best.title)
     return detector
 
 
-def _fold(one: Candidate, work: Work, k: int) -> dict[str, Any]:
+def _from_all(
+    best: Candidate, first: FirstFold, work: Work, deadline: float
+) -> tuple[nn.Module, list[HeldOutScores], str]:
+    """The model, the scores of what was held out from it, and how that was done, in words.
+
+    What it remembers is made from all photographs.
+    """
+    parts: list[HeldOutScores] = [first]
+    images = work.images[best.profile.size_px]
+    if find_method(best.method).trained:
+        model, how = best.model, "a quarter kept back from training"
+        assert model is not None
+        if best.members:
+            how += ", and scored before it was remembered"
+            work.tell(f"{best.title}: what it remembers, from all photographs")
+            cast(Pair, model).memory = made_from(best.members[1], work, images)
+        return model, parts, how
+    how = "a quarter, scored before it was added"
+    if FOLDS * first["fit_seconds"] < deadline - time.monotonic():
+        how = "all of them, each scored without it and its neighbours"
+        for k in range(1, FOLDS):
+            work.tell(f"{best.title}: fold {k + 1} of {FOLDS}")
+            parts.append(_fold(best, work, k))
+    work.tell(f"{best.title}: from all photographs")
+    return made_from(best, work, images), parts, how
+
+
+def _fold(one: Candidate, work: Work, k: int) -> HeldOutScores:
+    """Scores of a fold by a model that was made without it."""
     images, out = work.images[one.profile.size_px], work.folds == k
-    make = lambda: held_out_scores(one, made_from(one, work, images[~out]), images[out])  # noqa: E731
+
+    def make() -> HeldOutScores:
+        return held_out_scores(one, made_from(one, work, images[~out]), images[out])
+
     return work.keep(one.folder, f"fold{k}", make)

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar, cast
 
 import numpy as np
 
@@ -24,6 +24,7 @@ FEWEST, MOST = 8, 1000  # photographs that are taken
 MOST_DAMAGED = 24  # of the held-out photographs
 
 Tell = Callable[[str], None]
+Kept = TypeVar("Kept")
 
 
 @dataclass
@@ -73,14 +74,13 @@ class Work:
             folder = Path(partial).expanduser() / digest.hexdigest()[:16]
         return cls(images, bits, parts, folds, held, seed, folder, tell)
 
-    def keep(self, kind: str, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """What `make` gives, from an earlier attempt where that came so far."""
+    def keep(self, kind: str, name: str, make: Callable[[], Kept]) -> Kept:
+        """What `make` gives, in plain values; from an earlier attempt where that came so far."""
         if self.folder is None:
             return make()
         path = self.folder / kind / f"{name}.json"
         if path.is_file():
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return found
+            return cast(Kept, json.loads(path.read_text(encoding="utf-8")))
         made = make()
         with atomic_path(path) as temporary:
             write_json(temporary, made)

@@ -207,7 +207,8 @@ def test_a_pair_costs_no_fit_of_its_own(photos, toys, tmp_path, monkeypatch):
 )
 def test_a_pair_is_kept_unless_a_single_method_is_far_ahead(toys, single, joined, chosen):
     def judged(method, told_apart, **more):
-        result = None if told_apart is None else {"told_apart": told_apart}
+        result = {"told_apart": told_apart, "found": {}, "alarms": (0, 0)}
+        result = None if told_apart is None else result
         return candidates.Candidate(method, load_profile("smoke"), result=result, **more)
 
     keen, dull = judged("keen", single), judged("dull", 0.5)
