@@ -15,7 +15,7 @@ from pathlib import Path
 import nbformat
 from build_book import HOME, notebooks, with_outputs
 
-from pouta_lib.study.batch import execute_notebook
+from pouta_lib.study.execution import execute_notebook
 
 RESULTS, BUILD = HOME / "results", HOME / "build"
 COPIES = RESULTS / "demo" / "notebooks"

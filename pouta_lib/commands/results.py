@@ -32,7 +32,7 @@ def add(commands: Commands) -> None:
 
 def _notebook(options: argparse.Namespace) -> None:
     from pouta_lib.ground.profiles import parse_overrides
-    from pouta_lib.study.batch import execute_notebook
+    from pouta_lib.study.execution import execute_notebook
 
     parameters = {"profile": options.profile, "categories": options.categories}
     parameters["overrides"] = parse_overrides(options.overrides)

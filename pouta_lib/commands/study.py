@@ -64,7 +64,7 @@ def _study(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     from pouta_lib.ground.profiles import parse_overrides
-    from pouta_lib.study.batch import execute_run
+    from pouta_lib.study.execution import execute_run
 
     execute_run(
         profile=options.profile,

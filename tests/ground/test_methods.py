@@ -21,7 +21,7 @@ from pouta_lib.method.models import build_model
 from pouta_lib.method.training import Recipe, fit
 from pouta_lib.report.table_files import write_tables
 from pouta_lib.score.evaluation import evaluate
-from pouta_lib.study.batch import execute_run
+from pouta_lib.study.execution import execute_run
 from pouta_lib.study.records import find_records, read_record
 from pouta_lib.study.run import load_run_data, open_run, prepare_run, save_run
 

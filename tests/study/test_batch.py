@@ -6,23 +6,18 @@ import re
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import nbformat
 import psutil
 import pytest
-from fakes import fake_run
 from faults import kill_groups
 
 from conftest import REPOSITORY
 from pouta_lib.data import list_categories
-from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.locks import only_one
 from pouta_lib.ground.profiles import load_profile
 from pouta_lib.study import batch
-from pouta_lib.study.batch import execute_notebook, execute_run
-from pouta_lib.study.records import RunKey, lock_path, read_record
+from pouta_lib.study.records import RunKey, read_record
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -103,42 +98,6 @@ def test_a_second_study_at_the_same_place_is_refused(folder: Path, category: str
     assert made(folder) == before
 
 
-@pytest.fixture
-def counted(tmp_path: Path, category: str, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Runs are made by a stand-in that counts, below tmp_path."""
-    calls: list[int] = []
-
-    def stand_in(source: Path, target: Path, parameters: dict[str, object]) -> None:
-        calls.append(1)
-        fake_run(tmp_path, *category.split("/"), label="smoke")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.touch()
-
-    monkeypatch.setattr(batch, "execute_notebook", stand_in)
-    monkeypatch.setenv("POUTA_RESULTS", str(tmp_path))
-    return calls
-
-
-def test_of_two_equal_runs_one_makes_it_and_the_other_takes_it(
-    tmp_path: Path, category: str, counted: list[int]
-) -> None:
-    """The other one waits, and leaves alone what the first has made."""
-    key = RunKey("smoke", *category.split("/"))
-    words = {"profile": "smoke", "dataset": key.dataset, "category": key.category}
-    with ThreadPoolExecutor() as pool:
-        with only_one(lock_path(key), "the first"):
-            second = pool.submit(execute_run, **words)
-            time.sleep(1)
-            assert not second.done()
-            execute = batch.execute_notebook
-            execute(Path(), key.folder().with_name("copy") / "train.ipynb", {})
-            (key.folder().with_name("copy") / "train.ipynb").replace(key.folder() / "train.ipynb")
-        assert second.result() == key.folder()
-    assert len(counted) == 1
-    execute_run(**words)  # asked for again, it is made again
-    assert len(counted) == 2
-
-
 @pytest.mark.skipif(os.name == "nt", reason="process groups of POSIX")
 def test_what_stops_a_study_stops_all_that_it_has_started(tmp_path: Path) -> None:
     code = """
@@ -179,9 +138,8 @@ def test_executed_notebooks_are_small_and_name_no_folder_of_this_machine(folder:
 
 def test_the_minutes_are_those_of_each_methods_steps(monkeypatch, capsys):
     a_step = {"pouta": 1.0, "draem": 6.0}
-    monkeypatch.setattr(
-        "pouta_lib.study.plan.seconds_per_step", lambda profile, method, **_: a_step[method]
-    )
+    pace = lambda profile, method, **_: a_step[method]  # noqa: E731
+    monkeypatch.setattr(batch, "seconds_per_step", pace)
     monkeypatch.setattr(batch, "_parallel_runs", lambda cores: cores)
     methods = ("pouta", "pouta", "draem", "patchcore")
     missing = [RunKey("paper", "mvtec", "bolt", method, seed=k) for k, method in enumerate(methods)]
@@ -192,24 +150,3 @@ def test_the_minutes_are_those_of_each_methods_steps(monkeypatch, capsys):
     assert told in capsys.readouterr().out
     batch._announce(load_profile("paper"), missing[-1:], 2)
     assert capsys.readouterr().out == "", "nothing is trained"
-
-
-def test_an_executed_notebook_has_no_path_of_this_machine(tmp_path):
-    source = nbformat.v4.new_notebook()
-    code = "import sys\nprint(sys.prefix + '/lib/x.py:3: careful', file=sys.stderr)\nprint('plain')"
-    source.cells = [nbformat.v4.new_code_cell(code)]
-    nbformat.write(source, tmp_path / "warns.ipynb")
-    target = tmp_path / "in {braces}" / "done.ipynb"
-    execute_notebook(tmp_path / "warns.ipynb", target, {})
-    assert list(target.parent.iterdir()) == [target]
-    outputs = nbformat.read(target, as_version=4).cells[-1].outputs
-    assert "".join(sorted(output.text for output in outputs)) == "lib/x.py:3: careful\nplain\n"
-
-
-def test_a_kernel_that_dies_leaves_a_message_and_nothing_else(tmp_path):
-    source = nbformat.v4.new_notebook()
-    source.cells = [nbformat.v4.new_code_cell("import os\nos.kill(os.getpid(), 9)")]
-    nbformat.write(source, tmp_path / "dies.ipynb")
-    with pytest.raises(PoutaError, match="the kernel of dies.ipynb to live until the end"):
-        execute_notebook(tmp_path / "dies.ipynb", tmp_path / "made" / "done.ipynb", {})
-    assert list((tmp_path / "made").iterdir()) == []

@@ -81,8 +81,8 @@ def test_the_open_questions_are_read_without_the_data(tmp_path, monkeypatch):
     assert {record.run.variant for record in records} == {"pouta", *ASKED, "draem"}
 
 
-def test_a_plan_is_made_without_torch():
-    program = "import sys, pouta_lib.study.plan, pouta_lib.study.judgements\n"
+def test_a_study_is_planned_and_followed_without_torch():
+    program = "import sys, pouta_lib.study.batch, pouta_lib.study.execution\n"
     program += "print({'torch', 'torchvision', 'pydantic', 'pandas'} & set(sys.modules))"
     command = [sys.executable, "-c", program]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "set()\n"
