@@ -83,7 +83,7 @@ class Place:
 
     def litter(self) -> list[str]:
         """What is half-made, and not a checkpoint."""
-        paths = [path for path in self.folder.rglob("*") if not path.parts.count("__pycache__")]
+        paths = [path for path in self.folder.rglob("*") if "__pycache__" not in path.parts]
         bad = [p for p in paths if LEFT.fullmatch(p.name) or p.suffix in (".lock", ".partial")]
         return [p.name for p in bad + [p for p in paths if ".failed" in p.name]]
 

@@ -284,7 +284,7 @@ def _keep_weights(weights: Path, keep: Path, name: str) -> None:
     """Half of the weights' bits, in parts, while there is room for whole ones."""
     state = load_file(weights)
     whole = save({k: v.half() if v.is_floating_point() else v for k, v in state.items()})
-    index = json.loads((keep / "weights.json").read_text()) if _has(keep, "weights.json") else {}
+    index = _weights_index(keep)
     parts = [whole[i : i + PART_BYTES] for i in range(0, len(whole), PART_BYTES)]
     used = sum(len(names) for names in index.values())
     if used + len(parts) > MOST_PARTS:
@@ -295,8 +295,10 @@ def _keep_weights(weights: Path, keep: Path, name: str) -> None:
     (keep / "weights.json").write_text(json.dumps(index, indent=1), encoding="utf-8")
 
 
-def _has(folder: Path, name: str) -> bool:
-    return (folder / name).is_file()
+def _weights_index(keep: Path) -> dict[str, list[str]]:
+    """The parts that each run's weights are kept in."""
+    path = keep / "weights.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def unpack(kept: Path, results: Path) -> list[Path]:
@@ -305,8 +307,7 @@ def unpack(kept: Path, results: Path) -> list[Path]:
         archive.extractall(results)
         records = [n for n in archive.namelist() if n.endswith("/record.json")]
         folders = [results / Path(n).parent for n in records]
-    index = json.loads((kept / "weights.json").read_text()) if _has(kept, "weights.json") else {}
-    for name, parts in index.items():
+    for name, parts in _weights_index(kept).items():
         state = load(b"".join((kept / part).read_bytes() for part in parts))
         whole = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
         save_weights(whole, results / name)

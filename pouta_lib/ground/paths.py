@@ -53,9 +53,9 @@ def roots_to_read() -> tuple[Path, Path]:
     return root, root / "real"
 
 
-def figures_root(override: str | Path | None = None) -> Path:
-    """The folder of pictures: the argument, ``$POUTA_FIGURES``, else figures/."""
-    return _root(override, "POUTA_FIGURES", "figures")
+def figures_root() -> Path:
+    """The folder of pictures: ``$POUTA_FIGURES``, else figures/."""
+    return _root(None, "POUTA_FIGURES", "figures")
 
 
 @contextmanager

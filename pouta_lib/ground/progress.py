@@ -8,6 +8,8 @@ from typing import Any, Self, TypeAlias
 
 __all__ = ["Bar", "TrainingProgress", "tqdm"]
 
+EVERY_SECONDS = 15.0  # a line for a log
+
 
 class _Silent:
     """Shows nothing."""
@@ -44,8 +46,8 @@ class TrainingProgress:
     *Source*: our choice: bars of runs that go side by side would overwrite each other.
     """
 
-    def __init__(self, title: str, every_seconds: float = 15.0) -> None:
-        self.title, self.every = title, every_seconds
+    def __init__(self, title: str) -> None:
+        self.title = title
         self.started = self.last = time.monotonic()
         lines = os.environ.get("POUTA_PROGRESS") == "lines"
         self.bar = None if lines else tqdm(desc=title, unit="step")
@@ -59,7 +61,7 @@ class TrainingProgress:
                 self.bar.close()
             return
         now = time.monotonic()
-        if now - self.last >= self.every or step == steps:
+        if now - self.last >= EVERY_SECONDS or step == steps:
             self.last = now
             spent = now - self.started
             line = f"{self.title}: step {step}/{steps}, loss {losses['total']:.3f}, {spent:.0f} s"

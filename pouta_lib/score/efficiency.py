@@ -33,7 +33,7 @@ def inference_milliseconds(
     """Milliseconds of each call, one image per call, function after function in every round.
 
     Taking turns makes the ratios fair where a machine's speed wanders; a first round warms up and
-    is not counted. On an accelerator each call is waited for.
+    is not counted. On a CUDA card each call is waited for.
 
     *Shape*: image ``(1, 3, H, W)``, on the functions' device.
     *Source*: Table VI's "average inference time per image"; its machine is not ours.

@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import dataclass
-from typing import Any, cast
 
 import numpy as np
 from torch import Tensor, nn
@@ -81,7 +80,7 @@ def predict(
 
 def reconstruct(model: nn.Module, images: np.ndarray, compute: Compute) -> np.ndarray:
     """The reconstructed images I_r: ``(M, 3, H, W)`` uint8 to ``(M, 3, H, W)`` uint8."""
-    repairs = cast(Any, model).reconstructive
+    repairs = model.get_submodule("reconstructive")
     (rebuilt,) = in_batches(lambda x: (repairs(x)["I_r"],), images, compute)
     return (rebuilt.clip(0, 1) * 255).round().astype(np.uint8)
 

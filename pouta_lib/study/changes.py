@@ -104,23 +104,23 @@ HARMLESS: tuple[Change, ...] = (
 MOVEMENTS = (shift, turn, zoom)  # a damage moves along with them
 
 
-def change_harmlessly(
-    images: np.ndarray, kinds: np.ndarray, strength: float, seed: int = 0
-) -> np.ndarray:
+def change_harmlessly(images: np.ndarray, kinds: np.ndarray, strength: float) -> np.ndarray:
     """Each image in other circumstances that make no part bad: ``HARMLESS[kind]`` of each.
+
+    The same at each call.
 
     *Shape*: ``(N, B, H, H)`` uint8 and ``(N,)`` give ``(N, B, H, H)`` uint8; strength in [0, 1].
     *Source*: our choice (D35): light, contrast, black level, white balance, slight movements,
     blur, noise and JPEG, as far as a camera over a line may go from one week to the next.
     """
     changed = [
-        HARMLESS[kind](image.astype(float), strength, np.random.default_rng([seed, k, kind]))
+        HARMLESS[kind](image.astype(float), strength, _draws(k, kind))
         for k, (image, kind) in enumerate(zip(images, kinds, strict=True))
     ]
     return np.stack(changed).clip(0, 255).round().astype(np.uint8)
 
 
-def move_along(masks: np.ndarray, kinds: np.ndarray, strength: float, seed: int = 0) -> np.ndarray:
+def move_along(masks: np.ndarray, kinds: np.ndarray, strength: float) -> np.ndarray:
     """Where the damage of each image is after :func:`change_harmlessly`: moved where it moved.
 
     *Shape*: ``(N, H, H)`` bool and ``(N,)`` give ``(N, H, H)`` bool.
@@ -128,6 +128,11 @@ def move_along(masks: np.ndarray, kinds: np.ndarray, strength: float, seed: int 
     moved = masks.copy()
     for k, (mask, kind) in enumerate(zip(masks, kinds, strict=True)):
         if HARMLESS[kind] in MOVEMENTS:
-            rng = np.random.default_rng([seed, k, kind])
-            moved[k] = HARMLESS[kind](mask[None].astype(float), strength, rng)[0] > 0.5
+            drawn = HARMLESS[kind](mask[None].astype(float), strength, _draws(k, kind))
+            moved[k] = drawn[0] > 0.5
     return moved
+
+
+def _draws(k: int, kind: int) -> np.random.Generator:
+    """Of the k-th image: the same for its picture and for its mask."""
+    return np.random.default_rng([0, k, kind])

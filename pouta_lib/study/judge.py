@@ -210,8 +210,16 @@ def _fit(
 ) -> Trained:
     p, key = run.profile, run.key
     textures = load_textures(p.textures, p.size_px, max_images=p.max_textures)
-    options: dict[str, Any] = {"checkpoint": checkpoint, "progress": progress, "watch": watch}
-    return fit(images, textures, p, key.variant, key.seed, **options)
+    return fit(
+        images,
+        textures,
+        p,
+        key.variant,
+        key.seed,
+        checkpoint=checkpoint,
+        progress=progress,
+        watch=watch,
+    )
 
 
 def _good_images(run: Run, size_px: int) -> Category:

@@ -83,24 +83,16 @@ def measure_peer(
         "batch_size": run.profile.batch_size,
         "seed": seed,
     }
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
-        np.savez(folder / "images.npz", train=data.train[support], test=data.test)
-        (folder / "textures").mkdir()
-        for i, texture in enumerate(textures):
-            Image.fromarray(texture.transpose(1, 2, 0)).save(folder / "textures" / f"{i:05d}.png")
-        _work(python, folder, peer)
-        with np.load(folder / "maps.npz") as arrays:
-            maps, scores, seconds = arrays["maps"], arrays["scores"], float(arrays["seconds"])
+    found = _work(python, task, {"train": data.train[support], "test": data.test}, textures)
+    maps, scores = found["maps"], found["scores"]
     if about.scored_by_map:
         scores = image_scores(maps, run.profile.score_window_px)
     metrics = all_metrics(data, maps, scores)
     key = run.key
     told: dict[str, Any] = {"method": peer, "title": about.title}
-    told |= {"dataset": key.dataset, "category": key.category}
-    told |= made_by()
-    told |= {"task": task, "profile": run.profile.to_dict(), "seconds": round(seconds, 2)}
+    told |= {"dataset": key.dataset, "category": key.category} | made_by()
+    told |= {"task": task, "profile": run.profile.to_dict()}
+    told |= {"seconds": round(float(found["seconds"]), 2)}
     told |= {"manifest_hash": data.manifest_hash, "metrics": metrics}
     place = results_root() / folder_name(key.label) / "peers" / key.dataset / key.category / peer
     with atomic_path(place / f"seed{seed}") as temporary:
@@ -110,7 +102,23 @@ def measure_peer(
     return place / f"seed{seed}", metrics
 
 
-def _work(python: Path, folder: Path, peer: str) -> None:
+def _work(
+    python: Path, task: dict[str, Any], images: dict[str, np.ndarray], textures: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What tools/peers_worker.py hands back: ``maps``, ``scores`` and ``seconds``."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
+        np.savez(folder / "images.npz", **images)  # type: ignore[arg-type]  # none is called allow_pickle
+        (folder / "textures").mkdir()
+        for i, texture in enumerate(textures):
+            Image.fromarray(texture.transpose(1, 2, 0)).save(folder / "textures" / f"{i:05d}.png")
+        _wait_for(python, folder, task["method"])
+        with np.load(folder / "maps.npz") as arrays:
+            return dict(arrays)
+
+
+def _wait_for(python: Path, folder: Path, peer: str) -> None:
     worker = project_root() / "tools" / "peers_worker.py"
     log = folder / "log.txt"
     with log.open("w", encoding="utf-8") as stream:

@@ -19,13 +19,13 @@ def clock(monkeypatch):
 
 def test_lines_come_every_few_seconds_and_at_the_end(clock, monkeypatch, capsys):
     monkeypatch.setenv("POUTA_PROGRESS", "lines")
-    tell = TrainingProgress("demo/nut", every_seconds=10)
-    for step, seconds in ((1, 4), (2, 11), (3, 15), (4, 16)):
+    tell = TrainingProgress("demo/nut")
+    for step, seconds in ((1, 4), (2, 16), (3, 20), (4, 21)):
         clock[0] = 100 + seconds
         tell(step, 4, {"total": 1 / step})
     assert capsys.readouterr().err.splitlines() == [
-        "demo/nut: step 2/4, loss 0.500, 11 s",
-        "demo/nut: step 4/4, loss 0.250, 16 s",
+        "demo/nut: step 2/4, loss 0.500, 16 s",
+        "demo/nut: step 4/4, loss 0.250, 21 s",
     ]
 
 
