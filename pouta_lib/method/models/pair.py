@@ -8,7 +8,7 @@ chosen before a defect has been seen.
 """
 
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from pouta_lib.method.training import fit as fit_one
 
 FEWEST = 8  # images, of which every fourth is held out
 MAPS, SCORES = 0, 1  # the columns of a pair's units
+Values = TypeVar("Values", Tensor, np.ndarray)
 
 
 class Pair(nn.Module):
@@ -46,8 +47,7 @@ class Pair(nn.Module):
         found: Tensor = self.network(image).float()
         with torch.autocast(image.device.type, enabled=False):
             far: Tensor = self.memory(image.float())
-        together: Tensor = _added(found, far, self.units[:, MAPS])
-        return together
+        return _added(found, far, self.units[:, MAPS])
 
     @property
     def reconstructive(self) -> nn.Module:
@@ -56,8 +56,7 @@ class Pair(nn.Module):
 
     def trace(self, image: Tensor) -> dict[str, Tensor]:
         """The network's tensors, by the paper's names."""
-        named: dict[str, Tensor] = cast(Any, self.network).trace(image)
-        return named
+        return cast(Any, self.network).trace(image)
 
     def each(
         self, images: np.ndarray, profile: Profile, compute: Compute
@@ -71,7 +70,7 @@ class Pair(nn.Module):
         return found
 
 
-def _added(one: Any, other: Any, units: Any) -> Any:
+def _added(one: Values, other: Values, units: Values) -> Values:
     """What both members found, each in its unit."""
     return one / units[0] + other / units[1]
 
