@@ -63,79 +63,7 @@ BLOCKS = {
     "records and tables": "05 06 10 11 12 15 16 17 18",
 }
 FILMS = {"05": "training"}  # what moves, below the title of a chapter: tools/training_film.py
-CONF = """\
-project = "POUTA, step by step"
-author = copyright = "the pouta study authors"
-extensions = ["myst_nb", "sphinx_design", "sphinx_copybutton"]
-exclude_patterns = ["_build", "**.ipynb_checkpoints"]
-nb_execution_mode = "off"
-nb_merge_streams = True
-nb_render_markdown_format = "myst"  # tables in outputs
-nb_code_prompt_show = "Code and what it gives"
-nb_code_prompt_hide = "Hide"
-myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "deflist", "dollarmath"]
-myst_heading_anchors = 3
-suppress_warnings = ["mystnb.unknown_mime_type"]
-html_math_renderer = "mathml"  # formulas as the browser's own, without a script from elsewhere
-html_theme = "sphinx_book_theme"
-html_title = project
-html_static_path = ["_static"]
-html_css_files = ["book.css"]
-html_copy_source = html_show_sourcelink = False
-html_theme_options = {
-    "repository_url": "REPOSITORY",
-    "repository_branch": "main",
-    "path_to_docs": "",
-    "use_repository_button": True,
-    "use_download_button": False,  # of a source that is made for the book
-    "show_navbar_depth": 1,
-    "launch_buttons": {
-        "binderhub_url": "https://mybinder.org",
-        "colab_url": "https://colab.research.google.com",
-        "notebook_interface": "jupyterlab",
-    },
-}
-
-
-def setup(app):
-    from docutils.nodes import SkipNode
-    from latex2mathml.converter import convert
-
-    def write(display):
-        def visit(translator, node):
-            formula = convert(node.astext(), display=display)
-            if display == "block":
-                formula = f'<div class="formula">{formula}</div>'
-            translator.body.append(formula)
-            raise SkipNode
-
-        return visit, None
-
-    app.add_html_math_renderer("mathml", write("inline"), write("block"))
-"""
-CSS = """\
-.bd-header { display: none; }
-.flow { display: flex; flex-wrap: wrap; gap: .3rem; list-style: none; padding: 0; margin: 1rem 0; }
-.flow li { border: 1px solid var(--pst-color-border); border-radius: .4rem; padding: .2rem .5rem;
-  font-size: .75rem; color: var(--pst-color-text-muted); margin: 0; }
-.flow li:not(:last-child)::after { content: " \\2192"; }
-.flow li.lit { background: #d55e00; color: white; border-color: #d55e00; font-weight: 600; }
-details { border-left: .2rem solid var(--pst-color-border); padding: .2rem .8rem; margin: .5rem 0; }
-details > summary { cursor: pointer; font-weight: 600; }
-.formula { margin: 1rem 0; overflow-x: auto; }
-.bd-article { overflow-wrap: break-word; }
-:not(td) > code { overflow-wrap: anywhere; }
-code .pre { white-space: normal; }
-div.highlight pre { font-size: .75rem; }
-.bd-article table { font-size: .9rem; }
-.bd-article td, .bd-article th { padding: .4rem .5rem; }
-td code .pre { white-space: nowrap; }
-@media (max-width: 600px) {
-  .bd-article h1 { font-size: 1.9rem; }
-  .bd-article h2 { font-size: 1.5rem; }
-}
-.provenance { font-size: .85rem; }
-"""
+SPHINX = HOME / "book" / "sphinx"
 
 
 def outside(text: str, change: Callable[[str], str]) -> str:
@@ -375,8 +303,9 @@ def prepare(target: Path, results: Path, figures: Path) -> list[str]:
         r"(?m)^\[!\[Open in .*\n", "", page(HOME / "README.md")
     )  # each notebook has them
     _write(target / "index.md", welcome + contents(sources))
-    _write(target / "conf.py", CONF.replace("REPOSITORY", repository()))
-    _write(target / "_static" / "book.css", CSS)
+    conf = (SPHINX / "conf.py").read_text(encoding="utf-8")
+    _write(target / "conf.py", conf.replace("REPOSITORY", repository()))
+    _write(target / "_static" / "book.css", (SPHINX / "book.css").read_text(encoding="utf-8"))
     for picture in sorted([*figures.glob("*.png"), *figures.glob("*.webp")]):
         place = target / "figures" / "demo" / picture.name
         place.parent.mkdir(parents=True, exist_ok=True)
