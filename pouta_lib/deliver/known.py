@@ -57,9 +57,8 @@ def truth_of(
         missing = [name for name in names if name not in said]
         if missing:
             told = f"none for {len(missing)} images, first {shown(missing[0])}"
-            raise problem(
-                "a label for each image", told, where, "add them, or predict without them"
-            )
+            todo = "add them, or predict without them"
+            raise problem("a label for each image", told, where, todo)
         said = {name: "good" if means_good(said[name]) else said[name] for name in names}
     good = sum(label == "good" for label in said.values())
     if good in (0, len(names)):

@@ -63,9 +63,8 @@ def write_page(
         with atomic_path(target) as temporary:
             temporary.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise problem(
-            "a place that can be written to", str(error), target, "name another"
-        ) from error
+        wanted = "a place that can be written to"
+        raise problem(wanted, str(error), target, "name another") from error
     return target
 
 
@@ -156,27 +155,28 @@ def _rendered(
 
     scores, threshold = table["score"].to_numpy(), float(table["threshold"].iloc[0])
     groups = {"these images": scores}
+    metrics: list[Row] = []
     if truth:
         bad = (table["label"] != "good").to_numpy()
         groups = {"good": scores[~bad], "defective": scores[bad]}
-    if others is not None:
-        groups |= {KNOWN: others}
-    metrics: list[Row] = []
-    if truth:
         metrics = metric_rows(scores, bad)
         metrics += pixel_rows(answer, list(table["file"]), truth, images, bad)
+    if others is not None:
+        groups |= {KNOWN: others}
     axis = _axis(np.concatenate([*groups.values(), [threshold]]))
     rows = [
         _row(row, answer, images, truth, pictured=k < MOST_PICTURES)
         for k, row in enumerate(table.to_dict("records"))
     ]
-    loader = jinja2.PackageLoader("pouta_lib.deliver", "")
     environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+        loader=jinja2.PackageLoader("pouta_lib.deliver", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
     )
     told = {"axis": axis._asdict(), "threshold": threshold, "scores": [r["score"] for r in rows]}
     if truth:
-        told["bad"] = [bool(row["label"] != "good") for row in rows]
+        told["bad"] = bad.tolist()
     if others is not None:
         told["others"] = sorted(others.tolist())
     return environment.get_template("page.html.jinja").render(
