@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import io
 import os
 import sys
 from pathlib import Path
@@ -14,9 +15,15 @@ from pouta_lib.ground.threads import wait_passively
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; 0 when it went well, 1 with a message when the user can mend it."""
+    """Runs one command; 0 when it went well, 1 with a message when the user can mend it.
+
+    A command whose 1 means something else has another status in `failed`.
+    """
     wait_passively(os.environ)  # first of all: commands import torch
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that its encoding has not is told as well
+        sys.stdout.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
+    failed: int = getattr(options, "failed", 1)
     for variable, value in (
         ("POUTA_DATA", getattr(options, "data_root", None)),
         ("POUTA_RESULTS", getattr(options, "results", None)),
@@ -31,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         return status
     except PoutaError as error:
         print(f"pouta: {error}", file=sys.stderr)
-        return 1
+        return failed
     except KeyboardInterrupt:
         print("pouta: stopped; the same command goes on from the checkpoints", file=sys.stderr)
         return 130
@@ -40,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except OSError as error:  # a full disk, one that may not be written to, a folder in the way
         print(f"pouta: {_of_the_system(error)}", file=sys.stderr)
-        return 1
+        return failed
 
 
 def _of_the_system(error: OSError) -> PoutaError:

@@ -176,6 +176,10 @@ def raw(base: Path) -> None:
     (base / "train" / "good" / "a.raw").write_bytes(b"x")
 
 
+def png_file(path: Path) -> None:
+    path.write_bytes(png(photo(1)))
+
+
 def dangling(base: Path) -> None:
     (base / "train" / "good" / "a.png").symlink_to(base / "unmounted" / "a.png")
 
@@ -193,12 +197,14 @@ def good_alone(base: Path) -> None:
 
 folder("pictures in a format that is not read", raw)
 folder("links to nothing", dangling)
+folder("pictures by content alone", lambda b: png_file(b / "train" / "good" / "IMG_1"))
 folder("images in deeper folders", lambda b: save(b / "train/good/tuesday/a.png", photo(1)))
 folder("folders beside the ones that are read", lambda b: save(b / "spot" / "a.png", photo(1)))
 folder("images in no folder of a kind", lambda b: save(b / "a.png", photo(1)))
 folder("hidden files and folders", lambda b: (b / "test" / ".ipynb_checkpoints").mkdir(), "parts")
 folder("other files among the images", lambda b: (b / "train/good/Thumbs.db").write_bytes(b"x"))
 folder("good by another name", lambda b: (b / "test/good").rename(b / "test/OK"))
+folder("good by a name of one's own", lambda b: (b / "test/good").rename(b / "test/iO"), "parts")
 folder(
     "good images alone in test/", lambda b: [shutil.rmtree(b / "test" / k) for k in ("bent", "cut")]
 )
@@ -272,6 +278,15 @@ def replaced(old: str, new: str) -> Callable[[Path], None]:
     return spoil
 
 
+LINE = "candle,train,normal,candle/Data/Images/Normal/0000.JPG,\n"
+
+
+@wrong(LISTS, "an image that VisA's list does not name")
+def _(root: Path) -> str:
+    save(visa_tree(root) / "candle/Data/Images/Normal/0099.JPG", photo(1))
+    return told_of(root, "visa").rpartition("; ")[2]
+
+
 listed("VisA without its list", lambda base: shutil.rmtree(base / "split_csv"))
 listed("VisA's list with other columns", replaced("object,split", "object;split"))
 listed("VisA's list with another split", replaced("train,", "trial,"))
@@ -285,6 +300,13 @@ listed("VisA's list with anomalies in train", replaced("test,anomaly", "train,an
 listed(
     "a file of VisA's list that is not there",
     lambda base: (base / "candle/Data/Images/Anomaly/001.JPG").unlink(),
+)
+listed("VisA's list with a line twice", replaced("mask\n", "mask\n" + LINE * 2))
+listed("VisA's list with a file of elsewhere", replaced("candle/Data/Images/N", "../candle/N"))
+listed(
+    "DAGM's list with a line twice",
+    lambda base: (base / "Train/Label/Labels.txt").write_text("1\n" + "1\t0\t0001.PNG\t0\t0\n" * 2),
+    dagm_tree,
 )
 listed(
     "DAGM's list in another encoding",

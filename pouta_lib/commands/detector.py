@@ -3,10 +3,9 @@
 import argparse
 import json
 import sys
-from pathlib import Path
 
 from pouta_lib.commands.arguments import Commands, add_override, path_of
-from pouta_lib.ground.errors import PoutaError, problem
+from pouta_lib.ground.errors import problem
 
 
 def add(commands: Commands) -> None:
@@ -39,15 +38,17 @@ def add(commands: Commands) -> None:
     )
     predict.add_argument("--maps", action="store_true", help="keep the maps, as TIFFs of floats")
     predict.add_argument("--json", action="store_true", help="the answer as JSON on stdout as well")
-    predict.set_defaults(command=_predict)
+    predict.set_defaults(command=_predict, failed=2)
 
     report = commands.add_parser("report", help="make an answer of predict a page to look through")
-    report.add_argument("answer", type=Path, help="the folder that predict wrote")
-    report.add_argument("--output", type=Path, help="default: report.html in it")
-    report.add_argument("--images", type=Path, help="the photographs, to be shown as well")
-    report.add_argument("--good", type=Path, help="another answer: of parts known to be good")
-    report.add_argument("--labels", type=Path, help="a CSV: file, label (good, or the defect)")
-    report.add_argument("--masks", type=Path, help="a folder: what has a mask there is defective")
+    report.add_argument("answer", type=path_of, help="the folder that predict wrote")
+    report.add_argument("--output", type=path_of, help="default: report.html in it")
+    report.add_argument("--images", type=path_of, help="the photographs, to be shown as well")
+    report.add_argument("--good", type=path_of, help="another answer: of parts known to be good")
+    report.add_argument("--labels", type=path_of, help="a CSV: file, label (good, or the defect)")
+    report.add_argument(
+        "--masks", type=path_of, help="a folder: what has a mask there is defective"
+    )
     report.set_defaults(command=_report)
 
     app = commands.add_parser("app", help="the same in the browser: drop photographs into a page")
@@ -58,8 +59,8 @@ def add(commands: Commands) -> None:
     app.set_defaults(command=_app)
 
     export = commands.add_parser("export", help="write a saved detector for use without torch")
-    export.add_argument("detector", type=Path, help="the folder that `pouta fit` saved")
-    export.add_argument("--output", type=Path, required=True, help="a folder")
+    export.add_argument("detector", type=path_of, help="the folder that `pouta fit` saved")
+    export.add_argument("--output", type=path_of, required=True, help="a folder")
     export.add_argument("--format", default="onnx", help="onnx or openvino; default: onnx")
     export.add_argument("--batch", type=int, help="images per call; default: any number")
     export.add_argument("--half", action="store_true", help="weights in half precision")
@@ -99,15 +100,9 @@ def _predict(options: argparse.Namespace) -> int:
     from pouta_lib.detector import load_detector, predict_folder
     from pouta_lib.ground.outputs import refuse_overlap
 
-    try:
-        refuse_overlap(options.output, {"the detector": options.detector})
-        detector = load_detector(options.detector)
-        table, left_out = predict_folder(
-            detector, options.images, options.output, maps=options.maps
-        )
-    except PoutaError as error:
-        print(f"pouta: {error}", file=sys.stderr)
-        return 2
+    refuse_overlap(options.output, {"the detector": options.detector})
+    detector = load_detector(options.detector)
+    table, left_out = predict_folder(detector, options.images, options.output, maps=options.maps)
     counts = table["verdict"].value_counts()
     scored, defective = counts.drop("not read", errors="ignore").sum(), counts.get("defective", 0)
     if options.json:

@@ -35,7 +35,8 @@ class Report:
     def __str__(self) -> str:
         total = int(self.counts["images"].sum())
         known = f" of {self.expected} published" if self.expected else ""
-        lines = [self.counts.to_string(index=False), f"{self.dataset}: {total} images{known}"]
+        lines = [] if self.counts.empty else [self.counts.to_string(index=False)]
+        lines += [f"{self.dataset}: {total} images{known}"]
         lines += [f"note: {text}" for text in self.notes]
         return "\n".join([*lines, *([f"problem: {p}" for p in self.problems] or ["no problems"])])
 
@@ -54,7 +55,7 @@ def check_dataset(dataset: str, root: str | Path | None = None) -> Report:
     folder, reader = locate(dataset, root)
     problems = [f"no category {name}" for name in published if name not in names]
     beside = [path for path in folders_in(folder) if path.name not in names]
-    pictures = ((Reason.BESIDE, found) for path in beside for found in pictures_below(path))
+    pictures = (found for path in beside for found in pictures_below(path, Reason.BESIDE))
     problems += PassedOver.of(pictures).lines()
     rows, notes = [], []
     for name in names:

@@ -83,5 +83,7 @@ def _labels(path: Path) -> dict[str, str | None]:
         if len(words) != 5 or words[1] not in ("0", "1"):
             wanted = "lines of 'number, 0 or 1, image, 0, label or 0'"
             raise problem(wanted, repr(line), path, AGAIN)
+        if words[2].lower() in labels:
+            raise problem("one line for each image", f"several of {words[2]}", path, AGAIN)
         labels[words[2].lower()] = words[4].lower() if words[1] == "1" else None
     return labels

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache
@@ -19,6 +20,7 @@ _OTHERS = (
     "psd qoi raf raw rw2 rwl sgi sr2 srw svg tga wdp wmf x3f xcf"
 )
 PICTURES = frozenset((*SUFFIXES, *HEIC, *(f".{suffix}" for suffix in _OTHERS.split())))
+BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"GIF8")  # of pictures
 GOOD_WORDS = frozenset(
     ("good", "ok", "okay", "normal", "pass", "passed", "defectfree", "nodefect", "healthy")
 )
@@ -34,9 +36,17 @@ class Reason(Enum):
     DANGLING = "linking to nothing", "mount or copy what is pointed to", True
     DEEPER = "in deeper folders", "move up into the folder that is read", True
     BESIDE = "in folders that are not read", LAYOUT, True
+    UNNAMED = (
+        "of a picture by content, not by name",
+        "give them the suffix of their format",
+        True,
+    )
+    LOCKED = "that may not be read (a folder)", "check the permissions", True
+    UNLISTED = "that the dataset's list does not name", "add them to the list, or remove them", True
     LOOSE = "in no folder of a kind", "move to good, or to the name of the defect", True
     MASK = "named as the mask of an image beside it", "", False
     HIDDEN = "hidden", "", False
+    NO_FILE = "of the system (pipes, sockets, devices)", "", False
     OTHER = "not named as a picture", "", False
 
     def __init__(self, words: str, todo: str, lost: bool) -> None:
@@ -133,15 +143,11 @@ def look_into(folder: Path, *, below: bool = True) -> Look:
             if path.name.startswith("."):  # .DS_Store, ._000.png, .ipynb_checkpoints
                 passed.append((Reason.HIDDEN, path))
             elif path.is_dir():
-                deeper = pictures_below(path) if below else ()
-                passed += [(Reason.DEEPER, picture) for picture in deeper]
-            elif not path.is_file():
-                passed.append((Reason.DANGLING, path))
-            elif path.suffix.lower() in readable_suffixes():
+                passed += pictures_below(path, Reason.DEEPER) if below else ()
+            elif path.is_file() and path.suffix.lower() in readable_suffixes():
                 files.append(path)
             else:
-                picture = path.suffix.lower() in PICTURES
-                passed.append((Reason.FORMAT if picture else Reason.OTHER, path))
+                passed.append((_why_not(path), path))
     except OSError as error:
         found = error.strerror or str(error)
         raise problem("a readable folder", found, folder, "check its permissions") from error
@@ -154,6 +160,22 @@ def look_into(folder: Path, *, below: bool = True) -> Look:
             passed.append((Reason.MASK, path))
     kept = set(files) - {path for reason, path in passed if reason is Reason.MASK}
     return Look(folder, sorted(kept), masks, PassedOver.of(passed))
+
+
+def _why_not(path: Path) -> Reason:
+    """Why something that is neither a folder nor named as a picture to be read is passed over."""
+    suffix = path.suffix.lower()
+    if not path.exists():
+        return Reason.DANGLING if suffix in PICTURES or not suffix else Reason.OTHER
+    if not path.is_file():  # opening it may never end
+        return Reason.NO_FILE
+    if suffix in PICTURES:
+        return Reason.FORMAT
+    with suppress(OSError), path.open("rb") as file:
+        head = file.read(12)
+        if head.startswith(BEGINNINGS) or head[8:] in (b"WEBP", b"heic", b"mif1", b"avif"):
+            return Reason.UNNAMED
+    return Reason.OTHER
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -178,15 +200,22 @@ def readable_suffixes() -> tuple[str, ...]:
     return (*SUFFIXES, *HEIC) if find_spec("pillow_heif") else SUFFIXES
 
 
-def pictures_below(folder: Path) -> Iterator[Path]:
-    """Whatever may be a photograph in a folder and the folders in it; hidden ones are left out."""
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
-        if path.is_dir() and not path.is_symlink():
-            yield from pictures_below(path)
-        elif path.suffix.lower() in PICTURES:
-            yield path
+def pictures_below(folder: Path, reason: Reason) -> Iterator[tuple[Reason, Path]]:
+    """Whatever may be a photograph in a folder and the folders in it; hidden ones are left out.
+
+    Links to folders are not followed, since they may lead back.
+    """
+    waiting = [folder]
+    while waiting:
+        path = waiting.pop()
+        try:
+            if path == folder or (path.is_dir() and not path.is_symlink()):
+                inside = sorted(path.iterdir(), reverse=True)
+                waiting += [one for one in inside if not one.name.startswith(".")]
+            elif path.suffix.lower() in PICTURES:
+                yield reason, path
+        except OSError:
+            yield Reason.LOCKED, path
 
 
 def _stem_of_photo(mask: Path) -> str:
@@ -203,12 +232,9 @@ def beside(folder: Path, read: Iterable[Path]) -> PassedOver:
     """What lies in `folder` outside of those of its folders that are `read`."""
     here = look_into(folder, below=False)
     unread = [path for path in folders_in(folder) if path not in set(read)]
-    return here.passed_over + PassedOver.of(
-        [
-            *((Reason.LOOSE, path) for path in here.files),
-            *((Reason.BESIDE, picture) for path in unread for picture in pictures_below(path)),
-        ]
-    )
+    passed = [(Reason.LOOSE, path) for path in here.files]
+    passed += [found for path in unread for found in pictures_below(path, Reason.BESIDE)]
+    return here.passed_over + PassedOver.of(passed)
 
 
 def masks_in(folder: Path) -> dict[str, Path]:

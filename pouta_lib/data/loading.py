@@ -29,9 +29,10 @@ def _another_layout(folder: Path, reader: ModuleType) -> str:
     """What to do about a folder without categories: where some lie may be one folder off."""
     if good_folders(child(folder, "train")):
         return f"{shown(folder.name)} is a category itself: name a folder above it"
-    for path in folders_in(folder):
+    deeper = folders_in(folder)
+    for path in [*deeper, *(inner for outer in deeper for inner in folders_in(outer))]:
         if names := reader.categories(path):
-            move = f"move what is in {shown(path.name)} one folder up"
+            move = f"move what is in {shown(path.relative_to(folder).as_posix())} up to here"
             return f"{move}: the categories, first {shown(names[0])}, lie in there"
     return "see docs/DATASETS.md for the layout; unpack the dataset again"
 
@@ -96,7 +97,7 @@ def check_listing(listing: Listing, where: Path) -> None:
     defective = sum(item.defect != GOOD for item in listing.test)
     if listing.test and defective in (0, len(listing.test)):
         found = "good ones only" if defective == 0 else "defective ones only"
-        todo = "add the missing kind, or remove the test folder"
+        todo = "put good ones into test/good and others into test/<defect>, or remove test"
         raise problem("good and defective test images", found, where, todo)
 
 

@@ -42,7 +42,12 @@ def listing(folder: Path, category: str) -> Listing:
     passed += beside(base, parts) + beside(train_folder, goods)
     passed += beside(test_folder, folders_in(test_folder))
     test = []
-    for kind, look in read_kinds(test_folder):
+    kinds = list(read_kinds(test_folder))
+    if kinds and all(kind != GOOD for kind, _ in kinds):
+        found = f"only {', '.join(shown(kind) for kind, _ in kinds)}"
+        todo = "rename the folder of good ones, or add it"
+        raise problem(f"a folder test/{GOOD}", found, test_folder, todo)
+    for kind, look in kinds:
         passed += look.passed_over
         masks = masks_in(truth / look.folder.name) if kind != GOOD else {}
         for image in look.files:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pouta_lib.data import mvtec
 from pouta_lib.data.category import GOOD, Item, Listing
-from pouta_lib.data.files import folders_in, read_list
+from pouta_lib.data.files import PassedOver, Reason, folders_in, pictures_below, read_list
 from pouta_lib.ground.errors import problem
 
 SPLIT = Path("split_csv") / "1cls.csv"
@@ -41,7 +41,13 @@ def listing(folder: Path, category: str) -> Listing:
         raise problem("normal training images only", "anomalies", folder / SPLIT, RESTORE)
     train.sort(key=lambda item: item.image)
     test.sort(key=lambda item: item.image)
-    return Listing(train, test, extra_files=[folder / SPLIT])
+    listed = {item.image for item in (*train, *test)}
+    if len(listed) < len(train) + len(test):
+        found = f"{len(train) + len(test)} lines for {len(listed)} images of {category}"
+        raise problem("one line for each image", found, folder / SPLIT, RESTORE)
+    there = pictures_below(folder / category / "Data" / "Images", Reason.UNLISTED)
+    passed = PassedOver.of(pair for pair in there if pair[1] not in listed)
+    return Listing(train, test, extra_files=[folder / SPLIT], passed_over=passed)
 
 
 def _item(folder: Path, row: dict[str, str]) -> Item:
@@ -51,6 +57,8 @@ def _item(folder: Path, row: dict[str, str]) -> Item:
     if not normal and mask is None:
         raise problem("a mask for each anomaly", "none", f"{SPLIT}: {row['image']}", RESTORE)
     for path in (image, mask):
+        if path is not None and (".." in path.parts or folder not in path.parents):
+            raise problem("a file in this dataset", f"{path}", f"{folder / SPLIT}", RESTORE)
         if path is not None and not path.is_file():
             todo = "unpack the dataset again; the list and the files belong together"
             raise problem(f"the file that {SPLIT.name} names", "none", path, todo)

@@ -11,8 +11,8 @@ from PIL import Image
 from pouta_lib.data.files import masks_in, means_good
 from pouta_lib.data.images import content_of, decode
 from pouta_lib.data.masks import read_mask
-from pouta_lib.detector.answer import map_name
-from pouta_lib.ground.errors import problem, shown
+from pouta_lib.detector.answer import map_name, name_in
+from pouta_lib.ground.errors import PoutaError, problem, shown
 from pouta_lib.score.metrics import image_metrics, pixel_metrics
 from pouta_lib.score.uncertainty import ENDS, drawn_again
 
@@ -40,15 +40,19 @@ def truth_of(
 ) -> Truth | None:
     """What a file of labels and a folder of masks say of an answer's images; None without both.
 
-    With masks alone, an image without one counts as good.
+    With masks alone, an image without one counts as good; so does one whose mask is empty.
 
     *Raises* :class:`PoutaError` for a file that cannot be read, and for names that fit nothing.
     """
     if not labels and not masks:
         return None
     names = list(table["file"])
-    found = masks_in(Path(masks).expanduser()) if masks else {}
-    marked = {name: found[stem] for name in names if (stem := Path(name).stem) in found}
+    folder = Path(masks).expanduser() if masks else None
+    if folder and not folder.is_dir():
+        raise problem("a folder of masks", "no such folder", folder, "check the path")
+    found = masks_in(folder) if folder else {}
+    masked = {name: found[stem] for name in names if (stem := Path(name).stem) in found}
+    marked = {name: mask for name, mask in masked.items() if not _is_empty(mask)}
     said = {name: "defective" if name in marked else "good" for name in names}
     where: object = masks
     if labels:
@@ -67,11 +71,23 @@ def truth_of(
     return Truth(labels=said, masks=marked)
 
 
+def _is_empty(mask: Path) -> bool:
+    return decode(content_of(mask), mask).image.getbbox() is None
+
+
 def _read_labels(path: Path) -> dict[str, str]:
+    """By the names of the images; a row without a label is none."""
     todo = "write a CSV with the columns file and label: good, or the defect's name"
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        return dict(zip(table["file"], table["label"].str.strip(), strict=True))
+        table = pd.DataFrame({"file": table["file"], "label": table["label"].str.strip()})
+        table = table[table["label"] != ""].drop_duplicates()
+        if (twice := table["file"][table["file"].duplicated()]).any():
+            found = f"several for {shown(twice.iloc[0])}"
+            raise problem("one label for each image", found, path, "correct the file")
+        return dict(zip(table["file"].map(name_in), table["label"], strict=True))
+    except PoutaError:
+        raise
     except OSError as error:
         raise problem("labels", f"none ({error.strerror})", path, todo) from error
     except (ValueError, KeyError) as error:

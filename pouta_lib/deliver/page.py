@@ -11,8 +11,9 @@ import pandas as pd
 from PIL import Image
 
 from pouta_lib.data.images import content_of, decode, read_photo
+from pouta_lib.data.masks import read_mask
 from pouta_lib.deliver.known import Row, Truth, metric_rows, pixel_rows, truth_of
-from pouta_lib.detector.answer import HELD_OUT, SCORES, overlay_name
+from pouta_lib.detector.answer import HELD_OUT, SCORES, name_in, overlay_name
 from pouta_lib.ground.errors import PoutaError, problem, shown
 from pouta_lib.ground.paths import atomic_path
 
@@ -44,8 +45,8 @@ def write_page(
     with the columns file and label; `masks` a folder: what has a mask is defective, all else good.
     The page holds everything itself and asks no server for anything.
 
-    *Raises* :class:`PoutaError` for what is no answer, for labels or masks that name no image of
-    it or not both kinds, and for an output that is not such a page.
+    *Raises* :class:`PoutaError` for what is no answer, for photographs, labels or masks of others,
+    for labels or masks of one kind alone, and for an output that is not such a page.
     """
     answer = Path(answer).expanduser()
     target = Path(output).expanduser() if output else answer / PAGE
@@ -58,6 +59,9 @@ def write_page(
     others = read_answer(Path(good).expanduser())["score"].to_numpy() if good else _held_out(answer)
     _check_target(target)
     folder = Path(images).expanduser() if images else None
+    if folder and not any((folder / name).is_file() for name in table["file"]):
+        wanted, todo = "the photographs of this answer", "name the folder that `pouta predict` read"
+        raise problem(wanted, f"none of them, such as {table['file'][0]}", folder, todo)
     text = _rendered(table, answer, folder, truth, others)
     try:
         with atomic_path(target) as temporary:
@@ -80,6 +84,7 @@ def read_answer(answer: Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values={"score": [""]})
         scored = table["verdict"] != "not read" if "verdict" in table else slice(None)
         table = table.loc[scored, list(kinds)]
+        table["file"] = table["file"].map(name_in)
     except OSError as error:
         raise problem("an answer", f"none ({error.strerror})", path, todo) from error
     except (ValueError, KeyError) as error:
@@ -105,8 +110,9 @@ def _held_out(answer: Path) -> np.ndarray | None:
 
 
 def _check_target(target: Path) -> None:
-    if target.is_dir():
-        raise problem("a file to write", "a folder", target, "add a name, such as report.html")
+    if target.exists() and not target.is_file():
+        found = "a folder, or a device"
+        raise problem("a file to write", found, target, "add a name, such as report.html")
     if target.exists() and MARK not in target.read_text("utf-8", errors="replace")[:1000]:
         raise problem("a new file, or an earlier report", "another file", target, "name another")
 
@@ -206,8 +212,9 @@ def _row(
     pictures = []
     if pictured:
         mask = truth.masks.get(name) if truth else None
+        marked = _marked(mask, images / name if images else None) if mask else None
         pictures = [
-            (kind, _thumbnail(path, mask if kind == "map" else None))
+            (kind, _thumbnail(path, marked if kind == "map" else None))
             for kind, path in (
                 ("photograph", images / name if images else None),
                 ("map", next(filter(Path.is_file, _overlays(answer, name)), None)),
@@ -227,13 +234,20 @@ def _overlays(answer: Path, name: str) -> list[Path]:
     return [path, path.with_suffix(".png")]  # as it was in older answers
 
 
-def _thumbnail(path: Path, mask: Path | None) -> str:
+def _marked(mask: Path, photo: Path | None) -> np.ndarray:
+    """What a mask marks: ``(THUMBNAIL_PX, THUMBNAIL_PX)`` bool, as the photograph lies."""
+    drawn = decode(content_of(mask), mask)
+    seen = decode(content_of(photo), photo, THUMBNAIL_PX) if photo else drawn
+    return read_mask(drawn, mask, seen, THUMBNAIL_PX)
+
+
+def _thumbnail(path: Path, marked: np.ndarray | None) -> str:
     """A picture as a data address; nothing where there is none that can be read."""
     try:
         picture = read_photo(path, near_px=THUMBNAIL_PX)
         picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-        if mask:
-            picture = _outlined(picture, decode(content_of(mask), mask).image)
+        if marked is not None:
+            picture = _outlined(picture, marked)
     except (OSError, PoutaError):
         return ""
     content = io.BytesIO()
@@ -241,10 +255,10 @@ def _thumbnail(path: Path, mask: Path | None) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
-def _outlined(picture: Image.Image, mask: Image.Image) -> Image.Image:
+def _outlined(picture: Image.Image, marked: np.ndarray) -> Image.Image:
     from scipy import ndimage
 
-    small = np.asarray(mask.convert("L").point(lambda v: 255 * (v > 0)).resize(picture.size)) > 0
+    small = np.asarray(Image.fromarray(marked).resize(picture.size)) > 0
     edge = ndimage.binary_dilation(small, iterations=2) & ~small
     pixels = np.array(picture)
     pixels[edge] = OUTLINE

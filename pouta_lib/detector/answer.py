@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import cache, partial
 from itertools import islice
@@ -29,6 +30,9 @@ COLUMNS = ("file", "score", "threshold", "verdict", "overlay", "reason")
 SCORES = "scores.csv"
 HELD_OUT = "held_out.csv"  # scores of good photographs that the detector's threshold comes from
 KIND = "answer"  # in the folder's manifest
+FORMULA = tuple("=+-@\t")  # what begins with one of these is computed by a spreadsheet
+UNWRITABLE = re.compile(r"[\r\ud800-\udfff]")  # in a CSV of UTF-8 that any program can read
+WRITTEN = re.compile(r"\\u(000d|d[89a-f][0-9a-f]{2})")
 
 
 def predict_folder(
@@ -69,8 +73,8 @@ def predict_folder(
             rows += _answer(detector, batch, temporary, pool, maps)
             bar.update(len(batch))
         table = pd.DataFrame(rows, columns=COLUMNS)
-        csv = temporary / SCORES
-        table.to_csv(csv, index=False, lineterminator="\n", errors="backslashreplace")
+        written = table.assign(file=table["file"].map(cell), overlay=table["overlay"].map(cell))
+        written.to_csv(temporary / SCORES, index=False, lineterminator="\n")
         if detector.fitted and detector.fitted.good:
             good = pd.DataFrame({"score": detector.fitted.good})
             good.to_csv(temporary / HELD_OUT, index=False, lineterminator="\n")
@@ -127,6 +131,25 @@ def _answer(
     for done in drawn:
         done.result()
     return rows
+
+
+def cell(name: str) -> str:
+    """A file's name as it stands in the CSV: in UTF-8, and for no spreadsheet a formula.
+
+    >>> [cell(name) for name in ("a.png", "=1+1.png", "stra\\udcdfe.png")]
+    ['a.png', './=1+1.png', 'stra\\\\udcdfe.png']
+    """
+    plain = UNWRITABLE.sub(lambda sign: f"\\u{ord(sign[0]):04x}", name)
+    return f"./{plain}" if plain.startswith(FORMULA) else plain
+
+
+def name_in(cell: str) -> str:
+    """The name of the file that a cell stands for.
+
+    >>> name_in(cell("=stra\\udcdfe.png")) == "=stra\\udcdfe.png"
+    True
+    """
+    return WRITTEN.sub(lambda code: chr(int(code[1], 16)), cell.removeprefix("./"))
 
 
 def verdict(score: float, threshold: float) -> str:

@@ -72,6 +72,11 @@ class Work:
             pictures = np.ascontiguousarray(images[SIZE_PX]).data
             digest = hashlib.sha256(identity.encode() + hashlib.sha256(pictures).digest())
             folder = Path(partial).expanduser() / digest.hexdigest()[:16]
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:  # only the detector's own folder may be writable
+                tell(f"stopped, this fit will not go on: {folder.parent}: {error.strerror}")
+                folder = None
         return cls(images, bits, parts, folds, held, seed, folder, tell)
 
     def keep(self, kind: str, name: str, make: Callable[[], Kept]) -> Kept:
@@ -101,9 +106,10 @@ def _read(photos: str | Path, sizes: set[int], tell: Tell) -> tuple[dict[int, np
         left_out += beside(folder, folders_in(folder)).lines()
     for line in [*left_out, *map(str, unreadable)]:
         tell(f"left out: {line}")
-    if len(read) < FEWEST:
+    different = len({image.tobytes() for image in images[SIZE_PX]})
+    if different < FEWEST:
         todo = "photograph more good parts; 20 are few, 100 are good"
-        found = str(len(read))
+        found = f"{len(read)}" + (f", {different} different ones" if different < len(read) else "")
         raise problem(f"at least {FEWEST} photographs of good parts", found, folder, todo)
     tell(f"{len(read)} of {len(files)} photographs: {', '.join(shown(good) for good in goods)}")
     return images, bits

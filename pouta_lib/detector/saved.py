@@ -12,7 +12,7 @@ from pouta_lib.ground.errors import problem
 from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.outputs import own_files, replaceable
 from pouta_lib.ground.profiles import Profile, todays_profile
-from pouta_lib.ground.validation import STRICT, above, checked, read_json, write_json
+from pouta_lib.ground.validation import STRICT, Rule, above, checked, read_json, write_json
 from pouta_lib.method.device import Compute, compute_of
 from pouta_lib.method.models import build_model
 from pouta_lib.method.weights import load_weights, save_weights, weights_digest
@@ -22,6 +22,8 @@ FORMAT_VERSION = 1
 NOTE = "detector.json"
 KIND = "detector"  # in the folder's manifest
 Scale = tuple[float, float]  # the map's values that are shown as nothing, and as the brightest
+RISING = Rule("two numbers, the lower first", lambda pair: pair[0] < pair[1])
+BEYOND = 10  # times the scores of gray and of noise: a threshold that nothing exceeds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,7 @@ class DetectorNote:
     profile: Profile
     threshold: Annotated[float, above(0)]
     how: str
-    scale: Scale = (0.0, 1.0)  # what detectors had that were saved without
+    scale: Annotated[Scale, RISING] = (0.0, 1.0)  # what detectors had that were saved without
     weights: str | None = None  # their digest, where it was noted
     fitted: Fitted | None = None
     bits: Literal[8, 10, 12, 14, 16] = 16
@@ -100,7 +102,7 @@ class Detector:
         """*Raises* :class:`PoutaError` for a detector that would pass everything as good.
 
         That is: a threshold that no score can exceed, weights that are not finite, or maps of two
-        test pictures, gray and noise, that are not finite, or one and the same value everywhere.
+        test pictures, gray and noise, that are not finite, or the same for both.
         """
         todo = "fit it again; with a lower lr or precision=fp32 where its weights are not finite"
         highest = 1.0 if find_method(self.method).bounded else math.inf
@@ -115,9 +117,12 @@ class Detector:
         maps, scores = self.look_at(np.stack([np.full_like(noise, 128), noise]))
         if not (np.isfinite(maps).all() and np.isfinite(scores).all()):
             raise problem("finite scores", "others", where, todo)
-        if np.ptp(maps) == 0:
-            found = f"{maps.flat[0]:.4g} everywhere, for gray as for noise"
+        if np.allclose(maps[0], maps[1], rtol=1e-5, atol=0):
+            found = f"about {maps.mean():.4g}, for gray as for noise"
             raise problem("a detector that tells pictures apart", found, where, todo)
+        if math.isinf(highest) and self.threshold > BEYOND * float(scores.max()):
+            wanted = f"a threshold that scores exceed, such as {scores.max():.3g} of noise"
+            raise problem(wanted, f"{self.threshold:.3g}", where, "correct it, or fit it again")
 
 
 def choose_threshold(good_scores: np.ndarray, false_alarm_rate: float) -> float:

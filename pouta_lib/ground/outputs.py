@@ -55,9 +55,13 @@ def replaceable(
     It is new or empty (hidden files do not count), or holds an earlier result of that kind. Other
     files may lie beside that, unless they bear one of the `names` that are to be written.
 
-    *Raises* :class:`PoutaError` for all else; with ``replace=False`` for an earlier result too.
+    *Raises* :class:`PoutaError` for all else, and where nothing may be written; with
+    ``replace=False`` for an earlier result too.
     """
     folder = Path(folder).expanduser().resolve()
+    there = next(path for path in (folder, *folder.parents) if os.path.exists(path))
+    if there.is_dir() and not os.access(there, os.W_OK | os.X_OK):
+        raise problem("a folder that can be written to", "one that may not be", there, ANOTHER)
     wanted = f"a new folder, or an earlier {kind}"
     if folder.exists() and not folder.is_dir():
         raise problem(wanted, "a file", folder, ANOTHER)
@@ -97,9 +101,9 @@ def refuse_overlap(output: str | Path, inputs: dict[str, str | Path]) -> None:
 
 
 def digest_of(path: Path) -> str | None:
-    """The SHA-256 of a file; None where there is none."""
+    """The SHA-256 of a file; None where there is nothing, and no digest where something else is."""
     if not path.is_file():
-        return None
+        return "no file" if os.path.lexists(path) else None
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -53,6 +53,10 @@ def load_weights(
     if not path.is_file():
         raise problem("the run's weights", "no file", path, todo)
     try:
+        path.open("rb").close()  # safetensors says of what it may not read that it is not there
+    except OSError as error:
+        raise problem("the run's weights", f"none ({error.strerror})", path, todo) from error
+    try:
         with safe_open(path, "pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             told = (file.metadata() or {}).get("sha256")

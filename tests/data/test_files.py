@@ -3,8 +3,10 @@
 import os
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
+from PIL import Image
 from trees import mask, mvtec_tree, photo, save
 
 from pouta_lib.data import files, list_categories, load_category
@@ -210,8 +212,11 @@ def test_hints_where_the_layout_is_anothers(tmp_path):
     with pytest.raises(PoutaError, match=r"bolt is a category itself: name a folder above it"):
         list_categories("bolt", tmp_path / "parts")
     mvtec_tree(tmp_path / "mvtec", "mvtec_anomaly_detection")
-    with pytest.raises(PoutaError, match=r"move what is in mvtec_anomaly_detection one folder up"):
+    with pytest.raises(PoutaError, match=r"move what is in mvtec_anomaly_detection up to here"):
         list_categories("mvtec", tmp_path)
+    mvtec_tree(tmp_path / "deep" / "a", "b")
+    with pytest.raises(PoutaError, match=r"move what is in a/b up to here: .* first bolt"):
+        list_categories("deep", tmp_path)
     washer(tmp_path)
     with pytest.raises(PoutaError, match=r"found a folder good of images(.|\n)*the folder above"):
         list_categories("folder", tmp_path / "folder" / "washer")
@@ -250,12 +255,6 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     assert str(tmp_path) in str(error.value)
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
-def test_a_pipe_is_no_image(tmp_path):
-    os.mkfifo(tmp_path / "a.png")
-    assert look_into(tmp_path).passed_over.counts == {"linking to nothing": 1}
-
-
 def test_what_is_passed_over_adds_up(tmp_path):
     some = PassedOver.of([(Reason.FORMAT, tmp_path / "a.gif"), (Reason.HIDDEN, tmp_path / ".b")])
     both = some + PassedOver.of([(Reason.FORMAT, tmp_path / "c.heic")])
@@ -270,3 +269,50 @@ def test_a_home_folder_in_a_path_is_found(tmp_path, monkeypatch):
     washer(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert list_categories("folder", "~") == ["washer"]
+
+
+@pytest.mark.parametrize("name", ["IMG_0007", "a.jpg.1", "a.jpg?w=8", "a.png.crdownload"])
+@pytest.mark.parametrize("fmt", ["JPEG", "PNG", "TIFF", "WEBP", "GIF"])
+def test_pictures_under_other_names_are_counted(tmp_path, name, fmt):
+    base = washer(tmp_path)
+    Image.fromarray(photo(1)).save(base / "good" / name, fmt)
+    (base / "good" / "notes").write_text("RIFF")
+    report = check_dataset("folder", tmp_path)
+    (told,) = report.problems
+    assert f"1 file of a picture by content, not by name, first good/{name}: give" in told
+    assert "1 file not named as a picture, first good/notes" in report.notes[0]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has neither")
+def test_what_is_no_file_is_never_opened(tmp_path):
+    base = washer(tmp_path) / "good"
+    os.mkfifo(base / "a.png")
+    (base / "zeros.png").symlink_to("/dev/zero")
+    (base / "old.txt").symlink_to("nowhere")
+    passed = look_into(base).passed_over
+    assert not passed and passed.counts == {
+        "of the system (pipes, sockets, devices)": 2,
+        "not named as a picture": 1,
+    }
+
+
+def test_a_deeper_folder_that_may_not_be_read_ends_nothing(tmp_path, monkeypatch):
+    """As lost+found at the root of a disk."""
+    base = washer(tmp_path) / "good"
+    locked = base / "lost+found"
+    locked.mkdir()
+    listed = Path.iterdir
+
+    def refused(path):
+        if path == locked:
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    look = look_into(base)
+    assert len(look.files) == 3
+    (told,) = look.passed_over.lines()
+    assert (
+        told == "1 file that may not be read (a folder), first good/lost+found: "
+        "check the permissions"
+    )

@@ -225,3 +225,57 @@ def test_labels_that_do_not_fit_are_refused(answer, tmp_path):
     (tmp_path / "masks").mkdir()
     with pytest.raises(PoutaError, match="good ones alone"):
         write_page(answer, masks=tmp_path / "masks")
+
+
+def test_an_empty_mask_is_that_of_a_good_part(answer, tmp_path):
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for name, value in (("a", 0), ("b b", 255)):
+        drawn = np.zeros((600, 900), np.uint8)
+        drawn[200:400, 300:600] = value
+        Image.fromarray(drawn).save(masks / f"{name}.png")
+    page = page_of(write_page(answer, masks=masks))
+    assert page.data()["bad"] == [True] + [False] * 5
+
+
+def test_what_is_outlined_is_what_the_mask_marks(answer, tmp_path):
+    """The noise of compression is not, and what EXIF turns is turned."""
+    photos, turned = tmp_path / "photos", Image.Exif()
+    turned[0x0112] = 6
+    photos.mkdir()
+    Image.new("RGB", (600, 900), (90, 40, 10)).save(photos / "b b.png", exif=turned)
+    raw = np.zeros((900, 600), np.uint8)  # upright it is 900 wide
+    raw[100:300, 50:250] = 255
+    pages = []
+    for name, mask in (
+        ("raw", Image.fromarray(raw)),
+        ("upright", Image.fromarray(raw).rotate(-90, expand=True)),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        mask.save(folder / "b b.jpg", quality=60)
+        pages.append(page_of(write_page(answer, masks=folder, images=photos)))
+    pictures = [[t for t in page.tags if t[0] == "img"] for page in pages]
+    assert pictures[0] == pictures[1]
+
+
+@pytest.mark.parametrize(
+    ("rows", "found"),
+    [
+        ("a.png,good\na.png,bent\n", "several for a.png"),
+        ("a.png,\n", "none for 1 images, first a.png"),
+        ("a.png,  \n", "none for 1 images, first a.png"),
+    ],
+)
+def test_labels_that_are_missing_or_contradict_each_other(answer, tmp_path, rows, found):
+    others = "".join(f'"{name}",bent\n' for name in SCORES if name not in ("a.png", NASTY))
+    others += '"<img src=x onerror=""alert(1)"">&.png",good\n'
+    (tmp_path / "labels.csv").write_text(f"file,label\n{rows}{others}", encoding="utf-8")
+    with pytest.raises(PoutaError, match=f"found {found}"):
+        write_page(answer, labels=tmp_path / "labels.csv")
+
+
+@pytest.mark.parametrize("what", ["images", "masks"])
+def test_folders_that_are_others_are_refused(answer, tmp_path, what):
+    with pytest.raises(PoutaError, match="found no"):
+        write_page(answer, **{what: tmp_path / "nowhere"})

@@ -3,10 +3,13 @@
 import copy
 import csv
 import dataclasses
+import errno
+import io
 import json
 import math
 import os
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,6 +18,7 @@ import torch
 from PIL import Image
 
 from pouta_lib.cli import main
+from pouta_lib.deliver.page import read_answer, write_page
 from pouta_lib.detector import (
     Detector,
     answer,
@@ -419,3 +423,105 @@ def test_another_depth_than_the_detectors_is_not_taken_for_darkness(folder, tmp_
     table, left_out = predict_folder(load_detector(folder), tmp_path / "deep", tmp_path / "answer")
     assert (table["verdict"][0] != "not read") == read
     assert read or f"values up to {peak} in a file of 16 bits" in str(left_out[0])
+
+
+def remembering(photos, threshold):
+    """A PatchCore of the smoke profile."""
+    profile = load_profile("smoke", precision="auto")
+    _, images, _ = read_photos(photos, 64)
+    fitted = fit(images, images, profile, "patchcore", 0)
+    how = threshold, "by hand", (0.0, 9.0), fitted.compute
+    return Detector(fitted.model, "patchcore", profile, *how)
+
+
+def test_a_distance_that_nothing_reaches_is_no_threshold(photos, tmp_path):
+    """A comma in the wrong place; and a backbone without weights, whose maps vary by rounding."""
+    made = remembering(photos, 40.0)
+    made.check("a")
+    for threshold in (4e6, 1e39, 1e300):
+        with pytest.raises(PoutaError, match=r"a threshold that scores exceed, such as [\d.]+ of"):
+            dataclasses.replace(made, threshold=threshold).check("a")
+    dead = dataclasses.replace(made, model=blinded(made.model, "zeros"))
+    with pytest.raises(PoutaError, match="tells pictures apart"):
+        dead.check("a")
+
+
+@pytest.mark.parametrize("scale", [[9.0, 1.0], [5.0, 5.0]])
+def test_overlays_upside_down_are_refused(folder, scale):
+    note = json.loads((folder / "detector.json").read_text("utf-8"))
+    (folder / "detector.json").write_text(json.dumps(note | {"scale": scale}), encoding="utf-8")
+    with pytest.raises(PoutaError, match="scale to be two numbers, the lower first"):
+        load_detector(folder)
+
+
+ODD_NAMES = ["=1+1.png", "-x.png", "@sum.png", "a\rb.png", "a\nb.png", 'q"u,o;.png', "NA", "ü.png"]
+
+
+def test_names_that_a_spreadsheet_would_compute_and_others_come_back(folder, photos, tmp_path):
+    """From the photographs to the CSV, and from there to the page, its overlays and its labels."""
+    content = (photos / "a.png").read_bytes()
+    names = [name if "." in name else f"{name}.png" for name in ODD_NAMES]
+    names.append(os.fsdecode(b"stra\xdfe.png"))
+    try:
+        for name in names:
+            (photos / name).write_bytes(content)
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    output = tmp_path / "answer"
+    table, _ = predict_folder(load_detector(folder), photos, output)
+    written = (output / "scores.csv").read_text("utf-8")
+    assert not any(line.startswith(tuple("=+-@")) for line in written.splitlines())
+    again = read_answer(output)
+    assert set(again["file"]) == set(table["file"]) >= set(names)
+    said = pd.read_csv(output / "scores.csv", keep_default_na=False)[["file"]]
+    said["label"] = ["good", *["bent"] * (len(said) - 1)]
+    said.to_csv(tmp_path / "labels.csv", index=False)
+    page = write_page(output, labels=tmp_path / "labels.csv", images=photos).read_text("utf-8")
+    assert page.count("data:image/jpeg") == 2 * len(table), "a photograph and its overlay"
+
+
+def test_a_folder_in_place_of_an_overlay_is_the_users(folder, photos, tmp_path):
+    output = tmp_path / "answer"
+    detector = load_detector(folder)
+    predict_folder(detector, photos, output)
+    (output / "a.png.jpg").unlink()
+    (output / "a.png.jpg").mkdir()
+    before = sorted(output.iterdir())
+    with pytest.raises(PoutaError, match=r"1 of its files changed since, first 'a\.png\.jpg'"):
+        predict_folder(detector, photos, output)
+    assert sorted(output.iterdir()) == before
+
+
+def test_what_the_system_refuses_is_wrong_usage_too(folder, photos, tmp_path, capsys):
+    """Status 1 would say that all but some images have an answer."""
+    words = ["predict", str(folder), str(photos), "--output", str(tmp_path / ("x" * 300))]
+    assert main(words) == 2
+    assert "expected a disk to read and write" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_an_output_of_any_name_is_told_of(folder, photos, tmp_path, monkeypatch, encoding):
+    told = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr("sys.stdout", told)
+    output = tmp_path / os.fsdecode(b"stra\xdfe \xc3\xbc")
+    try:
+        output.mkdir()
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    assert main(["predict", str(folder), str(photos), "--output", str(output)]) == 0
+    told.seek(0)
+    assert "stra\\udcdfe" in told.read()
+
+
+def test_weights_that_may_not_be_read_are_there(folder, monkeypatch):
+    """A file of mode 0600, to another user."""
+    opened = Path.open
+
+    def refused(path, *args, **options):
+        if path.suffix == ".safetensors":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(PoutaError, match=r"found none \(Permission denied\)"):
+        load_detector(folder)

@@ -247,10 +247,22 @@ def test_too_few_photographs_and_strange_wishes(photos, toys, tmp_path):
         Image.new("RGB", (8, 8)).save(few / f"{k}.png")
     with pytest.raises(PoutaError, match="at least 8 photographs of good parts, found 7"):
         fit(few, tell=str)
+    for k in range(7, 20):
+        Image.new("RGB", (8, 8)).save(few / f"{k}.png")
+    with pytest.raises(PoutaError, match="found 20, 1 different ones"):
+        fit(few, tell=str)
     for wish in ({"minutes": 0.0}, {"false_alarm_rate": 1.0}, {"method": "keener"}):
         with pytest.raises(PoutaError):
             fit(photos, tell=str, **wish)
     assert toys == []
+
+
+def test_half_done_work_that_cannot_be_kept_is_told_of(photos, toys, tmp_path):
+    """Where only the detector's own folder may be written to, a fit goes on all the same."""
+    (tmp_path / "file").touch()
+    told = []
+    fit(photos, method="keen", partial=tmp_path / "file" / "partial", tell=told.append)
+    assert any(line.startswith("stopped, this fit will not go on") for line in told)
 
 
 def test_a_method_that_sees_nothing_is_refused(photos, toys, monkeypatch):

@@ -94,6 +94,16 @@ def test_where_results_may_go(tmp_path):
         replaceable(tmp_path / "a", "answer", replace=False)
 
 
+def test_what_may_not_be_written_to_is_noticed_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)
+    for name in ("new", "new/deeper", "."):
+        with pytest.raises(PoutaError, match="found one that may not be") as error:
+            replaceable(tmp_path / name, "answer")
+        assert f"where: {tmp_path}\n" in str(error.value)
+    (tmp_path / "mine").mkdir()
+    assert replaceable(tmp_path / "mine", "answer") == tmp_path / "mine"
+
+
 def test_overlaps_by_any_name(tmp_path):
     (tmp_path / "photos" / "in").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "photos" / "in")
