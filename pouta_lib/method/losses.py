@@ -87,7 +87,8 @@ def anomaly_loss(logits: Tensor, mask: Tensor) -> Tensor:
 
     *Shape*: logits ``(..., B, 2, H, W)``, mask ``(B, H, W)``; ``(...)``, one for each head.
     """
-    lead = (logits.select(-3, 1) - logits.select(-3, 0)).float() * (1 - 2 * mask)
+    normal, anomalous = logits.unbind(-3)
+    lead = (anomalous - normal).float() * (1 - 2 * mask)
     missing = lead.sigmoid()
     return (missing**FOCAL_GAMMA * F.softplus(lead) + missing).mean(dim=(-3, -2, -1))
 

@@ -23,6 +23,18 @@ def contrast_block(
     )
 
 
+def joined(*parts: Tensor) -> Tensor:
+    """``torch.cat(parts, dim=1)``, on a CPU with gradients of the parts that are dense.
+
+    They would be views into the whole's gradient, of a few channels a pixel with gaps between,
+    through which a CPU goes value by value: thirty times slower.
+    """
+    for part in parts:
+        if part.requires_grad and part.device.type == "cpu":
+            part.register_hook(torch.clone)
+    return torch.cat(parts, dim=1)
+
+
 def of_channels(block: nn.Sequential, *parts: Tensor) -> Tensor:
     """``block(torch.cat(parts, dim=1))`` for a sequence that begins with a 1 x 1 convolution.
 
@@ -33,7 +45,7 @@ def of_channels(block: nn.Sequential, *parts: Tensor) -> Tensor:
     *Shape*: each ``(B, C_k, H, W)``, together with the block's channels; ``(B, D, H, W)``.
     """
     if not takes_short_way(parts[0]):
-        return block(parts[0] if len(parts) == 1 else torch.cat(parts, dim=1))
+        return block(parts[0] if len(parts) == 1 else joined(*parts))
     convolution, *rest = block
     assert isinstance(convolution, nn.Conv2d)
     weights = convolution.weight.split([part.shape[1] for part in parts], dim=1)
@@ -66,6 +78,22 @@ class FeatureContrast(nn.Module):
         return of_channels(self.contrast, of_encoder, of_decoder)  # (B, 2C, h, w) -> (B, C, h, w)
 
 
+def mean_of_pixels(x: Tensor) -> Tensor:
+    """``x.mean(dim=(2, 3), keepdim=True)`` of a channels_last tensor, with such a gradient.
+
+    The plain mean's gradient is contiguous, and whatever meets the two layouts in a step, ReLU
+    above all, goes through them pixel by pixel: thirty times slower.
+
+    *Shape*: ``(B, C, h, w) -> (B, C, 1, 1)``.
+    """
+    return x.permute(0, 2, 3, 1).flatten(1, 2).mean(dim=1)[..., None, None]
+
+
+def up_logits(x: Tensor, factor: int) -> Tensor:
+    """:func:`up` of two channels, plane by plane: pixel by pixel it takes twice as long."""
+    return up(x.contiguous(), factor)
+
+
 class SemanticGuidance(nn.Module):
     """HSG: filters one level's contrast by the refined contrast of the level below it.
 
@@ -86,8 +114,9 @@ class SemanticGuidance(nn.Module):
 
     def forward(self, contrast: Tensor, deeper: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         guide = of_upsampled(self.guide, deeper)
+        mean = mean_of_pixels(guide) if self.training else guide.mean(dim=(2, 3), keepdim=True)
         spatial_weight = torch.sigmoid(self.spatial(guide))
-        channel_weight = torch.sigmoid(self.channel(guide.mean(dim=(2, 3), keepdim=True)))
+        channel_weight = torch.sigmoid(self.channel(mean))
         if not self.training:
             return spatial_weight * contrast * channel_weight, spatial_weight, channel_weight
         # in steps the weights' outer product, whose gradient costs a third of that of the above
@@ -116,7 +145,7 @@ class AnomalyHead(nn.Module):
         )
 
     def forward(self, refined: dict[int, Tensor]) -> Tensor:
-        logits = [up(self.of_level[str(i)](refined[i]), 2 ** (i - 1)) for i in LEVELS]
+        logits = [up_logits(self.of_level[str(i)](refined[i]), 2 ** (i - 1)) for i in LEVELS]
         return torch.stack(logits).sum(dim=0)
 
 
@@ -152,5 +181,5 @@ class DiscriminativeNetwork(nn.Module):
         found["logits"] = self.head(refined)
         if supervise:
             for i in LEVELS if self.mss else ():
-                found[f"logits{i}"] = up(self.mss[str(i)](refined[i]), 2 ** (i - 1))
+                found[f"logits{i}"] = up_logits(self.mss[str(i)](refined[i]), 2 ** (i - 1))
         return found
