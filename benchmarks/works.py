@@ -191,19 +191,26 @@ def training_step(method: str, layout: str, bf16: bool) -> Callable[[str], Done]
     return prepare
 
 
-def synthesis_here(size: str) -> Done:
-    import torch
+def synthesis(anomalous_share: float) -> Callable[[str], Done]:
+    """A batch, of which a share gets an anomaly."""
 
-    from pouta_lib.method.synthesis import synthesize
+    def prepare(size: str) -> Done:
+        import torch
 
-    count, side = (8, 224) if size == "full" else (2, 64)
-    good, generator = torch.rand(count, 3, side, side), torch.Generator().manual_seed(0)
-    textures = torch.randint(256, (8, 3, side, side), dtype=torch.uint8)
-    return lambda: synthesize(good, textures, generator)
+        from pouta_lib.ground.profiles import SynthesisSettings
+        from pouta_lib.method.synthesis import synthesize
+
+        count, side = (8, 224) if size == "full" else (2, 64)
+        good, generator = torch.rand(count, 3, side, side), torch.Generator().manual_seed(0)
+        textures = torch.randint(256, (8, 3, side, side), dtype=torch.uint8)
+        settings = SynthesisSettings(anomalous_share=anomalous_share)
+        return lambda: synthesize(good, textures, generator, settings)
+
+    return prepare
 
 
 def synthesis_of_anomalib(size: str) -> Done:
-    """As many images, one after another as in its own training."""
+    """As many images, one after another as in its own training, all anomalous."""
     import torch
     from anomalib.data.utils.generators.perlin import PerlinAnomalyGenerator
 
@@ -225,7 +232,11 @@ WORKS: dict[str, dict[str, Callable[[str], Done]]] = {
         "a pass each": coreset_by_passes,
         "anomalib": coreset_of_anomalib,
     },
-    "synthesis": {"ours": synthesis_here, "anomalib": synthesis_of_anomalib},
+    "synthesis": {
+        "ours: half anomalous": synthesis(0.5),
+        "ours: all anomalous": synthesis(1.0),
+        "anomalib": synthesis_of_anomalib,
+    },
     "inference": {name: inference(name) for name in ("pouta", "vanilla", "draem")},
     "training_step": {
         "pouta, channels_last, bf16": training_step("pouta", "channels_last", True),
