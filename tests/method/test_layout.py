@@ -43,7 +43,7 @@ def test_every_relu_gets_a_gradient_that_lies_as_its_output_does():
     [
         (lambda x: x.mean(dim=(2, 3), keepdim=True), mean_of_pixels),
         (lambda x: up(x, 4), lambda x: up_logits(x, 4)),
-        (lambda x: torch.cat([x, 2 * x], dim=1), lambda x: joined(x, 2 * x)),
+        (lambda x: torch.cat([x, 2 * x], dim=1), lambda x: joined((x, 2 * x), dim=1)),
     ],
     ids=["mean", "logits", "joined"],
 )

@@ -23,8 +23,8 @@ def contrast_block(
     )
 
 
-def joined(*parts: Tensor) -> Tensor:
-    """``torch.cat(parts, dim=1)``, on a CPU with gradients of the parts that are dense.
+def joined(parts: tuple[Tensor, ...], dim: int) -> Tensor:
+    """``torch.cat(parts, dim)``, on a CPU with gradients of the parts that are dense.
 
     They would be views into the whole's gradient, of a few channels a pixel with gaps between,
     through which a CPU goes value by value: thirty times slower.
@@ -32,7 +32,7 @@ def joined(*parts: Tensor) -> Tensor:
     for part in parts:
         if part.requires_grad and part.device.type == "cpu":
             part.register_hook(torch.clone)
-    return torch.cat(parts, dim=1)
+    return torch.cat(parts, dim)
 
 
 def of_channels(block: nn.Sequential, *parts: Tensor) -> Tensor:
@@ -45,7 +45,8 @@ def of_channels(block: nn.Sequential, *parts: Tensor) -> Tensor:
     *Shape*: each ``(B, C_k, H, W)``, together with the block's channels; ``(B, D, H, W)``.
     """
     if not takes_short_way(parts[0]):
-        return block(parts[0] if len(parts) == 1 else joined(*parts))
+        join = joined if block.training else torch.cat
+        return block(parts[0] if len(parts) == 1 else join(parts, dim=1))
     convolution, *rest = block
     assert isinstance(convolution, nn.Conv2d)
     weights = convolution.weight.split([part.shape[1] for part in parts], dim=1)
