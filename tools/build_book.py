@@ -2,8 +2,9 @@
 
 Nothing is run again. A cell shows the output that the executed copy in
 ``results/<profile>/notebooks`` has for the same code; a cell whose code has changed since shows
-none, and is named. What Sphinx reads is written below ``build/book`` first, in the repository's
-own layout, so that links between notebooks and docs lead to the same places in both.
+none, and is named. Of several studies the first that has a copy of a notebook is shown. What Sphinx
+reads is written below ``build/book`` first, in the repository's own layout, so that links between
+notebooks and docs lead to the same places in both.
 """
 
 import argparse
@@ -11,7 +12,7 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import nbformat
@@ -62,7 +63,9 @@ BLOCKS = {
     "score and metrics": "00 01 05 06 07 10 11 16 18 20",
     "records and tables": "05 06 10 11 12 15 16 17 18",
 }
-FILMS = {"05": "training"}  # what moves, below the title of a chapter: tools/training_film.py
+FIGURES = HOME / "figures"
+FILMS = {"05": FIGURES / "demo" / "training.webp"}  # by tools/training_film.py, below a title
+PICTURE = re.compile(r"\]\((?:\.\./)?(figures/[^)\s]+)\)")
 SPHINX = HOME / "book" / "sphinx"
 
 
@@ -222,17 +225,17 @@ def chapter(source: Path, executed: Path, figures: Path) -> tuple[NotebookNode, 
             cell.source = link_symbols(cell.source, to_docs, seen)
         cells.append(cell)
         for folder, name in dict.fromkeys(SAVED.findall("".join(_printed(cell)))):
-            below = provenance(name, figures.parent / folder)
+            below = provenance(name, figures / folder)
             cells += [below] if below else []
     notebook.cells = cells
     if solution:
         folded(notebook)
     else:
         shown = [new_markdown_cell(flow(source.name[:2]))]
-        if (film := FILMS.get(source.name[:2])) and (figures / f"{film}.webp").is_file():
-            note = provenance(film, figures)
-            address = f"../figures/demo/{film}.webp"
-            shown += [new_markdown_cell(f"![One training, step by step]({address})"), note]
+        if (film := FILMS.get(source.name[:2])) and film.is_file():
+            address = f"../{film.relative_to(HOME).as_posix()}"
+            shown.append(new_markdown_cell(f"![One training, step by step]({address})"))
+            shown.append(provenance(film.stem, film.parent))
         notebook.cells = [cells[0], *shown, *cells[1:]]
     return notebook, bare
 
@@ -284,12 +287,16 @@ def notebooks() -> list[Path]:
     return [path for path in found if ".ipynb_checkpoints" not in path.parts]
 
 
-def prepare(target: Path, results: Path, figures: Path) -> list[str]:
-    """Writes what Sphinx reads; a line for each notebook with cells that have no output."""
+def prepare(target: Path, results: Sequence[Path], figures: Path) -> list[str]:
+    """Writes what Sphinx reads; a line for each notebook with cells that have no output.
+
+    `figures` has a folder for each study, with notes beside the pictures that notebooks made.
+    """
     shutil.rmtree(target, ignore_errors=True)
     told, sources = [], notebooks()
     for source in sources:
-        executed = results / "notebooks" / source.name
+        copies = [study / "notebooks" / source.name for study in results]
+        executed = next((copy for copy in copies if copy.is_file()), copies[-1])
         notebook, bare = chapter(source, executed, figures)
         if not executed.is_file():
             told.append(f"{source.name}: no executed copy")
@@ -306,10 +313,10 @@ def prepare(target: Path, results: Path, figures: Path) -> list[str]:
     conf = (SPHINX / "conf.py").read_text(encoding="utf-8")
     _write(target / "conf.py", conf.replace("REPOSITORY", repository()))
     _write(target / "_static" / "book.css", (SPHINX / "book.css").read_text(encoding="utf-8"))
-    for picture in sorted([*figures.glob("*.png"), *figures.glob("*.webp")]):
-        place = target / "figures" / "demo" / picture.name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(picture, place)
+    for path in sorted(target.rglob("*.[mi]*")):  # pages and notebooks
+        for picture in PICTURE.findall(path.read_text(encoding="utf-8")):
+            (target / picture).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(HOME / picture, target / picture)
     return told
 
 
@@ -340,14 +347,16 @@ def contents(sources: list[Path]) -> str:
 def main() -> int:
     """Prepares the pages and lets Sphinx build them; Sphinx's status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--results", type=Path, default=HOME / "results" / "demo")
-    parser.add_argument("--figures", type=Path, default=HOME / "figures" / "demo")
+    studies = [HOME / "results" / name for name in ("evening", "demo")]
+    parser.add_argument("--results", type=Path, nargs="+", default=studies)
+    parser.add_argument("--figures", type=Path, default=FIGURES)
     parser.add_argument("--weights", type=Path, help="results with weights; default: --results")
     parser.add_argument("--output", type=Path, default=HOME / "build" / "book")
     options = parser.parse_args()
     source = options.output / "source"
     told = prepare(source, options.results, options.figures)
-    told += paint_page.add_page(source, options.weights or options.results, options.output / "npm")
+    weights = options.weights or options.results[-1]
+    told += paint_page.add_page(source, weights, options.output / "npm")
     for line in told:
         print(f"note: {line}", file=sys.stderr)
     from sphinx.cmd.build import main as sphinx

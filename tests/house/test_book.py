@@ -86,7 +86,7 @@ def test_every_symbol_has_its_line_in_the_glossary(repository):
 def test_the_book_is_prepared_from_what_there_is(repository, tmp_path):
     """Every notebook, page and picture; deviations as places to link to; figures told of."""
     told = build_book.prepare(
-        tmp_path / "source", repository / "results" / "demo", repository / "figures" / "demo"
+        tmp_path / "source", [repository / "results" / "demo"], repository / "figures"
     )
     notebooks = sorted(p.name for p in (repository / "notebooks").rglob("*.ipynb"))
     made = sorted(p.name for p in (tmp_path / "source" / "notebooks").rglob("*.ipynb"))

@@ -40,7 +40,7 @@ class Page(HTMLParser):
 def site(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Page]:
     """All pages of the book, by their paths, with the outputs that the smoke study has."""
     output = tmp_path_factory.mktemp("book")
-    words = [f"--results={STUDY}", f"--figures={STUDY.parents[1] / 'figures' / STUDY.name}"]
+    words = [f"--results={STUDY}", f"--figures={STUDY.parents[1] / 'figures'}"]
     command = [sys.executable, REPOSITORY / "tools" / "build_book.py", *words]
     # without npm: what it brings is for the page "Paint a defect", which `make test-browser` opens
     environment = os.environ | {"PATH": os.path.dirname(sys.executable)}

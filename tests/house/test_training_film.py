@@ -50,7 +50,7 @@ def test_the_committed_film_is_small_and_moves(film):
 
 def test_the_book_shows_it_with_what_it_is(film, repository):
     source = repository / "notebooks" / "05_train_category.ipynb"
-    notebook, _ = build_book.chapter(source, repository / "none", film.parent)
+    notebook, _ = build_book.chapter(source, repository / "none", repository / "figures")
     texts = [cell.source for cell in notebook.cells]
     (place,) = (k for k, text in enumerate(texts) if film.name in text)
     assert place < 4 and "One training of POUTA" in texts[place + 1]
