@@ -107,7 +107,7 @@ def test_files_that_are_no_images_are_passed_over(bolt, tmp_path):
 
 def test_test_set_of_one_kind(bolt, tmp_path):
     shutil.rmtree(bolt / "test" / "good")
-    assert "expected good and defective test images, found defective ones only" in message(tmp_path)
+    assert "expected a folder test/good, found only bent, cut" in message(tmp_path)
     (bolt / "test" / "good").mkdir()
     for name in ("bent", "cut"):
         shutil.rmtree(bolt / "test" / name)

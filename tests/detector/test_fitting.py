@@ -375,4 +375,4 @@ def test_a_fit_whose_machine_becomes_slow_keeps_to_its_minutes(photos, monkeypat
     detector = fit(photos, method="pouta", overrides=overrides, minutes=0.1, tell=str)
     (tried,) = detector.fitted.tried
     assert tried.seconds < 60, "a hundred thousand steps take hours"
-    assert tried.steps == detector.profile.steps and tried.steps % 5 == 0 < tried.steps < 10_000
+    assert 0 < tried.steps == detector.profile.steps < 10_000

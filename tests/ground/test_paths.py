@@ -21,7 +21,6 @@ from pouta_lib.ground.paths import (
     [
         (data_root, "POUTA_DATA", "data"),
         (results_root, "POUTA_RESULTS", "results"),
-        (figures_root, "POUTA_FIGURES", "figures"),
     ],
 )
 def test_an_argument_goes_before_the_variable_before_the_project(
@@ -34,6 +33,13 @@ def test_an_argument_goes_before_the_variable_before_the_project(
     assert root() == project_root() / folder
     monkeypatch.setenv("POUTA_HOME", str(tmp_path))
     assert root() == tmp_path.resolve() / folder
+
+
+def test_pictures_go_where_the_variable_says_or_into_the_project(tmp_path, monkeypatch):
+    monkeypatch.setenv("POUTA_FIGURES", str(tmp_path))
+    assert figures_root() == tmp_path.resolve()
+    monkeypatch.setenv("POUTA_FIGURES", "")
+    assert figures_root() == project_root() / "figures"
 
 
 def test_a_tilde_is_the_home_folder():
