@@ -170,10 +170,10 @@ def train(
     keep_freed_memory()
     compute = compute_of(method, profile, device)
     named = find_method(method)
-    if named.steps is None:
+    if not named.trained:
         todo = "call fit, which takes every method"
         raise problem("a method that is trained in steps", repr(method), "train", todo)
-    steps: int = resolve(named.steps)(profile, len(images), shots)
+    steps = named.num_steps(profile, len(images), shots)
     recipe = recipe or cast(Recipe, resolve(named.recipe))
     recorded = _records(recipe, profile, compute)
     state = _begin(method, profile, seed, steps, compute, recorded)
