@@ -10,6 +10,11 @@ from pouta_lib.ground.errors import problem
 
 def add(commands: Commands) -> None:
     """Adds them to the command line."""
+    for add_one in (_add_fit, _add_predict, _add_report, _add_app, _add_export):
+        add_one(commands)
+
+
+def _add_fit(commands: Commands) -> None:
     fit = commands.add_parser("fit", help="photographs of good parts to a detector")
     fit.add_argument("photos", type=path_of, help="a folder of photographs of good parts")
     fit.add_argument("--output", type=path_of, required=True, help="the detector's folder")
@@ -25,6 +30,8 @@ def add(commands: Commands) -> None:
     fit.add_argument("--data-root", help="where DTD's textures may be; default: $POUTA_DATA, data/")
     fit.set_defaults(command=_fit)
 
+
+def _add_predict(commands: Commands) -> None:
     predict = commands.add_parser(
         "predict",
         help="score a folder of images with a saved detector",
@@ -40,6 +47,8 @@ def add(commands: Commands) -> None:
     predict.add_argument("--json", action="store_true", help="the answer as JSON on stdout as well")
     predict.set_defaults(command=_predict, failed=2)
 
+
+def _add_report(commands: Commands) -> None:
     report = commands.add_parser("report", help="make an answer of predict a page to look through")
     report.add_argument("answer", type=path_of, help="the folder that predict wrote")
     report.add_argument("--output", type=path_of, help="default: report.html in it")
@@ -51,6 +60,8 @@ def add(commands: Commands) -> None:
     )
     report.set_defaults(command=_report)
 
+
+def _add_app(commands: Commands) -> None:
     app = commands.add_parser("app", help="the same in the browser: drop photographs into a page")
     app.add_argument(
         "--port", type=int, default=0, help="on this machine alone; default: a free one"
@@ -58,6 +69,8 @@ def add(commands: Commands) -> None:
     app.add_argument("--no-browser", action="store_true", help="only say the address")
     app.set_defaults(command=_app)
 
+
+def _add_export(commands: Commands) -> None:
     export = commands.add_parser("export", help="write a saved detector for use without torch")
     export.add_argument("detector", type=path_of, help="the folder that `pouta fit` saved")
     export.add_argument("--output", type=path_of, required=True, help="a folder")

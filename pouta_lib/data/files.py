@@ -114,8 +114,8 @@ def _folder_of(path: Path) -> str:
 
 
 @dataclass(frozen=True)
-class Look:
-    """A folder, seen through: photographs sorted by name, and their masks by the photograph."""
+class Contents:
+    """What lies in a folder: photographs sorted by name, and their masks by the photograph."""
 
     folder: Path
     files: list[Path]
@@ -128,7 +128,7 @@ class Look:
         return [*self.files, *self.masks.values()]
 
 
-def look_into(folder: Path, *, below: bool = True) -> Look:
+def look_into(folder: Path, *, below: bool = True) -> Contents:
     """The photographs that lie directly in `folder`, and why the rest is passed over.
 
     A file that is named like another one and "mask", "gt" or "label" is that one's mask. What lies
@@ -159,7 +159,7 @@ def look_into(folder: Path, *, below: bool = True) -> Look:
             masks[photo] = path
             passed.append((Reason.MASK, path))
     kept = set(files) - {path for reason, path in passed if reason is Reason.MASK}
-    return Look(folder, sorted(kept), masks, PassedOver.of(passed))
+    return Contents(folder, sorted(kept), masks, PassedOver.of(passed))
 
 
 def _why_not(path: Path) -> Reason:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pouta_lib.data.category import GOOD, Item, Listing
 from pouta_lib.data.files import (
-    Look,
+    Contents,
     Reason,
     beside,
     child,
@@ -73,7 +73,7 @@ def _good_folders(base: Path) -> list[Path]:
     return good_folders(base) or good_folders(child(base, "train"))
 
 
-def _kinds(test_folder: Path) -> Iterator[tuple[str, Look]]:
+def _kinds(test_folder: Path) -> Iterator[tuple[str, Contents]]:
     loose = image_files(test_folder) if test_folder.is_dir() else []
     if loose:
         todo = "move each image to test/good or to test/<name of its defect>"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pouta_lib.data.category import GOOD, Item, Listing
 from pouta_lib.data.files import (
-    Look,
+    Contents,
     PassedOver,
     beside,
     child,
@@ -65,7 +65,7 @@ def read_good(folders: list[Path]) -> tuple[list[Item], PassedOver]:
     return [Item(path) for look in looks for path in look.files], passed
 
 
-def read_kinds(test_folder: Path) -> Iterator[tuple[str, Look]]:
+def read_kinds(test_folder: Path) -> Iterator[tuple[str, Contents]]:
     """Each folder of test images: ``good``, or the name of its defect, and what lies in it."""
     for folder in folders_in(test_folder):
         yield GOOD if means_good(folder.name) else folder.name, look_into(folder)

@@ -95,11 +95,12 @@ def _part(records: Sequence[Record], folder: Path) -> dict[str, Any]:
         told, scores = _exported(record, cast(Traced, model.cpu().float()), category, folder)
         models.append(told)
         found.append(scores / told["threshold"])
-        if record.run.variant == SHOWN_FIRST and record.run.shots is None:
-            shown_first = model
-    name = records[0].run.category
+    (first,) = (r for r in records if r.run.variant == SHOWN_FIRST and not r.run.shots)
+    category, model, _ = open_run(first)
+    model = model.cpu().float()
     pictures, clean, painted = pictures_of(category, np.max(found, axis=0))
-    (map_there,) = in_batches(lambda x: (shown_first(x),), painted[np.newaxis], IN_FULL)
+    (map_there,) = in_batches(lambda x: (model(x),), painted[np.newaxis], IN_FULL)
+    name = category.name
     still(clean, painted, map_there[0]).save(folder / f"{name}-{SHOWN_FIRST}.png")
     return {"name": name, "models": models} | pictures
 

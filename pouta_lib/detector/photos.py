@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from pouta_lib.data.files import Look, PassedOver, Reason, look_into, readable_suffixes
+from pouta_lib.data.files import Contents, PassedOver, Reason, look_into, readable_suffixes
 from pouta_lib.data.images import content_of, decode, resize_image, to_rgb
 from pouta_lib.ground.errors import PoutaError, problem
 
@@ -22,7 +22,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def look_at_folder(folder: str | Path) -> Look:
+def look_at_folder(folder: str | Path) -> Contents:
     """The photographs of a folder, and what else lies there.
 
     *Raises* :class:`PoutaError` for a folder that is not there or has no image file in it.
@@ -39,7 +39,7 @@ def look_at_folder(folder: str | Path) -> Look:
     return look
 
 
-def passed_over(look: Look) -> list[str]:
+def passed_over(look: Contents) -> list[str]:
     """A sentence for each reason why files are not looked at, where they may be photographs.
 
     No masks are read here: what is named as the mask of a photograph may be another one of it.

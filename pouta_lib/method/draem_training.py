@@ -13,18 +13,14 @@ from torch import Generator, Tensor
 
 from pouta_lib.ground.profiles import Profile, SynthesisSettings
 from pouta_lib.method import training
+from pouta_lib.method.draws import uniform
 from pouta_lib.method.losses import focal_loss, reconstruction_loss
+from pouta_lib.method.perlin import perlin_mask
+from pouta_lib.method.placing import rotate_and_shift
 from pouta_lib.method.schedule import learning_rate
-from pouta_lib.method.synthesis import (
-    PLAIN,
-    SyntheticBatch,
-    add_noise,
-    perlin_mask,
-    rotate_and_shift,
-    uniform,
-    vary_circumstances,
-)
+from pouta_lib.method.synthesis import PLAIN, SyntheticBatch
 from pouta_lib.method.training import Recipe
+from pouta_lib.method.variation import add_noise, vary_circumstances
 
 AUGMENTERS_AN_IMAGE = 3
 TURNED_SHARE = 0.3  # of the good images

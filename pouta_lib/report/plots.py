@@ -17,7 +17,7 @@ from scipy.ndimage import distance_transform_edt
 from pouta_lib.data import Category
 from pouta_lib.ground.labels import folder_name
 from pouta_lib.ground.paths import atomic_path, figures_root, results_root
-from pouta_lib.ground.spread import spread as evenly
+from pouta_lib.ground.spread import spread
 from pouta_lib.ground.validation import write_json
 from pouta_lib.method.synthesis import SyntheticBatch
 from pouta_lib.score.explain import Clouds
@@ -304,8 +304,8 @@ def plot_contact_sheet(categories: Sequence[Category], per_row: int = 6) -> Figu
         squeeze=False,
     )
     for row, category in zip(axes, categories, strict=True):
-        good = spread(np.flatnonzero(~category.labels), per_row)
-        bad = spread(np.flatnonzero(category.labels), per_row)
+        good = some_of(np.flatnonzero(~category.labels), per_row)
+        bad = some_of(np.flatnonzero(category.labels), per_row)
         for ax, index in zip(row, [*good, *bad], strict=False):
             mask = None if category.masks is None else category.masks[index]
             show_image(ax, category.test[index], mask)
@@ -353,6 +353,6 @@ def to_unit(maps: np.ndarray) -> np.ndarray:
     return (maps - maps.min()) / max(float(np.ptp(maps)), 1e-12)
 
 
-def spread(indices: np.ndarray, count: int) -> np.ndarray:
+def some_of(indices: np.ndarray, count: int) -> np.ndarray:
     """At most `count` of `indices`, evenly spread from the first to the last: nothing is picked."""
-    return indices[evenly(len(indices), count)]
+    return indices[spread(len(indices), count)]

@@ -14,7 +14,7 @@ from pouta_lib.method.losses import total_loss
 from pouta_lib.method.models import build_model
 from pouta_lib.method.models.patchcore import greedy_coreset, patch_features
 from pouta_lib.method.models.reconstructive import ReconstructiveNetwork
-from pouta_lib.method.synthesis import perlin_noise
+from pouta_lib.method.perlin import perlin_noise
 from pouta_lib.report.architecture import draw_architecture, layer_shapes
 from pouta_lib.score.metrics import image_metrics
 

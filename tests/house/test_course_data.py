@@ -8,7 +8,8 @@ import torch
 from test_course import definitions
 
 from pouta_lib.ground.profiles import SynthesisSettings
-from pouta_lib.method.synthesis import perlin_mask, synthesize
+from pouta_lib.method.perlin import perlin_mask
+from pouta_lib.method.synthesis import synthesize
 from pouta_lib.score.evaluation import image_scores
 from pouta_lib.score.metrics import pixel_metrics
 

@@ -9,8 +9,8 @@ from pouta_lib.ground.methods import ABLATED
 from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.models import build_model
 from pouta_lib.method.models.blocks import normaliser
-from pouta_lib.method.synthesis import vary_light
 from pouta_lib.method.training import train
+from pouta_lib.method.variation import vary_light
 from pouta_lib.score.efficiency import count_multiply_adds, count_parameters
 
 

@@ -8,14 +8,10 @@ import pytest
 import torch
 
 from pouta_lib.ground.profiles import SynthesisSettings, load_profile
-from pouta_lib.method import synthesis
-from pouta_lib.method.synthesis import (
-    perlin_mask,
-    perlin_noise,
-    rotate_and_shift,
-    soften,
-    synthesize,
-)
+from pouta_lib.method import synthesis, variation
+from pouta_lib.method.perlin import perlin_mask, perlin_noise
+from pouta_lib.method.placing import rotate_and_shift
+from pouta_lib.method.synthesis import soften, synthesize
 
 
 def generator(seed=0):
@@ -158,7 +154,7 @@ def test_the_light_is_varied_first_and_the_rest_is_drawn_as_after_it(originals, 
     settings = SynthesisSettings(light_share=1.0, light_range=0.3, edge_sigma=0.01)
     batch = synthesize(originals, textures, generator(6), settings)
     drawn = generator(6)
-    lit = synthesis.vary_light(originals, drawn, 1.0, 0.3)
+    lit = variation.vary_light(originals, drawn, 1.0, 0.3)
     by_hand = synthesize(lit, textures, drawn, replace(settings, light_share=0.0))
     assert all(torch.equal(a, b) for a, b in zip(batch, by_hand, strict=True))
     assert not torch.equal(batch.original, originals)
@@ -168,7 +164,7 @@ def test_positions_vary_within_their_range_and_by_image():
     """A bright square in the middle moves by no more than shift, turn and zoom can move it."""
     image = torch.zeros(400, 3, 64, 64)
     image[..., 30:34, 30:34] = 1
-    moved = synthesis.vary_position(image, generator(7), 0.1)[:, 0]
+    moved = variation.vary_position(image, generator(7), 0.1)[:, 0]
     at = torch.arange(64) - 31.5
     centre = torch.stack([(moved.sum(axis) * at).sum(1) / moved.sum((1, 2)) for axis in (1, 2)])
     assert 0.09 * 64 < float(centre.abs().max()) <= 0.1 * 64 * 1.1 * 1.1 + 0.1
@@ -176,7 +172,7 @@ def test_positions_vary_within_their_range_and_by_image():
     area = moved.sum((1, 2)) / 16
     assert 0.9**2 - 0.02 < float(area.min()) < 0.9 < 1.1 < float(area.max()) < 1.1**2 + 0.02
     torch.testing.assert_close(
-        synthesis.vary_position(image, generator(7), 0.0), image, atol=1e-5, rtol=0
+        variation.vary_position(image, generator(7), 0.0), image, atol=1e-5, rtol=0
     )
 
 
@@ -187,12 +183,12 @@ def test_noise_is_on_what_the_network_sees_alone(originals, textures):
     for name in ("mask", "original", "augmented"):
         assert torch.equal(getattr(clean, name), getattr(noisy, name)), name
     gray = torch.full((300, 3, 32, 32), 0.5)
-    some = synthesis.add_noise(gray, generator(9), 0.05, 0.3).std(dim=(1, 2, 3))
+    some = variation.add_noise(gray, generator(9), 0.05, 0.3).std(dim=(1, 2, 3))
     assert float((some == 0).float().mean()) == pytest.approx(0.7, abs=0.08)
-    moved = synthesis.vary_position(originals.repeat(20, 1, 1, 1), generator(9), 0.1, 0.3)
+    moved = variation.vary_position(originals.repeat(20, 1, 1, 1), generator(9), 0.1, 0.3)
     same = (moved == originals.repeat(20, 1, 1, 1)).flatten(1).all(dim=1)
     assert float(same.float().mean()) == pytest.approx(0.7, abs=0.08)
-    deviation = synthesis.add_noise(gray, generator(9), 0.05).std(dim=(1, 2, 3))
+    deviation = variation.add_noise(gray, generator(9), 0.05).std(dim=(1, 2, 3))
     assert 0 <= float(deviation.min()) < 0.002 < 0.048 < float(deviation.max()) < 0.052
 
 

@@ -10,9 +10,12 @@ import torch
 from torch.nn import functional as F
 
 from pouta_lib.ground.profiles import SynthesisSettings, load_profile
-from pouta_lib.method import synthesis
+from pouta_lib.method import draws
 from pouta_lib.method.draem_training import draem_synthesize
-from pouta_lib.method.synthesis import mean_of_each, perlin_field, place, soften, synthesize
+from pouta_lib.method.draws import mean_of_each
+from pouta_lib.method.perlin import perlin_field
+from pouta_lib.method.placing import place
+from pouta_lib.method.synthesis import soften, synthesize
 
 SETTINGS = {
     "by itself": SynthesisSettings(),
@@ -162,7 +165,7 @@ def test_a_card_which_computes_all_gives_the_same(name, synthesis_of, monkeypatc
         selected, all_of_them = generator(seed), generator(seed)
         some = synthesis_of(good, textures, selected, SETTINGS[name])
         with monkeypatch.context() as patch:
-            patch.setattr(synthesis, "selects", lambda device: False)
+            patch.setattr(draws, "selects", lambda device: False)
             everything = synthesis_of(good, textures, all_of_them, SETTINGS[name])
         for field, found, expected in zip(some._fields, some, everything, strict=True):
             assert torch.equal(found, expected), field
