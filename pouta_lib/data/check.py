@@ -3,7 +3,6 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 
 import pandas as pd
 
@@ -14,6 +13,7 @@ from pouta_lib.data.loading import check_listing, list_categories
 from pouta_lib.data.manifest import read_items
 from pouta_lib.data.registry import DATASETS, Counts, DatasetInfo, locate
 from pouta_lib.data.textures import dtd_files
+from pouta_lib.data.together import SUFFIX, Reader
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.paths import data_root
 
@@ -49,6 +49,7 @@ def check_dataset(dataset: str, root: str | Path | None = None) -> Report:
     """
     if dataset == "dtd":
         return _check_dtd(root)
+    dataset = dataset.removesuffix(SUFFIX)
     names = list_categories(dataset, root)
     info = DATASETS.get(dataset)
     published = info.published if info else {}
@@ -101,7 +102,7 @@ def count_images(listing: Listing) -> Counts:
     return counts
 
 
-def count_problems(info: DatasetInfo, reader: ModuleType, folder: Path) -> list[str]:
+def count_problems(info: DatasetInfo, reader: Reader, folder: Path) -> list[str]:
     """Where the categories in `folder` differ from what was published of them; opens no image."""
     problems = []
     for name in reader.categories(folder):

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from pouta_lib.data.category import GOOD, Category, Item, Listing
 from pouta_lib.data.files import child, folders_in, good_folders
 from pouta_lib.data.manifest import read_listing
 from pouta_lib.data.registry import kind_of, locate
+from pouta_lib.data.together import Reader
 from pouta_lib.ground.errors import did_you_mean, problem, shown
 from pouta_lib.ground.spread import spread
 
@@ -25,7 +25,7 @@ def list_categories(dataset: str, root: str | Path | None = None) -> list[str]:
     return names
 
 
-def _another_layout(folder: Path, reader: ModuleType) -> str:
+def _another_layout(folder: Path, reader: Reader) -> str:
     """What to do about a folder without categories: where some lie may be one folder off."""
     if good_folders(child(folder, "train")):
         return f"{shown(folder.name)} is a category itself: name a folder above it"

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 
 from pouta_lib.data import dagm, folder, mvtec, visa
+from pouta_lib.data.together import SUFFIX, Reader, Together
 from pouta_lib.ground.errors import did_you_mean, problem
 from pouta_lib.ground.paths import data_root
 
@@ -64,7 +64,7 @@ class DatasetInfo:
 
     name: str
     title: str
-    reader: ModuleType
+    reader: Reader
     num_images: int | None = None  # as published
     published: dict[str, Counts] = field(default_factory=dict)  # by category; see data/check.py
     embedded: bool = False  # drawn by pouta_lib.data.mini
@@ -89,14 +89,18 @@ DATASETS = {
 }
 
 
-def locate(dataset: str, root: str | Path | None = None) -> tuple[Path, ModuleType]:
+def locate(dataset: str, root: str | Path | None = None) -> tuple[Path, Reader]:
     """The folder of a dataset and its reader; a missing mini dataset is drawn first.
 
     ``<root>/<dataset>``. A name that is not in :data:`DATASETS` but is a folder there is read by
-    MVTec AD's layout. For ``folder`` the root itself serves where it has no folder ``folder``.
+    MVTec AD's layout. For ``folder`` the root itself serves where it has no folder ``folder``. With
+    ``-together`` behind its name a dataset's categories are read as one (D46).
 
     *Raises* :class:`PoutaError` when there is no such folder, with the way to get it.
     """
+    if dataset.endswith(SUFFIX):
+        path, reader = locate(dataset.removesuffix(SUFFIX), root)
+        return path, Together(reader)
     base = data_root(root)
     info = DATASETS.get(dataset)
     if info is not None and info.embedded:

@@ -1,13 +1,14 @@
 """Anomaly maps, image scores and metrics of a trained model on a category's test images."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pouta_lib.data import Category
+from pouta_lib.data.together import SUFFIX
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.methods import find_method, resolve
 from pouta_lib.ground.profiles import Profile
@@ -26,6 +27,7 @@ class Evaluation:
     scores: np.ndarray  # (M,) float32: the image scores S
     reconstructions: np.ndarray | None  # (M, 3, H, W) uint8: I_r, where the method has one
     metrics: dict[str, float | None]  # fractions in [0, 1]; None where there is no exact mask
+    by_category: dict[str, dict[str, float | None]] | None  # of several taken together (D46)
     seconds: float
 
 
@@ -148,13 +150,33 @@ def all_metrics(
     return metrics | dict.fromkeys(PIXEL_METRICS)
 
 
+def metrics_by_category(
+    category: Category, maps: np.ndarray, scores: np.ndarray
+) -> dict[str, dict[str, float | None]] | None:
+    """The metrics of each category among several that are taken together (D46), by its name.
+
+    None for a category that is one.
+    """
+    if not category.dataset.endswith(SUFFIX):
+        return None
+    names = np.array([path.partition("/")[0] for path in category.test_paths])
+    found = {}
+    for name in np.unique(names):
+        of = names == name
+        masks = None if category.masks is None else category.masks[of]
+        own = replace(category, labels=category.labels[of], masks=masks)
+        found[str(name)] = all_metrics(own, maps[of], scores[of])
+    return found
+
+
 def evaluate(
     model: nn.Module, category: Category, profile: Profile, compute: Compute, method: str
 ) -> Evaluation:
     """What :func:`score_test` finds, and the rebuilt test images where the method has them."""
     started = time.perf_counter()
     maps, scores, metrics = score_test(model, category, profile, compute, method)
+    by_category = metrics_by_category(category, maps, scores)
     rebuilds = find_method(method).rebuilds
     reconstructions = reconstruct(model, category.test, compute) if rebuilds else None
     seconds = time.perf_counter() - started
-    return Evaluation(maps, scores, reconstructions, metrics, seconds)
+    return Evaluation(maps, scores, reconstructions, metrics, by_category, seconds)

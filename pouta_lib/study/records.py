@@ -124,6 +124,9 @@ class RunSeconds:
     evaluate: float
 
 
+Metrics = Annotated[dict[Metric, Fraction], _has_all(METRICS)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """One run as it was written down: ``record.json``."""
@@ -144,12 +147,13 @@ class Record:
     backbone: str | None
     steps: int
     history: Annotated[dict[str, list[float]], _has_all(HISTORY)]
-    metrics: Annotated[dict[Metric, Fraction], _has_all(METRICS)]
+    metrics: Metrics
     watched: list[Annotated[dict[str, float | None], _has_all(("step", *METRICS))]]
     seconds: RunSeconds
     weights: str | None = None  # their digest, where it was noted
     arrays: str | None = None  # the digest of those in maps.npz, likewise
     warm_start: str | None = None  # the digest of the weights that training began with (D44)
+    by_category: dict[str, Metrics] | None = None  # of several taken together (D46)
     path: Path = Path()  # the run's folder, where the record was read
 
     @property

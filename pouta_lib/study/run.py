@@ -209,6 +209,7 @@ def save_run(
         "steps": trained.steps,
         "history": trained.history,
         "metrics": evaluation.metrics,
+        "by_category": evaluation.by_category,
         "watched": trained.watched,
         "seconds": {"train": round(trained.seconds, 2), "evaluate": round(evaluation.seconds, 2)},
     }
