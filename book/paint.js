@@ -20,7 +20,7 @@ const HINTS = {
 const LEVELS = [4, 3, 2, 1];
 const ROWS = {
   F_C: ["contrast <i>F</i><sub>C</sub>", "what differs between encoder and decoder, mean of the channels"],
-  W_sp: ["guidance <i>W</i><sub>sp</sub>", "where the level above lets it pass"],
+  W_sp: ["guidance <i>W</i><sub>sp</sub>", "where the next coarser level lets it pass"],
   M_p: ["map <i>M</i><sub>p(i)</sub>", "what this level alone would say"],
 };
 const HIDDEN_PIXELS = 40, CLEARLY = 51; // what counts as a defect to hide: of 255

@@ -22,6 +22,7 @@ from nbformat.v4 import new_markdown_cell
 
 HOME = Path(__file__).resolve().parent.parent
 FIRST_SOLUTION = "notebooks/solutions/00_start_here_solutions.ipynb"
+QUESTIONS = "docs/QUESTIONS"  # stands with the course
 SAVED = re.compile(r"saved figures/([^/\s]+)/(\w+)\.png")
 DEVIATION = re.compile(r"(?<![\w\[#/])([DF]\d\d)(?!\w)")
 CODE_OR_LINK = re.compile(r"(```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|!?\[[^\]]*\]\([^)]*\))", re.S)
@@ -328,13 +329,14 @@ def _write(path: Path, text: str) -> None:
 def contents(sources: list[Path]) -> str:
     """The book's parts, as Sphinx wants them."""
     names = [path.relative_to(HOME).with_suffix("").as_posix() for path in sources]
+    docs = [f"docs/{path.stem}" for path in sorted((HOME / "docs").glob("*.md"))]
     parts = {
-        "The course": [n for n in names if re.match(r"notebooks/0[0-4]", n)],
+        "The course": [*(n for n in names if re.match(r"notebooks/0[0-4]", n)), QUESTIONS],
         "Training": [n for n in names if re.match(r"notebooks/0[5-7]", n)],
         "The study": [n for n in names if re.match(r"notebooks/1", n)],
         "Yours": [n for n in names if re.match(r"notebooks/2", n)],
         "Worked solutions": [n for n in names if "/solutions/" in n],
-        "Reference": [f"docs/{p.stem}" for p in sorted((HOME / "docs").glob("*.md"))],
+        "Reference": [n for n in docs if n != QUESTIONS],
         "The project": ["CONTRIBUTING", "CHANGELOG"],
     }
     text = ""

@@ -130,11 +130,18 @@ MAP_BAR, LINEAR_BAR = "probability, stretched by its cube root", "lowest to high
 WEIGHT_BAR, CAM_BAR = "weight", "Grad-CAM, within its image"
 
 
-def _bars(figure: Figure, axes: np.ndarray) -> None:
-    """A colour bar for each scale that the panels use, beside them."""
+BAR_INCHES = 0.55  # that a bar and its label make a figure wider
+
+
+def add_bars(figure: Figure, axes: np.ndarray, whose: str = "") -> None:
+    """A colour bar for each scale that the panels use, beside them: the figure grows by it.
+
+    `whose` names those that are on the linear scale, where others are not.
+    """
     kinds = {str(shown.get_gid()): shown for ax in axes.flat for shown in ax.images[::-1]}
     for label in (MAP_BAR, LINEAR_BAR, WEIGHT_BAR, CAM_BAR):
         if label in kinds:
+            figure.set_figwidth(figure.get_figwidth() + BAR_INCHES)
             # laid out in shares of its length: a bar asks a norm of its own two thousand times
             shown, norm = ScalarMappable(Normalize(0, 1), kinds[label].cmap), kinds[label].norm
             size: dict[str, Any] = {
@@ -144,7 +151,9 @@ def _bars(figure: Figure, axes: np.ndarray) -> None:
                 "shrink": 1.8 / max(len(axes), 2),
             }
             bar = figure.colorbar(shown, ax=axes[:, -1], **size)
-            bar.set_label(label, fontsize=7)
+            bar.set_label(
+                f"{whose}: {label}" if whose and label == LINEAR_BAR else label, fontsize=7
+            )
             if label == MAP_BAR:
                 values = [0, 0.01, 0.1, 0.3, 1]
                 bar.set_ticks(list(norm(values)), labels=[f"{value:g}" for value in values])
@@ -174,7 +183,7 @@ def plot_panels(
         if title:  # else a panel may have one of its own
             ax.set_title(title, fontsize=8)
     _row_titles(axes, row_titles)
-    _bars(figure, axes)
+    add_bars(figure, axes)
     return figure
 
 
@@ -270,7 +279,9 @@ def plot_detections(
                 show_map(ax, example[stage], mask, linear=stage in linear)
         axes[0, j].set_title(example["title"], fontsize=8)
     _row_titles(axes, [titles.get(stage, stage) for stage in stages])
-    _bars(figure, axes)
+    maps = [stage for stage in stages if stage not in ("input", "truth", "rebuilt")]
+    distances = [stage for stage in maps if stage in linear]
+    add_bars(figure, axes, ", ".join(distances) if distances != maps else "")
     return figure
 
 
@@ -309,6 +320,7 @@ def plot_contact_sheet(categories: Sequence[Category], per_row: int = 6) -> Figu
         for ax, index in zip(row, [*good, *bad], strict=False):
             mask = None if category.masks is None else category.masks[index]
             show_image(ax, category.test[index], mask)
+            plt.setp(ax.collections, linewidth=0.6)  # the images are small here
             if category.labels[index]:
                 ax.set_title(category.defects[index].replace("_", " "), fontsize=6, pad=2)
     _row_titles(axes, [f"{c.dataset}\n{c.name}" for c in categories])

@@ -11,6 +11,7 @@ METRIC_NAMES = {
     "pixel_auroc": "LOC: pixel AUROC",
     "pixel_ap": "LOC: pixel AP",
 }
+METRIC_WORDS = {metric: name.split(": ")[1] for metric, name in METRIC_NAMES.items()}
 
 
 def say(*sentences: str) -> None:
@@ -42,8 +43,10 @@ def ahead(frame: pd.DataFrame, metric: str, one: str, other: str) -> str:
         return ""
     gap = (wide[one] - wide[other]).sort_values()
     above = [str(name) for name in gap.index[gap > 0][::-1]]
-    told = f"By {METRIC_NAMES[metric]}, {one} is above {other} in {len(above)} of {len(gap)}"
-    told += f" categories ({listed(above)})"
+    many = {len(gap): f"all {len(gap)}", 0: f"none of {len(gap)}"}
+    told = f"By {METRIC_WORDS[metric]}, {one} is above {other} in"
+    told += f" {many.get(len(above), f'{len(above)} of {len(gap)}')} categories"
+    told += f" ({listed(above)})" if 0 < len(above) < len(gap) else ""
     ends = dict.fromkeys([gap.index[-1], gap.index[0]])
     pairs = [f"{wide.loc[k, one]:.1f} against {wide.loc[k, other]:.1f} on {k}" for k in ends]
     return f"{told}: {' at one end, '.join(pairs)}{' at the other' if len(pairs) > 1 else ''}."
@@ -58,7 +61,7 @@ def paired(frame: pd.DataFrame, metric: str, one: str, other: str) -> str:
     of = frame[frame["metric"] == metric]
     wide = of.pivot_table("percent", ["category", "seed"], "title")
     gap = (wide.reindex(columns=[one, other]) @ [1, -1]).dropna()
-    head = f"{one} less {other}, {METRIC_NAMES[metric]}:"
+    head = f"*{one}* less *{other}*, {METRIC_WORDS[metric]}:"
     if len(gap) < 3:
         each = listed(f"{value:+.1f} on {category}" for (category, _), value in gap.items())
         return f"{head} {each}: too few pairs to tell."

@@ -13,7 +13,7 @@ from pouta_lib.ground.labels import folder_name, parse_label, set_options, setti
 from pouta_lib.ground.methods import COMPARED, METHODS, Modules
 from pouta_lib.ground.paths import atomic_path, results_root
 from pouta_lib.report.published import AVERAGE, PROTOCOL, read_published
-from pouta_lib.report.reading import METRIC_NAMES
+from pouta_lib.report.reading import METRIC_NAMES, METRIC_WORDS
 from pouta_lib.report.tables import (
     ABLATION,
     CLS,
@@ -43,7 +43,7 @@ def write_tables(
     `kinds`: ``benchmark`` (Tables I to III), ``few_shot`` (IV), ``ablation`` (V). Of the
     `expected` runs and no others, so that the same plan gives the same tables; of all that there
     are where nothing is expected. The same records give the same bytes. Returns the CSV files'
-    paths.
+    paths, Table I first.
 
     *Raises* :class:`PoutaError` for an expected run without a record, and where there is none.
     """
@@ -72,7 +72,7 @@ def write_tables(
                 with atomic_path(folder / file) as temporary:
                     temporary.write_text(text, encoding="utf-8", newline="\n")
             paths.append(folder / f"{name}.csv")
-    return paths
+    return sorted(paths)
 
 
 def _csv(frame: pd.DataFrame) -> str:
@@ -203,7 +203,7 @@ def _published_wide(number: int) -> str:
     frame = read_published(number)
     if number in TABLES:
         frame = frame[frame["method"].isin([METHODS[m].title for m in COMPARED])]
-        columns = frame["method"] + " " + frame["metric"].map(METRIC_NAMES).str.split(": ").str[1]
+        columns = frame["method"] + " " + frame["metric"].map(METRIC_WORDS)
         rows = "category"
     else:
         columns, rows = frame["metric"].map(METRIC_NAMES), "method"

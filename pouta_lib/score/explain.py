@@ -170,7 +170,7 @@ def latent_prediction(model: Traced, images: np.ndarray, compute: Compute) -> np
 def latent_difference(model: Traced, images: np.ndarray, compute: Compute) -> np.ndarray:
     """Maps of ``|F_E4 - F_D4|`` alone, up-sampled: ``(M, 3, H, W)`` uint8 to ``(M, H, W)``.
 
-    No detector: the two networks' channels do not correspond.
+    No detector: channels of encoder and decoder do not correspond.
 
     *Source*: our addition, beside :func:`latent_prediction` in figure 2 (D33).
     """

@@ -59,6 +59,7 @@ def execute_notebook(source: Path, target: Path, parameters: dict[str, Any]) -> 
             request_save_on_cell_execute=False,  # the copy counts when it is whole
             stderr_file=sys.stderr,
             extra_arguments=KERNEL,
+            iopub_timeout=60,  # seconds for a picture to arrive on a machine that is busy
             # the executed copy is complete by then: a farewell would take two seconds
             shutdown_kernel="immediate",
         )

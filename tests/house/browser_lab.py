@@ -4,6 +4,9 @@
 stay in build/browser/.
 """
 
+import contextlib
+import functools
+import http.server
 import json
 import os
 import re
@@ -12,6 +15,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -99,6 +103,23 @@ def browser():
             pytest.fail(f"no Chromium could be started: {INSTALL}\n{error.message}")
         yield chromium
         chromium.close()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves files and says nothing of it."""
+
+    def log_message(self, *_):
+        pass
+
+
+@contextlib.contextmanager
+def served(folder: Path):
+    """The address at which a folder is served, as long as it is."""
+    serve = functools.partial(Quiet, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
 
 
 class Notebook:

@@ -4,17 +4,14 @@
 Screenshots stay in build/browser/.
 """
 
-import functools
-import http.server
 import json
 import shutil
-import threading
 
 import numpy as np
 import paint_page
 import pytest
 import torch
-from browser_lab import SCREENSHOTS, browser, page, pixels, settle  # noqa: F401 - fixtures
+from browser_lab import SCREENSHOTS, browser, page, pixels, served, settle  # noqa: F401 - fixtures
 from fakes import short_run
 
 from conftest import REPOSITORY
@@ -38,11 +35,6 @@ ANSWER = """async ([file, size, pixels]) => {
 }"""
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """The page's folder, of two networks after a short training, and their records."""
@@ -60,11 +52,8 @@ def built(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(built):
-    serve = functools.partial(Quiet, directory=built[0])
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
+    with served(built[0]) as at:
+        yield at
 
 
 @pytest.fixture

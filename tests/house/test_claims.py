@@ -6,7 +6,7 @@ from test_readme import METRICS, earlier, measured, rows_below
 
 from pouta_lib.ground.methods import METHODS
 from pouta_lib.report.published import read_published
-from pouta_lib.report.reading import METRIC_NAMES, paired
+from pouta_lib.report.reading import METRIC_WORDS, paired
 from pouta_lib.report.tables import run_frame
 from pouta_lib.study.records import find_records
 
@@ -76,8 +76,8 @@ def test_what_was_asked_beyond_the_paper_is_what_its_runs_say(repository, page):
         told = text.partition(claim)[2].split("**")[1]
         for metric in ("image_auroc", "pixel_ap"):
             said = paired(frame, metric, "POUTA", METHODS[method].title)
-            numbers = said.partition(f"{METRIC_NAMES[metric]}: ")[2].rstrip(".")
-            assert numbers and f"by {METRIC_NAMES[metric].split(': ')[1]} {numbers}" in told
+            numbers = said.partition(f"{METRIC_WORDS[metric]}: ")[2].rstrip(".")
+            assert numbers and f"by {METRIC_WORDS[metric]} {numbers}" in told
 
 
 def test_what_an_evening_shows_is_what_its_runs_say(repository, page):
@@ -86,8 +86,8 @@ def test_what_an_evening_shows_is_what_its_runs_say(repository, page):
     text = " ".join(page.split())
     told = text.partition("**Reusing representations")[2].partition("**HSG helps")[0]
     for metric in ("image_auroc", "pixel_ap"):
-        said = paired(frame, metric, "POUTA", "Vanilla").partition(f"{METRIC_NAMES[metric]}: ")[2]
-        assert said and f"by {METRIC_NAMES[metric].split(': ')[1]} {said.rstrip('.')}" in told
+        said = paired(frame, metric, "POUTA", "Vanilla").partition(f"{METRIC_WORDS[metric]}: ")[2]
+        assert said and f"by {METRIC_WORDS[metric]} {said.rstrip('.')}" in told
 
 
 def test_the_claim_at_todays_settings_is_what_their_runs_say(repository, page):

@@ -52,3 +52,15 @@ def test_every_scale_has_one_bar():
     labels = [ax.get_ylabel() for ax in figure.axes[10:]]
     assert labels == [plots.MAP_BAR, plots.LINEAR_BAR, plots.WEIGHT_BAR, plots.CAM_BAR]
     assert len(plots.plot_panels([row[:1]], [""], [""]).axes) == 1
+
+
+def test_a_bar_says_whose_it_is_where_maps_have_two_scales():
+    column = {"title": "", "image": np.zeros((3, 8, 8)), "mask": None}
+    columns = [column | {"PatchCore": np.eye(8), "POUTA": np.eye(8)}]
+    stages = ("input", "PatchCore", "POUTA")
+    for linear, label in (
+        (stages[1:2], f"PatchCore: {plots.LINEAR_BAR}"),
+        (stages[1:], plots.LINEAR_BAR),
+    ):
+        figure = plots.plot_detections(columns, stages, linear=linear)
+        assert figure.axes[-1].get_ylabel() == label

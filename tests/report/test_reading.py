@@ -15,20 +15,20 @@ def frame(nut, chip):
 
 def test_who_is_ahead_and_how_far():
     told = ahead(frame((45, 75), (26, 20)), "pixel_ap", "POUTA", "Vanilla")
-    assert "LOC: pixel AP, POUTA is above Vanilla in 1 of 2 categories (chip)" in told
+    assert "By pixel AP, POUTA is above Vanilla in 1 of 2 categories (chip):" in told
     assert "26.0 against 20.0 on chip at one end, 45.0 against 75.0 on nut at the other" in told
 
 
 def test_the_sentence_turns_with_the_numbers():
     told = ahead(frame((75, 45), (26, 20)), "pixel_ap", "POUTA", "Vanilla")
-    assert "in 2 of 2 categories (nut and chip)" in told
+    assert "in all 2 categories: 75.0 against 45.0 on nut at one end" in told
     told = ahead(frame((45, 75), (20, 26)), "pixel_ap", "POUTA", "Vanilla")
-    assert "in 0 of 2 categories (none)" in told
+    assert "in none of 2 categories: " in told
 
 
 def test_a_category_without_both_is_left_out():
     kept = frame((45, 75), (26, 20)).query("category == 'nut' or title == 'POUTA'")
-    assert "in 0 of 1 categories" in ahead(kept, "pixel_ap", "POUTA", "Vanilla")
+    assert "in none of 1 categories" in ahead(kept, "pixel_ap", "POUTA", "Vanilla")
     assert ahead(kept, "image_auroc", "POUTA", "Vanilla") == ""
 
 
@@ -41,11 +41,9 @@ def test_paired_differences_by_hand():
     )
     # gaps 10, 12, 11: mean 11, deviation 1; half an interval is t(0.975, 2) / sqrt(3) = 2.484
     told = paired(found, "image_auroc", "A", "B")
-    assert told == "A less B, CLS: image AUROC: +11.0 (+8.5 to +13.5), above 0 in 3 of 3: shown."
+    assert told == "*A* less *B*, image AUROC: +11.0 (+8.5 to +13.5), above 0 in 3 of 3: shown."
     found.loc[0, "percent"] = 0.0  # gaps -50, 12, 11
     assert paired(found, "image_auroc", "A", "B").endswith("above 0 in 2 of 3: not shown.")
     nut = paired(found[found["category"] == "nut"], "image_auroc", "A", "B")
-    assert (
-        nut == "A less B, CLS: image AUROC: -50.0 on nut and +12.0 on nut: too few pairs to tell."
-    )
+    assert nut == "*A* less *B*, image AUROC: -50.0 on nut and +12.0 on nut: too few pairs to tell."
     assert paired(found, "image_auroc", "A", "C").endswith(": none: too few pairs to tell.")
