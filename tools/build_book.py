@@ -225,6 +225,8 @@ def chapter(source: Path, executed: Path, figures: Path) -> tuple[NotebookNode, 
             cell.source = link_deviations(cell.source, to_docs, titles)
             cell.source = link_symbols(cell.source, to_docs, seen)
         cells.append(cell)
+        if "parameters" in tags(cell) and copy:  # what the copy was executed with
+            cells += [of for of in copy.cells if "injected-parameters" in tags(of)]
         for folder, name in dict.fromkeys(SAVED.findall("".join(_printed(cell)))):
             below = provenance(name, figures / folder)
             cells += [below] if below else []

@@ -37,6 +37,18 @@ def test_of_a_widget_its_picture_is_left():
     assert [list(o.data) for o in now.cells[0].outputs] == [["text/plain", "image/png"]]
 
 
+def test_what_a_copy_was_executed_with_stands_below_the_notebooks_own_parameters(tmp_path):
+    title, own = new_markdown_cell("# 10"), new_code_cell('profile = ""')
+    filled = new_code_cell('profile = "evening"')
+    own.metadata.tags, filled.metadata.tags = ["parameters"], ["injected-parameters"]
+    source, executed = tmp_path / "10_benchmarks.ipynb", tmp_path / "executed.ipynb"
+    nbformat.write(new_notebook(cells=[title, own]), source)
+    nbformat.write(new_notebook(cells=[title, own, filled]), executed)
+    notebook, bare = build_book.chapter(source, executed, tmp_path)
+    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    assert code == ['profile = ""', 'profile = "evening"'] and not bare
+
+
 @pytest.mark.parametrize(
     ("prose", "expected"),
     [
