@@ -3,7 +3,9 @@
 import hashlib
 import os
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,23 +33,41 @@ def read_through_cache(
 
     An entry is found by the paths, sizes and times of the files, so that a look-up opens none of
     them; the manifest hash that it gives was made from their contents. The arrays of an entry
-    are mapped copy-on-write: writing to them never reaches the disk. Where the cache cannot be
-    written or is damaged, the files are read.
+    are mapped copy-on-write: writing to them never reaches the disk. Images are read straight into
+    the entry, so that they may be more than memory holds. Where the cache cannot be written or is
+    damaged, the files are read into memory.
     """
     key = _key(listing, size_px)
     if key is None:
         return read_listing(listing, folder, size_px)
     entry = cache_root(root) / key
     with suppress(OSError, ValueError, EOFError):
-        arrays = {name: np.load(entry / f"{name}.npy", mmap_mode="c") for name in NAMES}
-        return arrays, (entry / HASH_FILE).read_text(encoding="ascii")
-    arrays, manifest_hash = read_listing(listing, folder, size_px)
-    with suppress(OSError), atomic_path(entry) as temporary:
-        temporary.mkdir(parents=True)
-        for name in NAMES:
-            np.save(temporary / f"{name}.npy", arrays[name])
-        (temporary / HASH_FILE).write_text(manifest_hash, encoding="ascii")
-    return arrays, manifest_hash
+        return _mapped(entry)
+    with suppress(OSError):
+        with atomic_path(entry) as temporary:
+            temporary.mkdir(parents=True)
+            room = partial(_room, temporary)
+            arrays, manifest_hash = read_listing(listing, folder, size_px, room=room)
+            np.save(temporary / "bits.npy", arrays["bits"])
+            (temporary / HASH_FILE).write_text(manifest_hash, encoding="ascii")
+            del arrays  # Windows does not move files that are mapped
+        return _mapped(entry)
+    return read_listing(listing, folder, size_px)
+
+
+def _mapped(entry: Path) -> Read:
+    arrays = {name: np.load(entry / f"{name}.npy", mmap_mode="c") for name in NAMES}
+    return arrays, (entry / HASH_FILE).read_text(encoding="ascii")
+
+
+def _room(entry: Path, name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Zeros in a file, mapped. Its space is taken now: later, a full disk would end the process."""
+    path = entry / f"{name}.npy"
+    array = np.lib.format.open_memmap(path, "w+", dtype, shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 def _key(listing: Listing, size_px: int) -> str | None:

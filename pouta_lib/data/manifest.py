@@ -2,11 +2,12 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import chain, repeat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from pouta_lib.data.images import content_of, decode, num_bits, resize_image, to
 from pouta_lib.data.masks import read_mask
 from pouta_lib.ground.errors import PoutaError, shown
 from pouta_lib.ground.progress import tqdm
+
+TOGETHER = 256  # items that are read ahead
+Room = Callable[[str, tuple[int, ...], Any], np.ndarray]  # zeros, of a name, shape and dtype
 
 
 @dataclass(frozen=True)
@@ -27,10 +31,17 @@ class Decoded:
     peak: int = 0  # the image's highest value, where it has more than 8 bits
 
 
+def in_memory(name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Room for the array of a name."""
+    return np.zeros(shape, dtype)
+
+
 def read_listing(
-    listing: Listing, folder: Path, size_px: int, bits: int = 16
+    listing: Listing, folder: Path, size_px: int, bits: int = 16, room: Room = in_memory
 ) -> tuple[dict[str, np.ndarray], str]:
     """The arrays ``train``, ``test`` and ``masks`` of a listing, and the hash of all that was read.
+
+    They are filled one image after another, in memory or wherever there is `room`.
 
     Where images have more than 8 bits, the highest value in any of them says how many; the array
     ``bits`` has the number, and 16 where there are none.
@@ -43,21 +54,24 @@ def read_listing(
     digest = hashlib.sha256(f"size {size_px}\n".encode())
     for path in listing.extra_files:
         digest.update(_line(path, folder, content_of(path)))
-    count = len(listing.train)
-    images = np.empty((count + len(listing.test), 3, size_px, size_px), np.uint8)
-    masks = np.zeros((len(listing.test), size_px, size_px), bool)
+    side, count = (size_px, size_px), len(listing.train)
+    arrays = {
+        "train": room("train", (count, 3, *side), np.uint8),
+        "test": room("test", (len(listing.test), 3, *side), np.uint8),
+        "masks": room("masks", (len(listing.test), *side), bool),
+    }
     peak = 0
     for k, item in enumerate(read_items([*listing.train, *listing.test], folder, size_px, bits)):
         if isinstance(item, PoutaError):
             raise item
-        images[k] = item.image
+        split, row = ("train", k) if k < count else ("test", k - count)
+        arrays[split][row] = item.image
         if item.mask is not None:
-            masks[k - count] = item.mask
+            arrays["masks"][row] = item.mask
         digest.update(b"".join(item.lines))
         peak = max(peak, item.peak)
     if num_bits(peak) < bits:
-        return read_listing(listing, folder, size_px, num_bits(peak))
-    arrays = {"train": images[:count], "test": images[count:], "masks": masks}
+        return read_listing(listing, folder, size_px, num_bits(peak), room)
     return arrays | {"bits": np.array(bits)}, digest.hexdigest()
 
 
@@ -66,12 +80,14 @@ def read_items(
 ) -> Iterator[Decoded | PoutaError]:
     """Each item in order, or the error that it made, with a bar when it takes longer.
 
-    Decoders let go of Python's lock, so threads serve; they see one file each at a time.
+    Decoders let go of Python's lock, so threads serve, one a core; they see one file each at a
+    time, and read ahead of who takes the items by no more than TOGETHER.
     """
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        results = pool.map(_attempt, items, repeat(folder), repeat(size_px), repeat(bits))
+    alike = repeat(folder), repeat(size_px), repeat(bits)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        parts = (items[k : k + TOGETHER] for k in range(0, len(items), TOGETHER))
         yield from tqdm(
-            results,
+            chain.from_iterable(pool.map(_attempt, part, *alike) for part in parts),
             total=len(items),
             desc=f"reading {shown(folder.name)}",
             unit="image",

@@ -19,13 +19,17 @@ def in_batches(
     """What `function` gives for all images, each of its results put together again.
 
     *Shape*: images ``(M, 3, H, W)`` uint8; the function is handed ``(B, 3, H, W)`` in [0, 1] and
-    gives tensors ``(B, ...)``, which come back as ``(M, ...)`` float32.
+    gives tensors ``(B, ...)``, which come back as ``(M, ...)``: float32, or the whole numbers that
+    they are.
     """
-    batches = []
+    gathered: list[np.ndarray] = []
     for start in range(0, len(images), batch_size):
         batch = torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size]))
         batch = batch.to(compute.device).float() / 255
         with compute.autocast():
             results = function(batch.contiguous(memory_format=torch.channels_last))
-        batches.append([result.float().cpu() for result in results])
-    return [torch.cat(column).numpy() for column in zip(*batches, strict=True)]
+        found = [(r.float() if r.is_floating_point() else r).cpu().numpy() for r in results]
+        gathered = gathered or [np.empty((len(images), *f.shape[1:]), f.dtype) for f in found]
+        for whole, part in zip(gathered, found, strict=True):
+            whole[start : start + batch_size] = part
+    return gathered

@@ -83,8 +83,11 @@ def predict(
 def reconstruct(model: nn.Module, images: np.ndarray, compute: Compute) -> np.ndarray:
     """The reconstructed images I_r: ``(M, 3, H, W)`` uint8 to ``(M, 3, H, W)`` uint8."""
     repairs = model.get_submodule("reconstructive")
-    (rebuilt,) = in_batches(lambda x: (repairs(x)["I_r"],), images, compute)
-    return (rebuilt.clip(0, 1) * 255).round().astype(np.uint8)
+
+    def rebuilt(image: Tensor) -> tuple[Tensor]:
+        return ((repairs(image)["I_r"].float().clamp(0, 1) * 255).round().byte(),)
+
+    return in_batches(rebuilt, images, compute)[0]
 
 
 def detect_by_map(

@@ -1,12 +1,14 @@
 """Less usual layouts, limits, and the cache."""
 
+import os
 import shutil
+import tracemalloc
 
 import numpy as np
 import pytest
 from trees import dagm_tree, mask, mvtec_tree, photo, save, visa_tree
 
-from pouta_lib.data import cache, list_categories, load_category, load_textures
+from pouta_lib.data import cache, list_categories, load_category, load_textures, manifest
 from pouta_lib.ground.errors import PoutaError
 
 
@@ -176,12 +178,41 @@ def test_a_folder_that_cannot_be_written_needs_no_cache(cached, tmp_path):
     assert (load(tmp_path, "bolt", "mvtec").train == cached.train).all()
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system takes no space ahead")
+def test_a_disk_that_is_full_needs_no_cache(cached, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError("No space left on device")
+
+    shutil.rmtree(tmp_path / ".cache")
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    again = load(tmp_path, "bolt", "mvtec")
+    assert entries(tmp_path) == []
+    assert (again.train == cached.train).all() and again.manifest_hash == cached.manifest_hash
+
+
+def test_images_are_read_into_the_cache_a_few_at_a_time(tmp_path, monkeypatch):
+    """So that a set may be larger than memory: a part of it is held at the most."""
+    monkeypatch.setattr(cache, "WORTH_BYTES", 0)
+    monkeypatch.setattr(manifest, "TOGETHER", 2)
+    for k in range(60):
+        save(tmp_path / "folder" / "screws" / "good" / f"{k:02}.png", photo(k % 3))
+
+    def most_held(cached):
+        tracemalloc.start()
+        category = load_category("folder", "screws", 128, root=tmp_path, cache=cached)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most / category.train.nbytes
+
+    assert most_held(cached=True) < 0.3
+    assert most_held(cached=False) > 1
+
+
 def test_dtd_through_the_cache_and_thinned(cached, tmp_path):
     for k in range(6):
         save(tmp_path / "dtd" / "images" / f"class{k % 2}" / f"{k}.png", photo(k))
     first, second = (load_textures("dtd", 20, root=tmp_path) for _ in range(2))
-    assert not isinstance(first, np.memmap)
-    assert isinstance(second, np.memmap)
+    assert isinstance(first, np.memmap) and isinstance(second, np.memmap)
     assert (first == second).all()
     thin = load_textures("dtd", 20, root=tmp_path, max_images=2)
     assert (thin == first[[0, 5]]).all()

@@ -71,7 +71,7 @@ def greedy_coreset(features: Tensor, count: int, generator: torch.Generator) -> 
     """
     if features.shape[1] > PROJECTED:
         matrix = torch.randn(features.shape[1], PROJECTED, generator=generator)
-        features = features @ matrix.to(features.device) / PROJECTED**0.5
+        features = (features @ matrix.to(features.device)).div_(PROJECTED**0.5)
     blocks = features.split(BLOCK)
     distances = [torch.full_like(block[:, 0], torch.inf) for block in blocks]
     bounds = torch.full((len(blocks),), torch.inf, dtype=features.dtype)
@@ -100,10 +100,17 @@ class PatchCore(nn.Module):
         self.backbone = build_backbone(backbone)
         self.register_buffer("memory", torch.empty(0, 0))
 
-    def fit(self, batches: Iterable[Tensor], seed: int, share: float = CORESET_SHARE) -> None:
+    def fit(self, batches: Iterable[Tensor], num_images: int, seed: int) -> None:
         """Remembers a coreset of the patches of good images, batches ``(B, 3, H, W)``."""
-        patches = torch.cat([self.embed(batch).flatten(0, 2) for batch in batches])
-        count = max(1, round(share * len(patches)))
+        patches, filled = torch.empty(0), 0
+        for batch in batches:
+            found = self.embed(batch)  # (B, h, w, D)
+            if not filled:
+                patches = found.new_empty(num_images, *found.shape[1:])
+            patches[filled : filled + len(found)] = found
+            filled += len(found)
+        patches = patches.flatten(0, 2)
+        count = max(1, round(CORESET_SHARE * len(patches)))
         chosen = greedy_coreset(patches, count, torch.Generator().manual_seed(seed))
         self.memory = patches[chosen.to(patches.device)]
 
@@ -227,7 +234,7 @@ def fit(
     started = time.perf_counter()
     parts = np.array_split(images, math.ceil(len(images) / 16))
     batches = (torch.from_numpy(part).to(compute.device).float() / 255 for part in parts)
-    model.fit(batches, seed)
+    model.fit(batches, len(images), seed)
     seconds = time.perf_counter() - started
     no_history: dict[str, list[float]] = {name: [] for name in HISTORY}
     return Trained(model.eval(), no_history, 0, seconds, compute, [])
