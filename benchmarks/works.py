@@ -2,43 +2,36 @@
 
     python benchmarks/works.py WORK CONTESTANT SIZE
 
-prepares one and then does it once for each line it reads, answering with what it took. Contestants
-named anomalib run in the environment of ``tools/peers_env.py``, which has no pouta_lib: imports are
-made by those who need them.
+prepares one and then does it once for each line it reads, answering with what it took. The works of
+scale.py are one task at several sizes. Contestants named anomalib run in the environment of
+``tools/peers_env.py``, which has no pouta_lib: imports are made by those who need them.
 """
 
 import contextlib
 import ctypes
 import json
+import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from material import masks_and_maps
+from scale import LINES
 
 Done = Callable[[], Any]  # does the work once
 SIZES = ("full", "tiny")
-
-
-def test_set(size: str) -> tuple[np.ndarray, np.ndarray]:
-    """Masks and probability maps: 83 images of 224 px, a third of them good; blobs in noise."""
-    from scipy import ndimage
-
-    count, side = (83, 224) if size == "full" else (6, 48)
-    rng = np.random.default_rng(0)
-    masks = ndimage.gaussian_filter(rng.standard_normal((count, side, side)), (0, 12, 12)) > 0.045
-    masks[: count // 3] = False
-    noise = ndimage.gaussian_filter(rng.standard_normal(masks.shape), (0, 3, 3))
-    logits = 4 * ndimage.gaussian_filter(masks.astype(float), (0, 4, 4)) + 1.5 * noise / noise.std()
-    return masks, (1 / (1 + np.exp(4 - logits))).astype(np.float32)
+BATCH = {"full": (8, 224), "tiny": (2, 64)}  # images, and their side in pixels
+TEST_SET = {"full": (83, 224), "tiny": (6, 48)}  # maps, and their side in pixels
 
 
 def metrics_here(size: str) -> Done:
     from pouta_lib.score.metrics import pixel_metrics
 
-    masks, maps = test_set(size)
+    masks, maps = masks_and_maps(*TEST_SET[size])
     return lambda: pixel_metrics(masks, maps)
 
 
@@ -46,7 +39,7 @@ def metrics_of_scikit_learn(size: str) -> Done:
     """AUROC, AP and best F1; it has no AUPRO."""
     from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-    masks, maps = (values.ravel() for values in test_set(size))
+    masks, maps = (values.ravel() for values in masks_and_maps(*TEST_SET[size]))
 
     def done() -> dict[str, float]:
         precision, recall, _ = precision_recall_curve(masks, maps)
@@ -62,7 +55,7 @@ def metrics_of_anomalib(size: str) -> Done:
     from anomalib.data import ImageBatch
     from anomalib.metrics import AUPR, AUPRO, AUROC, F1Max
 
-    masks, maps = (torch.from_numpy(values) for values in test_set(size))
+    masks, maps = (torch.from_numpy(values) for values in masks_and_maps(*TEST_SET[size]))
     batch = ImageBatch(image=torch.zeros(len(maps), 3, 1, 1), anomaly_map=maps, gt_mask=masks)
 
     def done() -> dict[str, float]:
@@ -79,7 +72,7 @@ def metrics_of_anomalib(size: str) -> Done:
 def scores_here(size: str) -> Done:
     from pouta_lib.score.evaluation import image_scores
 
-    maps = test_set(size)[1]
+    maps = masks_and_maps(*TEST_SET[size])[1]
     return lambda: image_scores(maps, 21)
 
 
@@ -87,7 +80,7 @@ def scores_of_torch(size: str) -> Done:
     import torch
     from torch.nn import functional as F
 
-    maps = torch.from_numpy(test_set(size)[1]).unsqueeze(1)
+    maps = torch.from_numpy(masks_and_maps(*TEST_SET[size])[1]).unsqueeze(1)
     return lambda: F.avg_pool2d(maps, 21, stride=1, padding=10).amax(dim=(1, 2, 3)).numpy()
 
 
@@ -191,6 +184,43 @@ def training_step(method: str, layout: str, bf16: bool) -> Callable[[str], Done]
     return prepare
 
 
+def training(method: str, profile: str, plain: bool) -> Callable[[str], Done]:
+    """Three whole steps, synthesis and optimiser included: as trained, or with nothing but torch.
+
+    Plain is in float32, in torch's own layout and by its own optimiser.
+    """
+
+    def prepare(size: str) -> Done:
+        import torch
+
+        from pouta_lib.ground.profiles import load_profile
+        from pouta_lib.method.losses import total_loss
+        from pouta_lib.method.models import build_model
+        from pouta_lib.method.synthesis import synthesize
+        from pouta_lib.method.training import fit
+
+        settings = load_profile(profile if size == "full" else "smoke", steps=3, epochs=None)
+        shape = (2, settings.batch_size, 3, settings.size_px, settings.size_px)
+        good, textures = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+        if not plain:
+            return lambda: fit(good, textures, settings, method, 0, device="cpu")
+        images, bank = torch.from_numpy(good).float() / 255, torch.from_numpy(textures)
+
+        def done() -> None:
+            model: Any = build_model(method, settings)
+            generator = torch.Generator().manual_seed(0)
+            optimizer = torch.optim.Adam(model.parameters(), lr=settings.lr)
+            for _ in range(3):
+                batch = synthesize(images, bank, generator, settings.synthesis)
+                optimizer.zero_grad()
+                total_loss(model.trace(batch.image), batch.original, batch.mask)["total"].backward()
+                optimizer.step()
+
+        return done
+
+    return prepare
+
+
 def synthesis(anomalous_share: float) -> Callable[[str], Done]:
     """A batch, of which a share gets an anomaly."""
 
@@ -200,7 +230,7 @@ def synthesis(anomalous_share: float) -> Callable[[str], Done]:
         from pouta_lib.ground.profiles import SynthesisSettings
         from pouta_lib.method.synthesis import synthesize
 
-        count, side = (8, 224) if size == "full" else (2, 64)
+        count, side = BATCH[size]
         good, generator = torch.rand(count, 3, side, side), torch.Generator().manual_seed(0)
         textures = torch.randint(256, (8, 3, side, side), dtype=torch.uint8)
         settings = SynthesisSettings(anomalous_share=anomalous_share)
@@ -209,12 +239,39 @@ def synthesis(anomalous_share: float) -> Callable[[str], Done]:
     return prepare
 
 
+def noise_here(size: str) -> Done:
+    import torch
+
+    from pouta_lib.method.perlin import perlin_noise
+
+    generator = torch.Generator().manual_seed(0)
+    return lambda: perlin_noise(*BATCH[size], generator)
+
+
+def noise_of_draem(size: str) -> Done:
+    from draem_item import noise
+
+    count, side = BATCH[size]
+    rng = np.random.default_rng(0)
+    return lambda: [noise(side, rng) for _ in range(count)]
+
+
+def synthesis_of_draem(size: str) -> Done:
+    """As many of its items, of which every second is anomalous."""
+    from draem_item import item
+
+    count, side = BATCH[size]
+    rng = np.random.default_rng(0)
+    good, textures = rng.integers(0, 256, (2, count, side, side, 3), np.uint8)
+    return lambda: [item(one, other, rng) for one, other in zip(good, textures, strict=True)]
+
+
 def synthesis_of_anomalib(size: str) -> Done:
     """As many images, one after another as in its own training, all anomalous."""
     import torch
     from anomalib.data.utils.generators.perlin import PerlinAnomalyGenerator
 
-    count, side = (8, 224) if size == "full" else (2, 64)
+    count, side = BATCH[size]
     good, generator = torch.rand(count, 3, side, side), PerlinAnomalyGenerator(probability=1.0)
     return lambda: [generator(one) for one in good]
 
@@ -235,8 +292,10 @@ WORKS: dict[str, dict[str, Callable[[str], Done]]] = {
     "synthesis": {
         "ours: half anomalous": synthesis(0.5),
         "ours: all anomalous": synthesis(1.0),
+        "DRAEM's item": synthesis_of_draem,
         "anomalib": synthesis_of_anomalib,
     },
+    "noise": {"ours": noise_here, "DRAEM's": noise_of_draem},
     "inference": {name: inference(name) for name in ("pouta", "vanilla", "draem")},
     "training_step": {
         "pouta, channels_last, bf16": training_step("pouta", "channels_last", True),
@@ -244,7 +303,25 @@ WORKS: dict[str, dict[str, Callable[[str], Done]]] = {
         "pouta, contiguous, fp32": training_step("pouta", "contiguous_format", False),
         "vanilla, channels_last, bf16": training_step("vanilla", "channels_last", True),
     },
+    **{
+        f"steps_{profile}": {
+            "pouta, as trained": training("pouta", profile, plain=False),
+            "pouta, plain": training("pouta", profile, plain=True),
+            "vanilla, plain": training("vanilla", profile, plain=True),
+        }
+        for profile in ("demo", "paper")
+    },
+    **LINES,
 }
+
+
+def own_mib() -> float | None:
+    """Memory held now that no file backs: the system cannot take it back. On Linux alone."""
+    try:
+        held, of_files = map(int, Path("/proc/self/statm").read_text("ascii").split()[1:3])
+    except OSError:
+        return None
+    return (held - of_files) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def memory_mib(field: str) -> float | None:
@@ -257,16 +334,37 @@ def memory_mib(field: str) -> float | None:
 
 
 def measure(done: Done) -> dict[str, float | None]:
-    """CPU seconds and seconds of one call, and by how much it raised the memory held."""
-    before = memory_mib("VmRSS")
+    """CPU seconds and seconds of one call, and by how much it raised the memory held.
+
+    ``own_mib`` leaves out what is mapped from files, and is looked at fifty times a second.
+    """
+    before, own = memory_mib("VmRSS"), [own_mib()]
     if before is not None:
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # sets the mark back
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(0.02):
+            own.append(own_mib())
+
+    looking = threading.Thread(target=look)
+    looking.start()
     cpu, wall = time.process_time(), time.perf_counter()
-    done()
+    result = done()
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    ended.set()
+    looking.join()
+    own.append(own_mib())
+    del result
     highest = memory_mib("VmHWM")
     raised = None if before is None or highest is None else max(0.0, highest - before)
-    return {"cpu_s": cpu, "wall_s": wall, "mib": raised}
+    known = [each for each in own if each is not None]
+    return {
+        "cpu_s": cpu,
+        "wall_s": wall,
+        "mib": raised,
+        "own_mib": max(known) - known[0] if known else None,
+    }
 
 
 def give_back() -> None:
