@@ -5,11 +5,12 @@ A published number is subtracted only from one that was measured on the same dat
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from pouta_lib.data.together import SUFFIX
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.methods import ABLATED, BACKBONE_TITLES, COMPARED, METHODS
 from pouta_lib.report.published import AVERAGE, PROTOCOL, read_published
@@ -127,6 +128,35 @@ def run_frame(records: Sequence[Record], metrics: Sequence[Metric] = (CLS, *LOC)
         if (value := record.metrics[metric]) is not None
     ]
     return pd.DataFrame(rows).rename(columns={"variant": "method"})
+
+
+def of_several(records: Sequence[Record]) -> list[Record]:
+    """The models of several categories (D46), and those of one that can stand beside them.
+
+    These have the same method, number of shots, seed and settings, and another dataset's name.
+    """
+    whole = [r for r in records if r.by_category]
+    alike = {replace(r.key, dataset=r.run.dataset.removesuffix(SUFFIX), category="") for r in whole}
+    return [*whole, *(r for r in records if replace(r.key, category="") in alike)]
+
+
+def together_frame(
+    records: Sequence[Record], metrics: Sequence[Metric] = (CLS, *LOC)
+) -> pd.DataFrame:
+    """:func:`run_frame` of what :func:`of_several` gives, category by category.
+
+    The column `model` says ``one for all`` or ``one each``, and the title of a model for all says
+    so too.
+    """
+    split = [
+        replace(r, run=replace(r.run, category=name), metrics=found)
+        for r in records
+        for name, found in (r.by_category or {}).items()
+    ]
+    joint = run_frame(split, metrics).assign(model="one for all")
+    joint["title"] = [f"{title}, one for all" for title in joint.get("title", [])]
+    single = run_frame([r for r in records if not r.by_category], metrics)
+    return pd.concat([single.assign(model="one each"), joint])
 
 
 def _of(records: Sequence[Record], dataset: str) -> list[Record]:

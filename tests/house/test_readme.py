@@ -12,6 +12,7 @@ from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.models import build_model
 from pouta_lib.report.judged import judged_frame
 from pouta_lib.report.published import read_published
+from pouta_lib.report.tables import of_several, together_frame
 from pouta_lib.score.efficiency import count_multiply_adds, count_parameters
 from pouta_lib.study.judgements import find_judgements, read_judgement
 from pouta_lib.study.records import find_records
@@ -113,6 +114,20 @@ def test_measured_numbers_are_those_of_the_tables(repository, study):
             key = (dataset, category, metric)
             known = key in frame.index and not pd.isna(frame.loc[key, "measured"])
             assert text == (f"{frame.loc[key, 'measured']:.1f}" if known else "–"), key
+
+
+def test_one_model_for_all_parts_is_as_good_as_its_record_says(repository):
+    together = of_several(find_records("evening", repository / "results"))
+    frame = together_frame(together, METRICS).set_index(["category", "method", "model", "metric"])
+    rows = rows_below(results_page(repository), "one model or six, 3000 steps")
+    assert {name for name, *_ in rows} == set(frame.index.unique(0))
+    order = list(itertools.product(("pouta", "vanilla"), ("one each", "one for all")))
+    for name, *values in rows:
+        for (method, model), text in zip(order, values, strict=True):
+            found = frame["percent"].loc[name, method, model]
+            assert text == " / ".join(f"{found[metric]:.1f}" for metric in METRICS), name
+    (pooled,) = (r for r in together if r.by_category and r.run.variant == "pouta")
+    assert f"POUTA tells {100 * pooled.metrics['image_auroc']:.1f} %" in results_page(repository)
 
 
 def test_the_rows_of_the_readme_are_those_of_table_1(repository):

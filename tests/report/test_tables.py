@@ -6,9 +6,11 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
-from fakes import fake_run
+import torch
+from fakes import fake_run, record_body
 
 from pouta_lib.cli import main
 from pouta_lib.ground.errors import PoutaError
@@ -21,10 +23,12 @@ from pouta_lib.report.tables import (
     ablation_table,
     benchmark_table,
     few_shot_table,
+    of_several,
     published_categories,
+    together_frame,
 )
 from pouta_lib.score.efficiency import count_multiply_adds, count_parameters
-from pouta_lib.study.records import RunKey, find_records
+from pouta_lib.study.records import METRICS, RunKey, find_records, write_run
 
 
 def cell(frame, category, metric="image_auroc", method="pouta"):
@@ -194,15 +198,15 @@ def test_no_records_at_all(tmp_path):
 def test_files_and_their_provenance(results):
     paths = write_tables("demo", results=results)
     names = [path.name for path in paths]
-    assert names == ["table_3_mini-dagm.csv", "table_1_mini-mvtec.csv", "table_1_mvtec.csv"]
-    provenance = json.loads(paths[2].with_suffix(".provenance.json").read_text())
+    assert names == ["table_1_mini-mvtec.csv", "table_1_mvtec.csv", "table_3_mini-dagm.csv"]
+    provenance = json.loads(paths[1].with_suffix(".provenance.json").read_text())
     runs = provenance["bottle|pouta|all|image_auroc"]
     assert runs == [f"demo/runs/mvtec/bottle/pouta/all/seed{k}" for k in (0, 1)]
     assert all((results / run / "record.json").is_file() for run in runs)
-    mini = paths[1].with_suffix(".md").read_text()
+    mini = paths[0].with_suffix(".md").read_text()
     assert "for orientation only" in mini
     assert "difference" not in mini.lower().split("## the paper's own table")[0]
-    real = paths[2].with_suffix(".md").read_text()
+    real = paths[1].with_suffix(".md").read_text()
     assert "97.0 ± 1.4" in real
     assert "-3.0" in real
 
@@ -367,3 +371,27 @@ def test_why_may_be_read_in_part(repository):
     told = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writing)
     assert (told.returncode, told.stderr) == (1, "")
+
+
+def test_models_of_several_categories_stand_beside_those_of_one(tmp_path):
+    each = {"nut": 0.9, "chip": 0.7}
+    for name, value in each.items():
+        fake_run(tmp_path, "mini-mvtec", name, image_auroc=value)
+        fake_run(tmp_path, "mini-mvtec", name, seed=1, image_auroc=0.1)  # no model of all has it
+        fake_run(tmp_path, "mini-mvtec", name, variant="vanilla")  # nor this method
+    assert of_several(find_records("demo", tmp_path)) == []
+    found = {name: dict.fromkeys(METRICS, value - 0.2) for name, value in each.items()}
+    key = RunKey("demo", "mini-mvtec-together", "all")
+    body = record_body() | {"by_category": found}
+    write_run(key, body, torch.nn.Conv2d(3, 2, 1), {"maps": np.zeros(1)}, tmp_path)
+    chosen = of_several(find_records("demo", tmp_path))
+    assert [(r.run.category, r.run.variant, r.run.seed) for r in chosen] == [
+        ("all", "pouta", 0),
+        ("chip", "pouta", 0),
+        ("nut", "pouta", 0),
+    ]
+    frame = together_frame(chosen, ["image_auroc"])
+    wide = frame.pivot(index="category", columns="model", values="percent").round(6)
+    assert wide.loc["nut"].to_dict() == {"one each": 90.0, "one for all": 70.0}
+    assert wide.loc["chip"].to_dict() == {"one each": 70.0, "one for all": 50.0}
+    assert set(frame["title"]) == {"POUTA", "POUTA, one for all"}
