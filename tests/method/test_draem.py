@@ -362,7 +362,6 @@ from anomalib.models.image.draem.torch_model import (
     ReconstructiveSubNetwork,
 )
 from safetensors.torch import load_file, save_file
-from tiny import IMAGES, Stop, equal, settings, weights
 
 def count(module):
     return torch.tensor(sum(p.numel() for p in module.parameters()))
