@@ -26,12 +26,13 @@ Made by `make errors` from the inputs in `tests/wrong_*.py`, which a test draws;
 TABLE = ("| what is wrong | what is said | what to do |", "|---|---|---|")
 # what other libraries say in an error differs from version to version
 OTHERS_WORDS = re.compile(
-    r"(cannot be (?:decoded|unpacked)|an? (?:damaged|unreadable) file) \((?!no known|HEIF).*\)"
+    r"(cannot be (?:decoded|unpacked)|an? (?:damaged|unreadable) file|shapes that do not)"
+    r" \((?!no known|HEIF).*\)"
 )
 # what differs from machine to machine, from day to day, or with each new setting
 PASSING = re.compile(
     r"(?<=\()[0-9a-f]{12}(?=\))|(?<=in place of )[0-9a-f]{16}|(?<=process )\d+ on .* \d{4}"
-    r"|(?<=out of \[)'auto'[^]]*|(?<=\[)(?:'[\w+]+', ){9,}'[\w+]+'"
+    r"|(?<=such as )[\d.]+(?= of noise)|(?<=out of \[)'auto'[^]]*|(?<=\[)(?:'[\w+]+', ){9,}'[\w+]+'"
 )
 
 

@@ -1,5 +1,6 @@
 """The methods that a fit tries: each made without the first fold, and judged by it."""
 
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -263,7 +264,12 @@ def _first_fold(one: Candidate, work: Work, rate: float) -> FirstFold:
     if one.needs_steps:
         one.profile = _with(one.profile, steps=judged["steps"], epochs=None)
     if one.model is None and weights is not None and (weights / FILE).is_file():
-        model = load_weights(build_model(one.method, one.profile), weights)
+        try:
+            model = load_weights(build_model(one.method, one.profile), weights)
+        except PoutaError as error:
+            work.tell(f"made anew: {str(error).splitlines()[0]}")
+            shutil.rmtree(weights)
+            return _first_fold(one, work, rate)
         one.model = model.to(compute_of(one.method, one.profile).device)
     one.seconds = judged["seconds"]
     by_kind = {

@@ -5,8 +5,6 @@ harmlessly changed (:mod:`pouta_lib.study.judge`), and the method that tells the
 from the others is taken. The threshold comes from good images that its model has not seen.
 """
 
-import contextlib
-import shutil
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -58,7 +56,8 @@ def fit(
     first; one with pretrained features at the size that these were learned at and at the profile's,
     unless `overrides` name a size; and pairs last, joined from what was made before. What was
     tried, and what each found, is in ``detector.fitted``. With `partial`, a folder, a fit that was
-    stopped goes on from what it left there, if it is asked for the same.
+    stopped goes on from what it left there, if it is asked for the same; one that is refused leaves
+    nothing there.
 
     *Units*: minutes of wall-clock time, which the choice and the training keep to.
     *Raises* :class:`PoutaError` for fewer than eight photographs, and where no method can be made.
@@ -76,13 +75,14 @@ def fit(
     work = Work.of(
         photos, [(one.method, one.profile) for one in candidates], minutes, seed, partial, tell
     )
-    tried = try_each(candidates, work, deadline, false_alarm_rate, method)
-    best = _best([one for one in tried if method in (AUTO, one.method)], work)
-    detector = _finish(best, tried, work, deadline, false_alarm_rate)
-    if work.folder is not None:
-        shutil.rmtree(work.folder, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            work.folder.parent.rmdir()  # which other attempts may need
+    try:
+        tried = try_each(candidates, work, deadline, false_alarm_rate, method)
+        best = _best([one for one in tried if method in (AUTO, one.method)], work)
+        detector = _finish(best, tried, work, deadline, false_alarm_rate)
+    except PoutaError:  # the same again would end the same
+        work.clear()
+        raise
+    work.clear()
     return detector
 
 

@@ -1,7 +1,9 @@
 """The photographs of a fit: read, dealt into folds, held out, and where half-done work is kept."""
 
+import contextlib
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,13 +81,23 @@ class Work:
                 folder = None
         return cls(images, bits, parts, folds, held, seed, folder, tell)
 
+    def clear(self) -> None:
+        """Removes the half-done work, of which nothing is of use any more."""
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                self.folder.parent.rmdir()  # which other attempts may need
+
     def keep(self, kind: str, name: str, make: Callable[[], Kept]) -> Kept:
         """What `make` gives, in plain values; from an earlier attempt where that came so far."""
         if self.folder is None:
             return make()
         path = self.folder / kind / f"{name}.json"
         if path.is_file():
-            return cast(Kept, json.loads(path.read_text(encoding="utf-8")))
+            try:
+                return cast(Kept, json.loads(path.read_text(encoding="utf-8")))
+            except ValueError as error:
+                self.tell(f"{path}: damaged ({error}), and made anew")
         made = make()
         with atomic_path(path) as temporary:
             write_json(temporary, made)

@@ -1,5 +1,7 @@
 """A trained detector as a folder that can be carried away."""
 
+import hashlib
+import json
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,8 +15,9 @@ from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.outputs import own_files, replaceable
 from pouta_lib.ground.profiles import Profile, todays_profile
 from pouta_lib.ground.validation import STRICT, Rule, above, checked, read_json, write_json
-from pouta_lib.method.device import Compute, compute_of
+from pouta_lib.method.device import Compute, compute_of, within_memory
 from pouta_lib.method.models import build_model
+from pouta_lib.method.models.pair import Pair
 from pouta_lib.method.weights import load_weights, save_weights, weights_digest
 from pouta_lib.score.evaluation import detect
 
@@ -23,6 +26,7 @@ NOTE = "detector.json"
 KIND = "detector"  # in the folder's manifest
 Scale = tuple[float, float]  # the map's values that are shown as nothing, and as the brightest
 RISING = Rule("two numbers, the lower first", lambda pair: pair[0] < pair[1])
+AGAIN = "copy the detector's folder again, whole, or fit it again"
 BEYOND = 10  # times the scores of gray and of noise: a threshold that nothing exceeds
 
 
@@ -72,6 +76,7 @@ class DetectorNote:
     how: str
     scale: Annotated[Scale, RISING] = (0.0, 1.0)  # what detectors had that were saved without
     weights: str | None = None  # their digest, where it was noted
+    made_with: str | None = None  # the digest of what threshold and scale hold for, likewise
     fitted: Fitted | None = None
     bits: Literal[8, 10, 12, 14, 16] = 16
 
@@ -101,8 +106,9 @@ class Detector:
     def check(self, where: object) -> None:
         """*Raises* :class:`PoutaError` for a detector that would pass everything as good.
 
-        That is: a threshold that no score can exceed, weights that are not finite, or maps of two
-        test pictures, gray and noise, that are not finite, or the same for both.
+        That is: a threshold that no score can exceed, weights that are not finite, do not go
+        together or turn scores upside down, or maps of two test pictures, gray and noise, that are
+        not finite, or the same for both.
         """
         todo = "fit it again; with a lower lr or precision=fp32 where its weights are not finite"
         highest = 1.0 if find_method(self.method).bounded else math.inf
@@ -112,9 +118,17 @@ class Detector:
         for name, tensor in self.model.state_dict().items():
             if not tensor.numel() or not tensor.isfinite().all():
                 raise problem("finite weights", f"none, or others, in {name}", where, todo)
+        if isinstance(self.model, Pair) and not (self.model.units > 0).all():
+            found = str(self.model.units.tolist())
+            raise problem("units above 0 for what is added", found, where, AGAIN)
         size = self.profile.size_px
         noise = np.random.default_rng(0).integers(0, 256, (3, size, size), np.uint8)
-        maps, scores = self.look_at(np.stack([np.full_like(noise, 128), noise]))
+        try:
+            with within_memory(self.profile):
+                maps, scores = self.look_at(np.stack([np.full_like(noise, 128), noise]))
+        except (IndexError, RuntimeError) as error:  # torch's, for shapes that do not go together
+            found = f"shapes that do not ({' '.join(str(error).split())[:300]})"
+            raise problem("weights that go together", found, where, AGAIN) from error
         if not (np.isfinite(maps).all() and np.isfinite(scores).all()):
             raise problem("finite scores", "others", where, todo)
         if np.allclose(maps[0], maps[1], rtol=1e-5, atol=0):
@@ -181,16 +195,19 @@ def save_detector(detector: Detector, folder: str | Path, *, replace: bool = Fal
     """
     folder = replaceable(folder, KIND, replace=replace)
     detector.check(folder)
-    note = {
-        "format_version": FORMAT_VERSION,
+    made_of = {
         "variant": detector.method,
         "profile": detector.profile.to_dict(),
+        "bits": detector.bits,
+    }
+    note = made_of | {
+        "format_version": FORMAT_VERSION,
+        "made_with": _made_with(made_of),
         "threshold": float(detector.threshold),
         "how": detector.how,
         "scale": [float(bound) for bound in detector.scale],
         "weights": weights_digest(detector.model.state_dict()),
         "fitted": None if detector.fitted is None else asdict(detector.fitted),
-        "bits": detector.bits,
     }
     with own_files(folder, KIND, NOTE) as temporary:
         save_weights(detector.model, temporary)
@@ -201,22 +218,32 @@ def save_detector(detector: Detector, folder: str | Path, *, replace: bool = Fal
 def load_detector(folder: str | Path) -> Detector:
     """The detector that :func:`save_detector` wrote.
 
-    *Raises* :class:`PoutaError` for a folder that is none, for weights that do not fit, and for a
-    blind detector (see :meth:`Detector.check`).
+    *Raises* :class:`PoutaError` for a folder that is none, for settings or weights that are not
+    those that were saved, and for a blind detector (see :meth:`Detector.check`).
     """
     folder = Path(folder).expanduser()
     path = folder / NOTE
     todo = "name the folder that `pouta fit` or notebook 20 saved"
-    note = read_json(path, "a saved detector", todo, todo)
-    if isinstance(note, dict) and isinstance(note.get("profile"), dict):
-        note |= {"profile": todays_profile(note["profile"])}
-    note = checked(DetectorNote, note, path, "save it again with `pouta fit` or notebook 20")
+    written = read_json(path, "a saved detector", todo, AGAIN)
+    today = written
+    if isinstance(written, dict) and isinstance(written.get("profile"), dict):
+        today = written | {"profile": todays_profile(written["profile"])}
+    note = checked(DetectorNote, today, path, AGAIN)
+    if note.made_with not in (None, _made_with(written)):
+        wanted = "the method, profile and bits that it was made with, by their digest"
+        raise problem(wanted, "others", path, AGAIN)
     profile = note.profile
     model = build_model(note.variant, profile)
-    load_weights(model, folder, note.weights)
+    load_weights(model, folder, note.weights, AGAIN)
     compute = compute_of(note.variant, profile)
     model = model.to(compute.device)
     chosen = note.threshold, note.how, note.scale
     detector = Detector(model, note.variant, profile, *chosen, compute, note.fitted, note.bits)
     detector.check(folder)
     return detector
+
+
+def _made_with(note: dict[str, Any]) -> str:
+    """The SHA-256 of what a detector's scores depend on beside its weights."""
+    made = [note.get(name) for name in ("variant", "profile", "bits")]
+    return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()

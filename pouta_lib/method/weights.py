@@ -44,24 +44,24 @@ def load_weights(
     """`model` with the weights of a run's or a detector's folder, in eval mode.
 
     `digest` is what the record or the detector says of them; None, as in older ones: nothing.
-    `todo` is what a user can do about weights that are not right.
+    `todo` is what a user can do about weights that are not right; of a run's, by default.
 
     *Raises* :class:`PoutaError` where they are absent, damaged, not finite, others than the
     digests say, or do not fit the model.
     """
     path = Path(folder) / FILE
     if not path.is_file():
-        raise problem("the run's weights", "no file", path, todo)
+        raise problem("saved weights", "no file", path, todo)
     try:
         path.open("rb").close()  # safetensors says of what it may not read that it is not there
     except OSError as error:
-        raise problem("the run's weights", f"none ({error.strerror})", path, todo) from error
+        raise problem("saved weights", f"none ({error.strerror})", path, todo) from error
     try:
         with safe_open(path, "pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             told = (file.metadata() or {}).get("sha256")
     except Exception as error:  # safetensors has errors of its own for each kind of damage
-        raise problem("the run's weights", f"a damaged file ({error})", path, todo) from error
+        raise problem("saved weights", f"a damaged file ({error})", path, todo) from error
     found = weights_digest(state)
     if any(said not in (None, found) for said in (told, digest)):
         wanted = "the weights as they were saved, by their digest"
@@ -72,6 +72,6 @@ def load_weights(
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        found = " ".join(str(error).split())[:300]
+        found = f"shapes that do not ({' '.join(str(error).split())[:300]})"
         raise problem("weights that fit the settings", found, path, todo) from error
     return model.eval()

@@ -74,7 +74,7 @@ def photos(tmp_path):
 
 def test_a_detector_saved_before_a_setting_existed_is_read(folder):
     note = json.loads((folder / "detector.json").read_text("utf-8"))
-    del note["profile"]["structural_share"], note["scale"]
+    del note["profile"]["structural_share"], note["scale"], note["made_with"]
     note["profile"]["overrides"] = []  # once a list
     (folder / "detector.json").write_text(json.dumps(note), encoding="utf-8")
     assert load_detector(folder).profile == load_profile("smoke")
@@ -368,12 +368,50 @@ def test_what_is_no_detector_is_refused(folder, tmp_path):
     (folder / "detector.json").write_text(json.dumps(note | {"format_version": 9}))
     with pytest.raises(PoutaError, match="format_version to be 1, found 9"):
         load_detector(folder)
-    (folder / "detector.json").write_text(json.dumps(note | {"variant": "base"}))
+    (folder / "detector.json").write_text(json.dumps(note | {"variant": "base", "made_with": None}))
     with pytest.raises(PoutaError, match="weights that fit"):
         load_detector(folder)
     (folder / "detector.json").write_text("{")
     with pytest.raises(PoutaError, match="saved detector in JSON"):
         load_detector(folder)
+
+
+ODD_VALUES = [None, "x", -1, 1.5, math.nan, [0], {}]
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_whatever_a_note_says_is_refused_in_four_parts_or_makes_a_detector(folder, older):
+    """Each of its values, and each setting of the profile, is another, or is not there."""
+    path = folder / "detector.json"
+    whole = json.loads(path.read_text("utf-8"))
+    if older:  # before anything was digested
+        whole |= {"weights": None, "made_with": None}
+    kept, told = 0, []
+    for name in [*whole, *(("profile", field) for field in whole["profile"])]:
+        for value in [*ODD_VALUES, KeyError]:
+            note = copy.deepcopy(whole)
+            part, key = (note, name) if isinstance(name, str) else (note["profile"], name[1])
+            del part[key]
+            part |= {} if value is KeyError else {key: value}
+            path.write_text(json.dumps(note), encoding="utf-8")
+            try:
+                kept += isinstance(load_detector(folder), Detector)
+            except PoutaError as error:
+                told.append(str(error))
+    assert kept > 0 and len(told) > 200
+    assert [text for text in told if text.count("\n") != 2] == []
+
+
+def test_a_detector_is_of_the_size_that_it_was_made_with(folder):
+    """With one, no setting can be another: what was learnt at 64 px says other things at 96."""
+    path = folder / "detector.json"
+    note = json.loads(path.read_text("utf-8"))
+    note["profile"]["size_px"] = 96
+    path.write_text(json.dumps(note), encoding="utf-8")
+    with pytest.raises(PoutaError, match=r"profile and bits that it was made with.*\n.*\n.*whole"):
+        load_detector(folder)
+    path.write_text(json.dumps(note | {"made_with": None}), encoding="utf-8")
+    assert load_detector(folder).profile.size_px == 96
 
 
 @pytest.mark.parametrize(("rate", "expected"), [(0.1, 18), (0.5, 10), (0.05, 19), (0.01, 19)])

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import signal
 import sys
 import time
 import types
@@ -152,6 +153,28 @@ def test_a_stopped_fit_goes_on_where_it_was(photos, toys, tmp_path, monkeypatch)
     assert again.threshold == detector.threshold and again.fitted.found == detector.fitted.found
 
 
+def test_half_done_work_that_is_damaged_is_made_anew(photos, toys, tmp_path, monkeypatch):
+    entry = dataclasses.replace(
+        METHODS["pouta+patchcore"], id="both", title="Both", members=("keen", "dull")
+    )
+    monkeypatch.setitem(METHODS, "both", entry)
+    whole = fit(photos, method="both", tell=str)
+    with monkeypatch.context() as patch:
+        patch.setattr(fitting, "_from_all", lambda *_: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            fit(photos, method="both", partial=tmp_path / "partial", tell=str)
+    (weights,) = tmp_path.rglob("model.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1])
+    (judged,) = tmp_path.rglob("keen_*/judged.json")
+    judged.write_text(judged.read_text("utf-8")[:99], encoding="utf-8")
+    told = []
+    again = fit(photos, method="both", partial=tmp_path / "partial", tell=told.append)
+    assert any(f"{judged}: damaged" in line and line.endswith("made anew") for line in told)
+    assert "made anew: expected saved weights, found a damaged file" in " ".join(told)
+    assert again.threshold == whole.threshold and again.fitted.found == whole.fitted.found
+    assert not (tmp_path / "partial").exists()
+
+
 @pytest.mark.parametrize("method", ["draem", "patchcore", "pouta+patchcore"])
 def test_detectors_trained_and_remembered_are_made_and_carried_away(photos, tmp_path, method):
     detector = fit(photos, method=method, overrides={"steps": 40}, tell=str)
@@ -265,10 +288,11 @@ def test_half_done_work_that_cannot_be_kept_is_told_of(photos, toys, tmp_path):
     assert any(line.startswith("stopped, this fit will not go on") for line in told)
 
 
-def test_a_method_that_sees_nothing_is_refused(photos, toys, monkeypatch):
+def test_a_method_that_sees_nothing_is_refused(photos, toys, monkeypatch, tmp_path):
     monkeypatch.setattr(Toy, "forward", lambda self, image: torch.full_like(image[:, 0], 0.5))
     with pytest.raises(PoutaError, match="finite scores that differ"):
-        fit(photos, method="keen", tell=str)
+        fit(photos, method="keen", partial=tmp_path / "partial", tell=str)
+    assert not (tmp_path / "partial").exists(), "the same again would end the same"
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 30, 213])

@@ -26,6 +26,7 @@ NOTEBOOKS = sorted(
 )
 MAX_LINES = 15
 INJECTED = {"injected-parameters", "papermill-error-cell-tag"}
+NETWORK = {"aiohttp", "ftplib", "http", "httpx", "requests", "socket", "socketserver", "urllib"}
 MACHINE_PATH = re.compile(
     r"(?<![\w.:/])(?:/(?:content|home|kaggle|media|mnt|opt|private|root|scratch|srv|tmp|Users|usr"
     r"|var|work)/[\w.]|[A-Za-z]:[\\/]+\w)"
@@ -107,6 +108,27 @@ def has_no_machine_paths(notebook: NotebookNode) -> list[str]:
     ]
 
 
+def asks_no_network(notebook: NotebookNode) -> list[str]:
+    """No port is opened and nothing fetched, but on Colab by the cell that is made for it."""
+    return [
+        f"cell {place} imports {name}"
+        for place, cell, tags in code_cells(notebook)
+        if "colab" not in tags
+        for name in imported(cell.source) & (NETWORK | {"subprocess"})
+    ]
+
+
+def imported(source: str) -> set[str]:
+    """What a text of Python imports, by the packages' first names."""
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except SyntaxError:
+        return set()
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    return {name.partition(".")[0] for name in names}
+
+
 def has_literal_parameters(notebook: NotebookNode) -> list[str]:
     """At most one cell is tagged `parameters`, and it assigns literals only."""
     tagged = [(place, cell) for place, cell, tags in code_cells(notebook) if "parameters" in tags]
@@ -164,6 +186,7 @@ CHECKS = [
     has_no_traces,
     is_plain_python,
     has_no_machine_paths,
+    asks_no_network,
     has_literal_parameters,
     has_short_cells,
     runs_every_cell,
@@ -180,6 +203,17 @@ def test_notebook_is_clean(path: Path) -> None:
     notebook = nbformat.reader.reads(path.read_text(encoding="utf-8"))  # nothing mended
     faults = [fault for check in CHECKS for fault in check(notebook)]
     assert not faults, "\n".join(faults)
+
+
+def test_the_library_asks_the_network_in_one_place() -> None:
+    """`pouta data get`; pretrained features of torchvision are torch's own to fetch."""
+    library = REPOSITORY / "pouta_lib"
+    asking = [
+        path.relative_to(library).as_posix()
+        for path in library.rglob("*.py")
+        if imported(path.read_text(encoding="utf-8")) & NETWORK
+    ]
+    assert asking == ["data/download.py"]
 
 
 def good_notebook() -> NotebookNode:
@@ -280,6 +314,7 @@ def test_a_good_notebook_passes() -> None:
         (has_no_machine_paths, cell('read("/home' + '/ann/mvtec")'), "/home"),
         (has_no_machine_paths, cell('read(r"C:' + '\\data")'), "C:"),
         (has_no_machine_paths, cell("# Title: data in `/mnt" + "/big`", 0), "/mnt"),
+        (asks_no_network, cell("from urllib.request import urlopen"), "urllib"),
         (has_literal_parameters, cell("x = 1", 3, tags=["parameters"]), "2 cells"),
         (has_literal_parameters, cell("lr = 2 * rate", 1), "lr = 2 * rate"),
         (has_literal_parameters, cell("import os", 1), "import os"),

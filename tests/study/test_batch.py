@@ -6,18 +6,23 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import psutil
 import pytest
+import torch
 from faults import kill_groups
 
 from conftest import REPOSITORY
 from pouta_lib.data import list_categories
 from pouta_lib.ground.locks import only_one
 from pouta_lib.ground.profiles import load_profile
+from pouta_lib.method.training import fit
+from pouta_lib.score.evaluation import evaluate
 from pouta_lib.study import batch
 from pouta_lib.study.records import RunKey, read_record
+from pouta_lib.study.run import load_run_data, prepare_run, save_run, watch_test
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -72,6 +77,29 @@ def test_a_study_leaves_records_tables_and_notebooks(folder: Path, category: str
     assert [name for name in files if name.startswith("results/smoke/tables/")]
     assert "results/smoke/notebooks/10_benchmarks.ipynb" in files
     assert not [name for name in files if re.search(r"\.(partial|tmp|old|lock)\b|failed", name)]
+
+
+def test_the_same_seed_gives_the_same_record_in_another_process_and_folder(
+    folder: Path, category: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one piece, too, where the study's run was killed on its way."""
+    monkeypatch.setenv("POUTA_RESULTS", str(tmp_path))
+    run = prepare_run("smoke", *category.split("/"))
+    data, support, textures = load_run_data(run)
+    options = {"watch": watch_test(run, data)}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the study has it, on however many cores
+    try:
+        trained = fit(data.train[support], textures, run.profile, run.key.variant, 0, **options)
+        found = evaluate(trained.model, data, run.profile, trained.compute, run.key.variant)
+        path = save_run(run, data, support, trained, found)
+    finally:
+        torch.set_num_threads(threads)
+    theirs = folder / "results" / path.relative_to(tmp_path)
+    own, other = (asdict(read_record(place)) for place in (path, theirs))
+    for record in (own, other):  # weights and arrays are told by their digests
+        del record["seconds"], record["path"]
+    assert own == other
 
 
 def test_a_finished_study_is_not_made_again(folder: Path, category: str) -> None:

@@ -1,10 +1,14 @@
 """What a batch asks of a cluster, with stand-ins for Slurm's commands: see also tests/slurm."""
 
 import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from trees import mvtec_tree
 
 from conftest import REPOSITORY
 from pouta_lib.ground.errors import PoutaError
@@ -67,3 +71,34 @@ def test_the_profile_of_slurm_is_named_to_snakemake(slurm):
     rules = yaml.safe_load((folder / "config.yaml").read_text())["set-resources"]
     snakefile = (REPOSITORY / "Snakefile").read_text(encoding="utf-8")
     assert [rule for rule in rules if f"\nrule {rule}:\n" not in snakefile] == []
+
+
+def test_what_the_guide_says_of_other_sites_is_what_jobs_are_given(tmp_path, monkeypatch):
+    """No executor: its plugin is an extra. What jobs are given is Snakemake's own to say."""
+    guide = (REPOSITORY / "docs" / "SCALING.md").read_text(encoding="utf-8")
+    site, without_gpus = re.findall(r"^```\n((?:default|set)-resources:.*?)```", guide, re.M | re.S)
+    ours = yaml.safe_load((REPOSITORY / "configs" / "slurm" / "config.yaml").read_text("utf-8"))
+    del ours["executor"]
+    assert yaml.safe_load(without_gpus)["set-resources"].keys() == ours["set-resources"].keys()
+    ours |= yaml.safe_load(without_gpus)
+    for name, profile in (("site", yaml.safe_load(site)), ("slurm", ours)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text(yaml.safe_dump(profile), encoding="utf-8")
+    mvtec_tree(tmp_path / "data")
+    monkeypatch.setenv("POUTA_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("POUTA_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("SNAKEMAKE_PROFILE", str(tmp_path / "site"))
+    words = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
+    words += ["--directory", str(tmp_path), "--dry-run", "--cores", "1"]
+    words += ["--workflow-profile", str(tmp_path / "slurm")]
+    words += ["--config", "profile=smoke", 'categories=["mvtec"]']
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    told = subprocess.run(words, check=True, **pipes).stdout
+    jobs = re.findall(r"^rule (\w+):$.*?^    resources: (.*?)$", told, re.M | re.S)
+    asked = {rule: dict(re.findall(r"(\w+)=([^,]+)", words)) for rule, words in jobs}
+    assert {(j["slurm_account"], j["slurm_partition"]) for j in asked.values()} == {
+        ("vision", "gpu")
+    }
+    train = asked["train"]
+    assert (train["gpu"], train["runtime"], train["mem_mb"]) == ("0", "240", "16000")
+    assert "gpu" not in asked["study"]

@@ -1,0 +1,173 @@
+"""Wrong detectors, and wrong things asked of `pouta fit` and `pouta predict`."""
+
+import json
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from wrong import wrong
+
+from pouta_lib.detector import Detector, load_detector, predict_folder, save_detector
+from pouta_lib.detector.fitting import fit
+from pouta_lib.ground.profiles import load_profile
+from pouta_lib.method.device import compute_of
+from pouta_lib.method.models import build_model
+from pouta_lib.method.weights import FILE, save_weights
+
+DETECTORS, ASKED = "Detectors", "`pouta fit` and `pouta predict`"
+POUTA, PATCHCORE, PAIR = "pouta", "patchcore", "pouta+patchcore"
+
+
+@cache
+def made(method: str) -> Detector:
+    """One of the smoke profile that has learnt next to nothing."""
+    torch.manual_seed(0)
+    profile = load_profile("smoke", precision="fp32")
+    model = build_model(method, profile).eval()
+    for part in model.modules():
+        if hasattr(part, "embed"):
+            part.memory = part.embed(torch.rand(1, 3, 64, 64)).flatten(0, 2)[::99]
+    how = (0.25, "by hand", (0.0, 1.0), compute_of(method, profile, "cpu"))
+    return Detector(model, method, profile, *how)
+
+
+def noted(words: str, method: str = POUTA, **changes: object) -> None:
+    """A detector whose note has these values, or these settings, in place of its own."""
+
+    @wrong(DETECTORS, words)
+    def _(root: Path) -> None:
+        path = save_detector(made(method), root / "detector") / "detector.json"
+        note = json.loads(path.read_text(encoding="utf-8"))
+        for name, value in changes.items():
+            (note if name in note else note["profile"])[name] = value
+        path.write_text(json.dumps(note), encoding="utf-8")
+        load_detector(path.parent)
+
+
+def file(words: str, name: str, change: Callable[[bytes], bytes]) -> None:
+    """A detector with this file changed."""
+
+    @wrong(DETECTORS, words)
+    def _(root: Path) -> None:
+        path = save_detector(made(POUTA), root / "detector") / name
+        path.write_bytes(change(path.read_bytes()))
+        load_detector(path.parent)
+
+
+def weighed(words: str, method: str, name: str, values: Callable[[torch.Tensor], object]) -> None:
+    """A detector whose weights were changed by a program, and their digests with them."""
+
+    @wrong(DETECTORS, words)
+    def _(root: Path) -> None:
+        folder = save_detector(made(method), root / "detector")
+        state = load_file(folder / FILE)
+        state[name] = torch.as_tensor(values(state[name]))
+        save_weights(state, folder)
+        note = json.loads((folder / "detector.json").read_text(encoding="utf-8"))
+        (folder / "detector.json").write_text(json.dumps(note | {"weights": None}))
+        load_detector(folder)
+
+
+def flipped(content: bytes) -> bytes:
+    return content[:-2] + bytes([content[-2] ^ 4]) + content[-1:]
+
+
+@wrong(DETECTORS, "none in the folder")
+def _(root: Path) -> None:
+    load_detector(root)
+
+
+file("a note that is cut off", "detector.json", lambda text: text[:20])
+noted("one of a later version", format_version=2)
+noted("a text for a number", threshold="0.25")
+noted("an unknown method, in an older one", variant="puota", made_with=None)
+noted("a threshold that no probability exceeds", threshold=1.0)
+noted("a threshold that no distance reaches", PATCHCORE, threshold=4e6)
+noted("a scale that is upside down", scale=[9.0, 1.0])
+noted("another size than it was made with", size_px=128)
+noted("another depth than it was made with", bits=12)
+noted("weights of another detector", weights="0" * 64)
+file("weights that are cut off", FILE, lambda content: content[:-9])
+file("weights with one bit changed", FILE, flipped)
+LAST = "discriminative.mss.4.bias"
+weighed("weights with NaN in them", POUTA, LAST, lambda old: old * float("nan"))
+weighed("weights of another shape", POUTA, LAST, lambda old: old[:1])
+weighed("a memory of other features", PATCHCORE, "memory", lambda old: old[:, :7])
+weighed("a memory without shape", PATCHCORE, "memory", lambda old: old[0])
+weighed("an empty memory", PATCHCORE, "memory", lambda old: old[:0])
+weighed("a pair that divides by 0", PAIR, "units", lambda old: [[1.0, 1.0], [0.0, 1.0]])
+weighed("a pair with a negative unit", PAIR, "units", lambda old: [[1.0, -1.0], [1.0, 1.0]])
+weighed("a pair with NaN for a unit", PAIR, "units", lambda old: old * float("nan"))
+
+
+@wrong(DETECTORS, "the same map for every picture")
+def _(root: Path) -> None:
+    blind = deepcopy(made(POUTA).model)
+    for weight in blind.parameters():
+        torch.nn.init.zeros_(weight)
+    save_detector(replace(made(POUTA), model=blind), root / "detector")
+
+
+def photographs(root: Path, count: int, different: int) -> Path:
+    """A folder of so many pictures, of which so many differ."""
+    folder = root / "photos"
+    folder.mkdir()
+    for k in range(count):
+        Image.new("RGB", (8, 8), (9 * (k % different), 0, 0)).save(folder / f"{k}.png")
+    return folder
+
+
+@wrong(ASKED, "seven photographs")
+def _(root: Path) -> None:
+    fit(photographs(root, 7, 7), tell=str)
+
+
+@wrong(ASKED, "one photograph many times")
+def _(root: Path) -> None:
+    fit(photographs(root, 20, 1), tell=str)
+
+
+@wrong(ASKED, "no minutes")
+def _(root: Path) -> None:
+    fit(root, minutes=0)
+
+
+@wrong(ASKED, "an unknown method")
+def _(root: Path) -> None:
+    fit(root, method="puota")
+
+
+@wrong(ASKED, "a folder without images")
+def _(root: Path) -> None:
+    predict_folder(made(POUTA), root, root.parent / "answer")
+
+
+@wrong(ASKED, "an answer among the photographs")
+def _(root: Path) -> None:
+    predict_folder(made(POUTA), photographs(root, 1, 1), root / "photos" / "answer")
+
+
+@wrong(ASKED, "an answer where other files lie")
+def _(root: Path) -> None:
+    (root / "mine").mkdir()
+    (root / "mine" / "notes.txt").touch()
+    predict_folder(made(POUTA), photographs(root, 1, 1), root / "mine")
+
+
+@wrong(ASKED, "a detector where an earlier one lies, without --replace")
+def _(root: Path) -> None:
+    for _ in range(2):
+        save_detector(made(POUTA), root / "detector")
+
+
+@wrong(ASKED, "an earlier answer that somebody has edited")
+def _(root: Path) -> None:
+    photos = photographs(root, 1, 1)
+    for _ in range(2):
+        predict_folder(made(POUTA), photos, root / "answer")
+        (root / "answer" / "scores.csv").write_text("checked\n", encoding="utf-8")
