@@ -96,7 +96,8 @@ def choose_setting(frame: pd.DataFrame, by: str = "both") -> pd.DataFrame:
     merit = grouped.agg(
         merit=("mean", "mean"), categories=("mean", "size"), judgements=("count", "sum")
     )
-    most = merit.groupby("variant")["categories"].transform("max")
-    complete = merit[merit["categories"] == most].reset_index()
+    tried = frame.groupby("variant")["category"].nunique()
+    complete = merit[merit["categories"] == merit.index.get_level_values("variant").map(tried)]
+    complete = complete.reset_index()
     order = complete.sort_values(["variant", "merit"], ascending=[True, False], kind="stable")
     return order.reset_index(drop=True)

@@ -88,3 +88,9 @@ def test_the_setting_with_the_highest_mean_over_categories_is_chosen():
     assert order["merit"].tolist() == pytest.approx([80, 75, 50])
     assert order["categories"].tolist() == [2, 2, 1]
     assert order["judgements"].tolist() == [2, 3, 1]
+
+
+def test_settings_that_were_tried_on_other_categories_are_not_compared():
+    wide = {"label": "toy~width=16", "width": 16}
+    frame = judged_frame([judgement(0.6), judgement(0.9, "cap", **wide)])
+    assert choose_setting(frame).empty
