@@ -306,6 +306,23 @@ def test_false_alarms_are_those_of_the_judgements(repository):
     assert merits == sorted(merits), "each is better than the one before"
 
 
+def test_widths_and_sizes_are_those_of_the_judgements(repository):
+    rows = rows_below(results_page(repository), "found / both / false alarms, %, at equal time")
+    for name, *cells in rows:
+        size, width, steps = map(int, re.findall(r"(\d+) px, width (\d+), (\d+) steps", name)[0])
+        own = load_profile("real-cpu")
+        asked = {"size_px": size, "width": width, "steps": steps}
+        changes = {field: value for field, value in asked.items() if value != getattr(own, field)}
+        folder = repository / "results" / "real" / folder_name(make_label("real-cpu", changes))
+        for category, cell in zip(("transistor", "toothbrush"), cells, strict=True):
+            path = folder / "judged" / "mvtec" / category / "pouta" / "seed0.json"
+            assert path.is_file() == (cell != "–")
+            if path.is_file():
+                (row,) = judged_frame([read_judgement(path)]).to_dict("records")
+                found = [row[column] for column in ("found", "both", "false alarms")]
+                assert cell == " / ".join(f"{value:.1f}" for value in found)
+
+
 def test_calm_by_method_is_that_of_the_judgements(repository):
     text = results_page(repository)
     judged = {
