@@ -18,7 +18,7 @@ def say(*sentences: str) -> None:
     """Shows sentences as one paragraph below a notebook's cell."""
     from IPython.display import Markdown, display
 
-    display(Markdown(" ".join(["**In this run we see:**", *sentences])))
+    display(Markdown(" ".join(["**In this run we see:**", *filter(None, sentences)])))
 
 
 def listed(names: Iterable[str]) -> str:
