@@ -50,7 +50,7 @@ def add_page(source: Path, results: Path, npm: Path) -> list[str]:
     size = sum((folder / model["file"]).stat().st_size for model in models)
     words = {
         "painting": FRAGMENT.format(base="_static/paint/", picture=picture_of(data)),
-        "networks": f"{len(models)} of {len(data['parts'])} parts",
+        "networks": f"{len(models)} for {len(data['parts'])} parts",
         "megabytes": f"{size / 1e6:.0f}",
         "differs": f"{max(differs):.1g}",
         "tolerance": f"{TOLERANCE:g}",

@@ -39,7 +39,7 @@ def test_the_page_stands_in_the_book_and_alone(page):
     text = (page / "paint.md").read_text("utf-8")
     alone = (page / "_static" / "paint" / "index.html").read_text("utf-8")
     assert "{{" not in text and "{{" not in alone
-    assert "1 of 1 parts" in text and "2 MB in all" in text and "more than 0.003 from" in text
+    assert "1 for 1 parts" in text and "2 MB in all" in text and "more than 0.003 from" in text
     index = (page / "index.md").read_text("utf-8")
     assert "\npaint\n```" in index and "](paint.md)" in index
     assert index.index("paint\n```") < index.index("notebooks/00")
