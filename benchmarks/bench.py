@@ -127,6 +127,16 @@ def rows(work: str, threads: str, taken: Taken) -> list[dict[str, str]]:
     return found
 
 
+def table(folder: Path) -> str:
+    """What the records in a folder say, in Markdown."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        told = json.loads(path.read_text(encoding="utf-8"))
+        for threads, taken in told["threads"].items():
+            found += rows(told["work"], threads, taken)
+    return pd.DataFrame(found).to_markdown(index=False, disable_numparse=True)
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--works", nargs="+", choices=WORKS, default=list(WORKS))
@@ -147,12 +157,7 @@ def main(arguments: list[str] | None = None) -> None:
                 told["threads"][str(threads)] = taken
             with atomic_path(chosen.output / f"{work}.json") as path:
                 write_json(path, told)
-    table = []
-    for path in sorted(chosen.output.glob("*.json")):
-        told = json.loads(path.read_text(encoding="utf-8"))
-        for threads, taken in told["threads"].items():
-            table += rows(told["work"], threads, taken)
-    text = pd.DataFrame(table).to_markdown(index=False, disable_numparse=True)
+    text = table(chosen.output)
     (chosen.output / "table.md").write_text(text + "\n", encoding="utf-8")
     print(text)
 

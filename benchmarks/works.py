@@ -24,6 +24,7 @@ from scale import LINES
 
 Done = Callable[[], Any]  # does the work once
 SIZES = ("full", "tiny")
+STEPS = {"demo": 10, "paper": 1}  # of a training
 BATCH = {"full": (8, 224), "tiny": (2, 64)}  # images, and their side in pixels
 TEST_SET = {"full": (83, 224), "tiny": (6, 48)}  # maps, and their side in pixels
 
@@ -185,7 +186,7 @@ def training_step(method: str, layout: str, bf16: bool) -> Callable[[str], Done]
 
 
 def training(method: str, profile: str, plain: bool) -> Callable[[str], Done]:
-    """Three whole steps, synthesis and optimiser included: as trained, or with nothing but torch.
+    """Whole steps, synthesis and optimiser included: as trained, or with nothing but torch.
 
     Plain is in float32, in torch's own layout and by its own optimiser.
     """
@@ -199,7 +200,8 @@ def training(method: str, profile: str, plain: bool) -> Callable[[str], Done]:
         from pouta_lib.method.synthesis import synthesize
         from pouta_lib.method.training import fit
 
-        settings = load_profile(profile if size == "full" else "smoke", steps=3, epochs=None)
+        named, steps = (profile, STEPS[profile]) if size == "full" else ("smoke", 2)
+        settings = load_profile(named, steps=steps, epochs=None)
         shape = (2, settings.batch_size, 3, settings.size_px, settings.size_px)
         good, textures = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
         if not plain:
@@ -210,7 +212,7 @@ def training(method: str, profile: str, plain: bool) -> Callable[[str], Done]:
             model: Any = build_model(method, settings)
             generator = torch.Generator().manual_seed(0)
             optimizer = torch.optim.Adam(model.parameters(), lr=settings.lr)
-            for _ in range(3):
+            for _ in range(steps):
                 batch = synthesize(images, bank, generator, settings.synthesis)
                 optimizer.zero_grad()
                 total_loss(model.trace(batch.image), batch.original, batch.mask)["total"].backward()
@@ -309,7 +311,7 @@ WORKS: dict[str, dict[str, Callable[[str], Done]]] = {
             "pouta, plain": training("pouta", profile, plain=True),
             "vanilla, plain": training("vanilla", profile, plain=True),
         }
-        for profile in ("demo", "paper")
+        for profile in STEPS
     },
     **LINES,
 }
