@@ -3,7 +3,7 @@
 #   make study           the demo study     make smoke           the same study at toy size
 #   make study PROFILE=paper                make lab             JupyterLab in notebooks/
 #   make study ARGS="--help"                make data NAME=mvtec fetch a dataset
-#   make test-browser    JupyterLab and the book's page in a headless Chromium, to be installed by
+#   make test-browser    JupyterLab and the book's pages in a headless Chromium, to be installed by
 #                        .venv/bin/playwright install --with-deps chromium, or apt install chromium
 #   make app             from photographs to a detector in the browser; make test-app tries it in one
 #   make bench           speed and memory beside the peers, into results/bench
@@ -106,7 +106,7 @@ errors: .venv/.ready
 test-slurm: .venv/.slurm
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/slurm/study_on_slurm.py $(ARGS)
 
-test-browser: .venv/.ready
+test-browser: .venv/.book
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest tests/house/browser_*.py $(ARGS)
 
 bench: .venv/.ready
