@@ -1,0 +1,154 @@
+"""Which orders of a study's tables another kind of processor keeps: its own study beside the first.
+
+    python tools/orders.py demo demo~precision=fp32
+
+Of both studies, named by their labels, the runs count that the other has as well. An order holds
+for each two rows of a table whose means lie the same way round in both; a difference that turns
+with the processor is none.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import pandas as pd
+
+from pouta_lib.ground.errors import problem
+from pouta_lib.ground.methods import METHODS
+from pouta_lib.report.published import AVERAGE
+from pouta_lib.report.reading import METRIC_NAMES
+from pouta_lib.report.table_files import ROMAN
+from pouta_lib.report.tables import (
+    ABLATION,
+    FEW_SHOT,
+    ablation_table,
+    few_shot_table,
+    run_frame,
+)
+from pouta_lib.study.records import Record, find_records
+
+Study = list[Record]
+MADE: dict[int, Callable[[Study, str], pd.DataFrame]] = {
+    FEW_SHOT: few_shot_table,
+    ABLATION: ablation_table,
+}
+RUN = ["dataset", "category", "method", "shots", "seed"]
+
+
+def shared(one: Study, other: Study) -> tuple[Study, Study]:
+    """The runs of each that the other has too.
+
+    *Raises* :class:`PoutaError` where there are none.
+    """
+    names = [{replace(record.key, label="") for record in study} for study in (one, other)]
+    both = names[0] & names[1]
+    if not both:
+        raise problem("two studies of the same runs", "none", "the records", "make one of them")
+    return tuple([r for r in s if replace(r.key, label="") in both] for s in (one, other))  # type: ignore[return-value]  # two
+
+
+def means(study: Study, number: int) -> pd.DataFrame:
+    """A table's averages over categories, in percent: a row for each of its rows, metrics beside.
+
+    The rows are in the table's order, which is the paper's; those that lack a category of the
+    others are left out.
+    """
+    frame = MADE[number](study, study[0].run.dataset)
+    shots = frame["shots"].map(lambda shots: "all images" if pd.isna(shots) else f"{shots}-shot")
+    titles = frame["method"].map(lambda name: METHODS[name].title)
+    frame["row"] = shots if number == FEW_SHOT else titles
+    categories = frame.groupby("row", sort=False)["category"].nunique()
+    whole = categories.index[categories == categories.max()]
+    wide = frame[frame["category"] == AVERAGE].pivot(
+        index="row", columns="metric", values="measured"
+    )
+    return wide.loc[whole]
+
+
+def turned(one: pd.Series, other: pd.Series) -> list[float]:
+    """How far apart, in the first, those two rows are that the second has the other way round.
+
+    >>> turned(pd.Series([1.0, 2.0, 4.0]), pd.Series([3.0, 2.5, 4.0]))
+    [1.0]
+    """
+    pairs = combinations(one.index, 2)
+    return [
+        abs(one[a] - one[b]) for a, b in pairs if (one[a] - one[b]) * (other[a] - other[b]) <= 0
+    ]
+
+
+def rising(values: pd.Series) -> str:
+    """The rows from the lowest to the highest."""
+    return ", ".join(f"{name} {value:.1f}" for name, value in values.sort_values().items())
+
+
+def moved(one: Study, other: Study) -> list[str]:
+    """A table's rows: what another processor moves a number by, and another seed, in points."""
+    frames = [run_frame(study).set_index([*RUN, "metric"])["percent"] for study in (one, other)]
+    seeds = frames[0].unstack("seed")
+    by_seed = (seeds[1] - seeds[0]).abs().dropna().groupby("metric")
+    one, other = shared(one, other)
+    by_machine = (frames[1] - frames[0]).abs().dropna().groupby("metric")
+    runs = len(one)
+    rows = {
+        f"a number of one of {runs} runs, in the median": by_machine.median(),
+        "the same, at most": by_machine.max(),
+        "the same by another seed in place of another processor, in the median": by_seed.median(),
+        "the same by another seed, at most": by_seed.max(),
+    }
+    for number in MADE:
+        of = (means(other, number) - means(one, number)).abs().max()
+        rows[f"a mean of Table {ROMAN[number]}, at most"] = of
+    cells = {
+        words: [f"{of[m]:.1f}" if m in of else "–" for m in METRIC_NAMES]
+        for words, of in rows.items()
+    }
+    return [f"| {words} | {' | '.join(values)} |" for words, values in cells.items()]
+
+
+def report(one: Study, other: Study) -> str:
+    """The tables, in Markdown."""
+    whole = one, other
+    one, other = shared(*whole)
+    labels = f"{one[0].key.label}, lowest first | {other[0].key.label}"
+    lines = [f"| table | metric | {labels} | pairs that keep their order |"]
+    lines += ["|---|---|---|---|---|"]
+    for number in MADE:
+        first, second = (means(study, number) for study in (one, other))
+        for metric, words in METRIC_NAMES.items():
+            if metric not in first:
+                continue
+            lost = turned(first[metric], second[metric])
+            count = len(first) * (len(first) - 1) // 2
+            kept = f"{count - len(lost)} of {count}"
+            kept += f"; the others are up to {max(lost):.1f} apart" if lost else ""
+            orders = f"{rising(first[metric])} | {rising(second[metric])}"
+            lines.append(f"| {ROMAN[number]} | {words} | {orders} | {kept} |")
+    lines += [
+        "",
+        f"| moved by, in points | {' | '.join(METRIC_NAMES.values())} |",
+        "|---|---|---|---|",
+    ]
+    return "\n".join([*lines, *moved(*whole)]) + "\n"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("one", help="a label, such as demo")
+    parser.add_argument("other", help="another, such as demo~precision=fp32")
+    parser.add_argument("--dataset", default="mini-mvtec")
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--other-results", type=Path, help="where the other lies; default: there")
+    options = parser.parse_args(arguments)
+    one = find_records(options.one, options.results, dataset=options.dataset)
+    there = options.other_results or options.results
+    other = find_records(options.other, there, dataset=options.dataset)
+    print(report(one, other), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
