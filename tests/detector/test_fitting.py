@@ -3,10 +3,10 @@
 import dataclasses
 import json
 import shutil
-import signal
 import sys
 import time
 import types
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -160,7 +160,7 @@ def test_half_done_work_that_is_damaged_is_made_anew(photos, toys, tmp_path, mon
     monkeypatch.setitem(METHODS, "both", entry)
     whole = fit(photos, method="both", tell=str)
     with monkeypatch.context() as patch:
-        patch.setattr(fitting, "_from_all", lambda *_: signal.raise_signal(signal.SIGINT))
+        patch.setattr(fitting, "_from_all", Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             fit(photos, method="both", partial=tmp_path / "partial", tell=str)
     (weights,) = tmp_path.rglob("model.safetensors")
