@@ -17,7 +17,7 @@ from pouta_lib.data.masks import read_mask
 from pouta_lib.ground.errors import PoutaError, shown
 from pouta_lib.ground.progress import tqdm
 
-TOGETHER = 256  # items that are read ahead
+READ_AHEAD = 256  # items that are read ahead
 Room = Callable[[str, tuple[int, ...], Any], np.ndarray]  # zeros, of a name, shape and dtype
 
 
@@ -81,11 +81,11 @@ def read_items(
     """Each item in order, or the error that it made, with a bar when it takes longer.
 
     Decoders let go of Python's lock, so threads serve, one a core; they see one file each at a
-    time, and read ahead of who takes the items by no more than TOGETHER.
+    time, and read ahead of who takes the items by no more than READ_AHEAD.
     """
     alike = repeat(folder), repeat(size_px), repeat(bits)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        parts = (items[k : k + TOGETHER] for k in range(0, len(items), TOGETHER))
+        parts = (items[k : k + READ_AHEAD] for k in range(0, len(items), READ_AHEAD))
         yield from tqdm(
             chain.from_iterable(pool.map(_attempt, part, *alike) for part in parts),
             total=len(items),

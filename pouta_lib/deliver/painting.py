@@ -89,15 +89,15 @@ def still(clean: np.ndarray, painted: np.ndarray, found: np.ndarray) -> Image.Im
 
 def _part(records: Sequence[Record], folder: Path) -> dict[str, Any]:
     """One part with its networks, which are written into `folder`, and its static picture."""
-    models, found = [], []
+    models, found, opened = [], [], {}
     for record in records:
         category, model, _ = open_run(record)
         told, scores = _exported(record, cast(Traced, model.cpu().float()), category, folder)
         models.append(told)
         found.append(scores / told["threshold"])
+        opened[record.key] = category, model
     (first,) = (r for r in records if r.run.variant == SHOWN_FIRST and not r.run.shots)
-    category, model, _ = open_run(first)
-    model = model.cpu().float()
+    category, model = opened[first.key]
     pictures, clean, painted = pictures_of(category, np.max(found, axis=0))
     (map_there,) = in_batches(lambda x: (model(x),), painted[np.newaxis], IN_FULL)
     name = category.name

@@ -124,7 +124,7 @@ class RunSeconds:
     evaluate: float
 
 
-Metrics = Annotated[dict[Metric, Fraction], _has_all(METRICS)]
+RunMetrics = Annotated[dict[Metric, Fraction], _has_all(METRICS)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,13 +147,13 @@ class Record:
     backbone: str | None
     steps: int
     history: Annotated[dict[str, list[float]], _has_all(HISTORY)]
-    metrics: Metrics
+    metrics: RunMetrics
     watched: list[Annotated[dict[str, float | None], _has_all(("step", *METRICS))]]
     seconds: RunSeconds
     weights: str | None = None  # their digest, where it was noted
     arrays: str | None = None  # the digest of those in maps.npz, likewise
     warm_start: str | None = None  # the digest of the weights that training began with (D44)
-    by_category: dict[str, Metrics] | None = None  # of several taken together (D46)
+    by_category: dict[str, RunMetrics] | None = None  # of several taken together (D46)
     path: Path = Path()  # the run's folder, where the record was read
 
     @property

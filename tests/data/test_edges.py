@@ -193,7 +193,7 @@ def test_a_disk_that_is_full_needs_no_cache(cached, tmp_path, monkeypatch):
 def test_images_are_read_into_the_cache_a_few_at_a_time(tmp_path, monkeypatch):
     """So that a set may be larger than memory: a part of it is held at the most."""
     monkeypatch.setattr(cache, "WORTH_BYTES", 0)
-    monkeypatch.setattr(manifest, "TOGETHER", 2)
+    monkeypatch.setattr(manifest, "READ_AHEAD", 2)
     for k in range(60):
         save(tmp_path / "folder" / "screws" / "good" / f"{k:02}.png", photo(k % 3))
 
