@@ -55,21 +55,25 @@ def ahead(frame: pd.DataFrame, metric: str, one: str, other: str) -> str:
 def paired(frame: pd.DataFrame, metric: str, one: str, other: str) -> str:
     """What `one` has more than `other` where category and seed are the same, and whether it shows.
 
-    `frame` as of :func:`ahead`. The interval is Student's for the mean difference, 95 %; *shown* is
-    a difference whose interval leaves out 0. Fewer than three pairs are told one by one, without.
+    `frame` as of :func:`ahead`. Seeds of one category are no independent witnesses, so a category's
+    gap is the mean over its seeds. The interval is Student's for the mean over categories, 95 %;
+    *shown* is a difference whose interval leaves out 0. Fewer than three categories are told one by
+    one, without.
     """
     of = frame[frame["metric"] == metric]
     wide = of.pivot_table("percent", ["category", "seed"], "title")
-    gap = (wide.reindex(columns=[one, other]) @ [1, -1]).dropna()
+    runs = (wide.reindex(columns=[one, other]) @ [1, -1]).dropna()
+    gap = runs.groupby("category").mean()
     head = f"*{one}* less *{other}*, {METRIC_WORDS[metric]}:"
     if len(gap) < 3:
-        each = listed(f"{value:+.1f} on {category}" for (category, _), value in gap.items())
-        return f"{head} {each}: too few pairs to tell."
+        each = listed(f"{value:+.1f} on {category}" for category, value in gap.items())
+        above = f", above 0 in {(runs > 0).sum()} of {len(runs)} runs" if len(runs) else ""
+        return f"{head} {each}{above}: too few categories to tell."
     mean = gap.mean()
     half = stats.t.ppf(0.975, len(gap) - 1) * gap.sem()
     verdict = "shown" if abs(mean) > half else "not shown"
     told = f"{head} {mean:+.1f} ({mean - half:+.1f} to {mean + half:+.1f}),"
-    return f"{told} above 0 in {(gap > 0).sum()} of {len(gap)}: {verdict}."
+    return f"{told} above 0 in {(gap > 0).sum()} of {len(gap)} categories: {verdict}."
 
 
 def ladder(values: Mapping[str, float]) -> str:

@@ -33,17 +33,23 @@ def test_a_category_without_both_is_left_out():
 
 
 def test_paired_differences_by_hand():
-    rows = [("nut", 0, 60.0, 50.0), ("nut", 1, 64.0, 52.0), ("cap", 0, 81.0, 70.0)]
+    rows = [("nut", 0, 60.0, 52.0), ("nut", 1, 64.0, 52.0), ("cap", 0, 81.0, 70.0)]
+    rows += [("chip", 0, 92.0, 80.0)]
     found = pd.DataFrame(
         {"category": category, "seed": seed, "metric": "image_auroc", "title": t, "percent": p}
         for category, seed, one, other in rows
         for t, p in (("A", one), ("B", other))
     )
-    # gaps 10, 12, 11: mean 11, deviation 1; half an interval is t(0.975, 2) / sqrt(3) = 2.484
+    # the nut's gap is the mean of 8 and 12, the others' are 11 and 12: mean 11, deviation 1; half
+    # an interval is t(0.975, 2) / sqrt(3) = 2.484
     told = paired(found, "image_auroc", "A", "B")
-    assert told == "*A* less *B*, image AUROC: +11.0 (+8.5 to +13.5), above 0 in 3 of 3: shown."
-    found.loc[0, "percent"] = 0.0  # gaps -50, 12, 11
-    assert paired(found, "image_auroc", "A", "B").endswith("above 0 in 2 of 3: not shown.")
-    nut = paired(found[found["category"] == "nut"], "image_auroc", "A", "B")
-    assert nut == "*A* less *B*, image AUROC: -50.0 on nut and +12.0 on nut: too few pairs to tell."
-    assert paired(found, "image_auroc", "A", "C").endswith(": none: too few pairs to tell.")
+    shown = "+11.0 (+8.5 to +13.5), above 0 in 3 of 3 categories: shown."
+    assert told == f"*A* less *B*, image AUROC: {shown}"
+    two = paired(found[found["category"] != "chip"], "image_auroc", "A", "B").partition(": ")[2]
+    assert (
+        two == "+11.0 on cap and +10.0 on nut, above 0 in 3 of 3 runs: too few categories to tell."
+    )
+    found.loc[0, "percent"] = 0.0  # the nut's gap is now the mean of -52 and 12
+    told = paired(found, "image_auroc", "A", "B")
+    assert told.endswith("above 0 in 2 of 3 categories: not shown.")
+    assert paired(found, "image_auroc", "A", "C").endswith(": none: too few categories to tell.")
