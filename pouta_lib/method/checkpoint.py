@@ -1,6 +1,7 @@
 """All that a training's steps change, kept in a file to go on from, and whose file that is."""
 
 import hashlib
+import time
 import zipfile
 from dataclasses import dataclass, field
 from functools import cache
@@ -27,6 +28,7 @@ class State:
     average: nn.Module | None = None  # of the model's weights and statistics along the steps
     watched: list[dict[str, float | None]] = field(default_factory=list)
     done: int = 0  # steps
+    seconds: float = 0.0  # that they took, those before a stop among them, watching left out
 
     @property
     def kept(self) -> nn.Module:
@@ -42,6 +44,12 @@ class State:
         """The training is to have no more than `steps`."""
         self.losses = self.losses[:steps]
 
+    def time_since(self, begun: float) -> float:
+        """Adds what has passed since `begun` to the time that the steps took; the time now."""
+        now = time.monotonic()
+        self.seconds += now - begun
+        return now
+
     def save(self, path: Path, identity: dict[str, Any]) -> None:
         """Writes the checkpoint of the run that `identity` tells of."""
         kept = {
@@ -53,6 +61,7 @@ class State:
             "average": self.average.state_dict() if self.average is not None else None,
             "losses": self.losses[: self.done],
             "watched": self.watched,
+            "seconds": self.seconds,
         }
         with atomic_path(path) as temporary:
             torch.save(kept, temporary)
@@ -97,6 +106,7 @@ class State:
         self.shorten(steps)
         self.losses[:done] = losses
         self.done, self.watched = done, list(kept["watched"])
+        self.seconds = float(kept["seconds"])
 
 
 def identity_of(

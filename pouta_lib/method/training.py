@@ -41,7 +41,7 @@ class Trained:
     model: nn.Module  # in eval mode, float32 weights, on the device it was trained on
     history: dict[str, list[float]]  # "step" and one list for each of LOSSES
     steps: int
-    seconds: float
+    seconds: float  # of the steps alone, those before a stop among them
     compute: Compute
     watched: list[dict[str, float | None]]  # "step" and what `watch` said of the model then
     warm_start: str | None = None  # the digest of the weights it began with, where not fresh (D44)
@@ -184,23 +184,27 @@ def train(
     one_step = _stepper(state, images, textures, profile, seed, compute, recipe, recorded)
     watch_at = {round(steps * k / WATCHED_POINTS) for k in range(1, WATCHED_POINTS + 1)}
     begun, started = state.done, time.monotonic()
+    since = started
     while state.done < state.steps:
         one_step()
         if watch is not None and state.done in watch_at:
+            state.time_since(since)
             state.watched.append({"step": state.done} | watch(state.kept.eval()))
             state.model.train()
+            since = time.monotonic()
         if state.done % profile.checkpoint_steps == 0 or state.done == state.steps:
             if until is not None:
                 state.shorten(_possible(until, started, begun, state.done))
             check_finite(state.losses[: state.done], checkpoint, identity)
+            since = state.time_since(since)
             if checkpoint is not None:
                 state.save(checkpoint, identity)
         if progress is not None and (state.done % 10 == 0 or state.done == state.steps):
             latest = state.losses[state.done - 1].tolist()
             progress(state.done, state.steps, dict(zip(LOSSES, latest, strict=True)))
-    seconds = time.monotonic() - started
     history = summarise(state.losses.cpu())
-    return Trained(state.kept.eval(), history, state.steps, seconds, compute, state.watched, warm)
+    kept = state.kept.eval()
+    return Trained(kept, history, state.steps, state.seconds, compute, state.watched, warm)
 
 
 def _possible(until: float, started: float, begun: int, done: int) -> int:

@@ -26,7 +26,7 @@ from pouta_lib.report.tables import (
     home_of,
     source_of,
 )
-from pouta_lib.study.records import Record, RunKey, find_records, read_record, require
+from pouta_lib.study.records import Record, RunKey, find_records, read_record, require, selection_of
 
 ROMAN = {1: "I", 2: "II", 3: "III", 4: "IV", 5: "V", 6: "VI"}
 KINDS = {"benchmark": benchmark_table, "few_shot": few_shot_table, "ablation": ablation_table}
@@ -169,9 +169,12 @@ def _caption(frame: pd.DataFrame, records: Sequence[Record], real: bool) -> str:
     averages = frame[frame["category"] == AVERAGE]
     lines = "; ".join(averages["protocol"].unique())
     used = {source for sources in averages["records"] for source in sources}
-    commits = ", ".join(sorted({_commit(r) for r in records if source_of(r) in used}))
-    text = f"In percent. {chance}. *Measured* by this repository at `{lines}`, weights of the last "
-    text += f"step, commit {commits}; the mean over seeds, ± their deviation where there are two "
+    ours = [r for r in records if source_of(r) in used]
+    commits = ", ".join(sorted({_commit(r) for r in ours}))
+    weights = " and ".join(sorted({selection_of(r.profile, r.steps) for r in ours if r.steps}))
+    text = f"In percent. {chance}. *Measured* by this repository at `{lines}`"
+    text += f", weights: {weights}" if weights else ""
+    text += f", commit {commits}; the mean over seeds, ± their deviation where there are two "
     text += "or more."
     if real:
         text += f" *Published* at `{PROTOCOL}`. *Difference*: measured - published, in points."
@@ -248,12 +251,16 @@ def explain_cell(table: Path, row: str, column: str) -> str:
 
     *Raises* :class:`PoutaError` for words that fit no cell, or several.
     """
-    path = Path(table).with_suffix("").with_suffix(".provenance.json")
+    name = Path(table).name.removesuffix(".provenance.json")
+    name = name.removesuffix(".csv").removesuffix(".md")
+    path = Path(table).with_name(f"{name}.provenance.json")
     if not path.is_file():
         raise problem("a table written by the study", "no provenance", path, "make study")
     cells = json.loads(path.read_text(encoding="utf-8"))
     asked = {word.lower() for word in f"{row} {column}".replace("|", " ").split()}
-    fitting = [name for name in cells if asked <= set(name.lower().split("|"))]
+    whole = [name for name in cells if asked <= set(name.lower().split("|"))]
+    in_part = [name for name in cells if asked <= set(name.lower().replace("|", " ").split())]
+    fitting = whole or in_part
     averages = [name for name in fitting if name.startswith(f"{AVERAGE}|")]
     fitting = averages if len(averages) == 1 else fitting
     if len(fitting) != 1:

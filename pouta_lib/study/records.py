@@ -118,9 +118,9 @@ class DataNote:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSeconds:
-    """How long a run took."""
+    """How long a run took, those stretches before a stop among it."""
 
-    train: float
+    train: float  # the steps alone
     evaluate: float
 
 
@@ -176,6 +176,15 @@ def commit() -> tuple[str | None, bool | None]:
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", *code))
     except (OSError, subprocess.CalledProcessError):
         return None, None
+
+
+def selection_of(profile: Profile, steps: int) -> str:
+    """Which weights a run keeps and measures (D23, D42)."""
+    if not steps:
+        return "no training"
+    if profile.average_share:
+        return f"average over the last {100 * profile.average_share:g} % of steps"
+    return "last step"
 
 
 def made_by() -> dict[str, Any]:

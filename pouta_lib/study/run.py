@@ -15,7 +15,7 @@ from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.paths import data_root
 from pouta_lib.ground.profiles import Profile, load_profile, require_suitable
 from pouta_lib.ground.validation import STRICT, Seed, above, checked
-from pouta_lib.study.records import Record, RunKey, partial_folder, write_run
+from pouta_lib.study.records import Record, RunKey, partial_folder, selection_of, write_run
 
 if TYPE_CHECKING:  # torch is imported where it is used: a batch job that waits needs none
     from torch import nn
@@ -203,7 +203,7 @@ def save_run(
             "num_defect": int(category.labels.sum()),
             "train_paths": [category.train_paths[i] for i in support] if few else None,
         },
-        "selection": "last step" if trained.steps else "no training",
+        "selection": selection_of(run.profile, trained.steps),
         "backbone": run.profile.backbone if find_method(run.key.variant).backbone else None,
         "warm_start": trained.warm_start,
         "steps": trained.steps,

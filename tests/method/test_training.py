@@ -10,7 +10,7 @@ from tiny import IMAGES, TEXTURES, Stop, equal, settings, weights
 
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.profiles import load_profile
-from pouta_lib.method import training
+from pouta_lib.method import checkpoint, training
 from pouta_lib.method.history import LOSSES
 from pouta_lib.method.losses import MSS_WEIGHTS, focal_loss, l1_loss, reconstruction_loss
 from pouta_lib.method.models import build_model
@@ -69,7 +69,8 @@ def clock(monkeypatch):
         return batch_indices(*args)
 
     monkeypatch.setattr(training, "batch_indices", tick)
-    monkeypatch.setattr(training, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    for module in (training, checkpoint):
+        monkeypatch.setattr(module, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
     return now
 
 
@@ -95,6 +96,22 @@ def test_a_shortened_training_is_resumed_as_it_was(clock, tmp_path):
         train(IMAGES, TEXTURES, until=115, checkpoint=path, progress=stop, **options)
     resumed = train(IMAGES, TEXTURES, checkpoint=path, **options)
     assert resumed.steps == whole.steps == 15 and equal(weights(resumed), weights(whole))
+
+
+def test_seconds_are_those_of_all_steps_and_of_nothing_else(clock, tmp_path):
+    def watch(model):
+        clock[0] += 50
+        return {}
+
+    def stop(*_):
+        raise Stop
+
+    options = {"profile": settings(steps=20, checkpoint_steps=10), "method": "pouta", "seed": 0}
+    options |= {"checkpoint": tmp_path / "checkpoint.pt", "watch": watch}
+    with pytest.raises(Stop):  # at step 10
+        train(IMAGES, TEXTURES, progress=stop, **options)
+    clock[0] += 1000
+    assert train(IMAGES, TEXTURES, **options).seconds == 20
 
 
 def test_time_enough_changes_nothing():

@@ -177,7 +177,7 @@ def test_captions_name_chance_units_and_commits(results):
     text = (results / "demo" / "tables" / "table_1_mini-mvtec.md").read_text()
     assert "In percent" in text
     assert "Chance is 50 in AUROC, and in AP the share of defective pixels" in text
-    assert "commit 0123456789 with changes;" in text
+    assert "weights: last step, commit 0123456789 with changes;" in text
     assert "0123456789" not in (results / "demo" / "tables" / "table_1_mvtec.md").read_text()
 
 
@@ -354,6 +354,16 @@ def test_why_names_the_runs_of_a_cell(results):
         explain_cell(table, "bottel", "pouta image_auroc")
     with pytest.raises(PoutaError, match="no provenance"):
         explain_cell(results / "nothing.csv", "bottle", "pouta image_auroc")
+
+
+def test_why_takes_names_with_spaces_and_dots(tmp_path):
+    for category in ("cap", "bottle cap"):
+        fake_run(tmp_path, "my.parts", category)
+    (table,) = write_tables("demo", results=tmp_path)
+    for category in ("cap", "bottle cap"):
+        told = explain_cell(table, category, "pouta image_auroc")
+        assert told.startswith(f"{category}|pouta|all|image_auroc:")
+        assert told == explain_cell(table.with_suffix(".md"), category, "pouta image_auroc")
 
 
 def test_cost_table_stands_beside_table_6(tmp_path, monkeypatch):

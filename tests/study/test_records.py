@@ -25,6 +25,7 @@ from pouta_lib.study.records import (
     in_percent,
     load_arrays,
     read_record,
+    selection_of,
     write_run,
 )
 from pouta_lib.study.run import Run, run_of
@@ -243,3 +244,11 @@ def test_damaged_maps_are_named(tmp_path, keep):
 def test_metrics_in_few_words_leave_out_what_is_not_defined():
     metrics = dict.fromkeys(METRICS, 0.5) | {"image_auroc": 0.987654, "pixel_auroc": None}
     assert in_percent(metrics) == "image_auroc 98.8 %, pixel_ap 50.0 %"
+
+
+def test_which_weights_a_run_keeps():
+    profile = load_profile("demo")
+    averaged = replace(profile, average_share=0.05)
+    assert selection_of(profile, 0) == "no training"
+    assert selection_of(profile, 400) == "last step"
+    assert selection_of(averaged, 400) == "average over the last 5 % of steps"
