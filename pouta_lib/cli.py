@@ -13,6 +13,8 @@ from pouta_lib.ground.errors import PoutaError, problem
 from pouta_lib.ground.locks import stoppable
 from pouta_lib.ground.threads import wait_passively
 
+OF_A_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # in writing to an open file
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; 0 when it went well, 1 with a message when the user can mend it.
@@ -46,6 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:  # a full disk, one that may not be written to, a folder in the way
+        if error.filename is None and error.errno not in OF_A_DISK:
+            raise
         print(f"pouta: {_of_the_system(error)}", file=sys.stderr)
         return failed
 

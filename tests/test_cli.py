@@ -58,6 +58,7 @@ def test_stopping_says_how_to_go_on(monkeypatch, capsys):
         (OSError(28, "No space left on device", "/r/x"), "found No space left on device"),
         (PermissionError(30, "Read-only file system", "/r/x"), "found Read-only file system"),
         (IsADirectoryError(21, "Is a directory", "/r/x"), "found Is a directory"),
+        (OSError(28, "No space left on device"), "found No space left on device"),
     ],
 )
 def test_what_the_system_refuses_has_four_parts(error, message, monkeypatch, capsys):
@@ -68,7 +69,18 @@ def test_what_the_system_refuses_has_four_parts(error, message, monkeypatch, cap
     assert cli.main(["tables"]) == 1
     text = capsys.readouterr().err
     assert text.startswith("pouta: expected a disk to read and write")
-    assert message in text and "where: /r/x" in text and "to do: " in text
+    where = error.filename or "not told by the system"
+    assert message in text and f"where: {where}" in text and "to do: " in text
+
+
+@pytest.mark.parametrize("error", [OSError("broken data stream"), ConnectionResetError(104, "x")])
+def test_what_no_disk_refused_is_not_blamed_on_one(error, monkeypatch):
+    def refuse(options):
+        raise error
+
+    monkeypatch.setattr(results, "_tables", refuse)
+    with pytest.raises(OSError, match=str(error.args[-1])):
+        cli.main(["tables"])
 
 
 @pytest.mark.parametrize(("told", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "x"}, "x")])

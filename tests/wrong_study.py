@@ -1,7 +1,11 @@
 """Wrong profiles, settings, plans, names, records, weights and checkpoints; locks that are held."""
 
+import argparse
+import errno
 import json
 import os
+import sys
+import types
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +18,7 @@ from trees import mvtec_tree
 from wrong import wrong
 
 from pouta_lib.cli import _of_the_system
+from pouta_lib.commands.detector import _app
 from pouta_lib.ground.locks import only_one
 from pouta_lib.ground.profiles import load_profile, parse_overrides
 from pouta_lib.method.device import choose_compute, within_memory
@@ -247,6 +252,17 @@ def _(root: Path) -> None:
         nothing = {name: torch.tensor(float("nan"), requires_grad=True) for name in LOSSES}
         patch.setattr("pouta_lib.method.training.total_loss", lambda *_: nothing)
         train(images, images, small, "base", 0, device="cpu", checkpoint=root / "checkpoint.pt")
+
+
+@wrong(MACHINE, "a port for the app that is taken")
+def _(root: Path) -> None:
+    def taken(port: int, *, show: bool) -> None:
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+    with pytest.MonkeyPatch.context() as patch:
+        app = types.SimpleNamespace(serve=taken)
+        patch.setitem(sys.modules, "pouta_lib.deliver.app", app)
+        _app(argparse.Namespace(port=5006, no_browser=True))
 
 
 @wrong(MACHINE, "a full disk")

@@ -69,8 +69,8 @@ def film_training(category: str, profile: str) -> tuple[list[Image.Image], int]:
     frames: list[Image.Image] = []
 
     def look(step: int, steps: int, losses: dict[str, float]) -> None:
-        state = torch.load(path, weights_only=True)["model"]
-        model.load_state_dict(state)
+        kept = torch.load(path, weights_only=True)
+        model.load_state_dict(kept["average"] or kept["model"])
         trace = model.eval().trace
         repaired, maps = in_batches(lambda x: (trace(x)["I_r"], trace(x)["M_p"]), images, IN_FULL)
         frames.append(frame(images, repaired, maps, f"step {step} of {steps}"))

@@ -1,6 +1,7 @@
 """What makes a detector, and what uses one."""
 
 import argparse
+import errno
 import json
 import sys
 
@@ -149,7 +150,13 @@ def _app(options: argparse.Namespace) -> None:
         todo = "pip install 'pouta-lib[app]', or make app"
         raise problem("the package panel", str(error), "pouta app", todo) from error
 
-    serve(options.port, show=not options.no_browser)
+    try:
+        serve(options.port, show=not options.no_browser)
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES) or error.filename is not None:
+            raise
+        todo = "name another port, or none: any that is free is taken then"
+        raise problem("a free port", str(error.strerror), f"--port {options.port}", todo) from error
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -35,13 +35,14 @@ class Together:
     def listing(self, folder: Path, category: str) -> Listing:
         """The files of all categories, one after the other."""
         parts = [self.reader.listing(folder, name) for name in self.reader.categories(folder)]
-        kinds = {part.mask_kind for part in parts}
+        kinds = sorted({part.mask_kind for part in parts})
+        mixed = f"masks of several kinds ({', '.join(kinds)}): none is scored"
         return Listing(
             train=[item for part in parts for item in part.train],
             test=[item for part in parts for item in part.test],
-            mask_kind=kinds.pop() if len(kinds) == 1 else "none",
+            mask_kind=kinds[0] if len(kinds) == 1 else "none",
             extra_files=[path for part in parts for path in part.extra_files],
             num_left_out=sum(part.num_left_out for part in parts),
             passed_over=sum((part.passed_over for part in parts), PassedOver()),
-            notes=[note for part in parts for note in part.notes],
+            notes=[note for part in parts for note in part.notes] + [mixed] * (len(kinds) > 1),
         )

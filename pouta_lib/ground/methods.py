@@ -40,7 +40,7 @@ TRAIN_NOTEBOOK = "05_train_category"
 class Modules(NamedTuple):
     """Which of the paper's three modules a row of Table V has."""
 
-    fcm: bool = False
+    fcm: bool = False  # told by the table alone: what POUTA's builder makes always has it
     hsg: bool = False
     mss: bool = False
 

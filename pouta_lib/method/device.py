@@ -61,12 +61,13 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
     """The device and precision to use.
 
     ``device="auto"`` takes CUDA, else Apple's MPS, else the CPU; ``$POUTA_DEVICE`` overrides it.
-    ``precision="auto"`` takes bf16 on CUDA and on a CPU with bf16 matrix units, else fp32. Torch is
-    told, for the whole process, whether CUDA may compute in TF32.
+    ``precision="auto"`` takes bf16 on CUDA and on a CPU with bf16 matrix units, else fp32. Only
+    CUDA has TF32: what was made in it is computed in fp32 elsewhere, and so called. Torch is told,
+    for the whole process, whether CUDA may compute in TF32.
 
     *Raises* :class:`PoutaError` when the named device is not there.
     """
-    name = os.environ.get("POUTA_DEVICE", device) if device == "auto" else device
+    name = (os.environ.get("POUTA_DEVICE") or device) if device == "auto" else device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
         if name == "cpu" and torch.backends.mps.is_available():
@@ -84,6 +85,8 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
         fast = kind == "cuda" and torch.cuda.is_bf16_supported()
         fast = fast or (kind == "cpu" and cpu_has_bf16_units())
         precision = "bf16" if fast else "fp32"
+    if precision == "tf32" and kind != "cuda":
+        precision = "fp32"
     if kind == "cuda":
         # convolutions only: SSIM's variances, small differences of matrix products, need float32
         torch.backends.cudnn.allow_tf32 = precision != "fp32"

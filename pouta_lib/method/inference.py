@@ -1,12 +1,25 @@
 """A function of batches of images, over any number of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pouta_lib.method.device import Compute
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Within the block the model is in eval mode; then every part is in the mode that it had."""
+    trained = [part for part in model.modules() if part.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for part in trained:
+            part.training = True
 
 
 @torch.inference_mode()

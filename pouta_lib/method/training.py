@@ -182,19 +182,19 @@ def train(
     if checkpoint is not None and checkpoint.is_file():
         state.load(checkpoint, identity)
     one_step = _stepper(state, images, textures, profile, seed, compute, recipe, recorded)
-    watch_at = {round(steps * k / WATCHED_POINTS) for k in range(1, WATCHED_POINTS + 1)}
     begun, started = state.done, time.monotonic()
     since = started
     while state.done < state.steps:
         one_step()
-        if watch is not None and state.done in watch_at:
+        due = state.done % profile.checkpoint_steps == 0 or state.done == state.steps
+        if due and until is not None:
+            state.shorten(_possible(until, started, begun, state.done))
+        if watch is not None and state.done in _watched_steps(state.steps):
             state.time_since(since)
             state.watched.append({"step": state.done} | watch(state.kept.eval()))
             state.model.train()
             since = time.monotonic()
-        if state.done % profile.checkpoint_steps == 0 or state.done == state.steps:
-            if until is not None:
-                state.shorten(_possible(until, started, begun, state.done))
+        if due:
             check_finite(state.losses[: state.done], checkpoint, identity)
             since = state.time_since(since)
             if checkpoint is not None:
@@ -205,6 +205,10 @@ def train(
     history = summarise(state.losses.cpu())
     kept = state.kept.eval()
     return Trained(kept, history, state.steps, state.seconds, compute, state.watched, warm)
+
+
+def _watched_steps(steps: int) -> set[int]:
+    return {round(steps * k / WATCHED_POINTS) for k in range(1, WATCHED_POINTS + 1)}
 
 
 def _possible(until: float, started: float, begun: int, done: int) -> int:

@@ -13,7 +13,7 @@ from pouta_lib.ground.errors import problem
 from pouta_lib.ground.methods import find_method, resolve
 from pouta_lib.ground.profiles import Profile
 from pouta_lib.method.device import Compute
-from pouta_lib.method.inference import in_batches
+from pouta_lib.method.inference import evaluating, in_batches
 from pouta_lib.score.metrics import image_metrics, pixel_metrics
 
 PIXEL_METRICS = ("pixel_auroc", "pixel_ap", "pixel_f1max", "pixel_aupro")
@@ -77,7 +77,8 @@ def predict(
 
     *Shape*: ``(M, 3, H, W)`` uint8 gives ``(M, H, W)`` float32.
     """
-    return in_batches(lambda x: (model(x),), images, compute, batch_size)[0]
+    with evaluating(model):
+        return in_batches(lambda x: (model(x),), images, compute, batch_size)[0]
 
 
 def reconstruct(model: nn.Module, images: np.ndarray, compute: Compute) -> np.ndarray:
@@ -87,7 +88,8 @@ def reconstruct(model: nn.Module, images: np.ndarray, compute: Compute) -> np.nd
     def rebuilt(image: Tensor) -> tuple[Tensor]:
         return ((repairs(image)["I_r"].float().clamp(0, 1) * 255).round().byte(),)
 
-    return in_batches(rebuilt, images, compute)[0]
+    with evaluating(repairs):
+        return in_batches(rebuilt, images, compute)[0]
 
 
 def detect_by_map(
@@ -125,7 +127,8 @@ def detect(
 
     *Shape*: images ``(M, 3, H, W)`` uint8 give ``(M, H, W)`` and ``(M,)`` float32.
     """
-    return resolve(find_method(method).detect)(model.eval(), images, profile, compute)
+    with evaluating(model):
+        return resolve(find_method(method).detect)(model, images, profile, compute)
 
 
 def score_test(

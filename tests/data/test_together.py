@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from trees import dagm_tree, mvtec_tree
+from trees import dagm_tree, mask, mvtec_tree, photo, save
 
 from pouta_lib.data import list_categories, load_category
 from pouta_lib.data.check import check_dataset
@@ -37,6 +37,17 @@ def test_coarse_masks_stay_coarse(tmp_path):
         dagm_tree(tmp_path, name)
     both = load_category("dagm-together", "all", 16, root=tmp_path)
     assert (both.mask_kind, len(both.train)) == ("coarse", 6)
+
+
+def test_masks_of_several_kinds_are_told_of(tmp_path, capsys):
+    for category in ("bolt", "nut"):
+        for k, name in enumerate(("good/a.png", "test/good/b.png", "test/cut/c.png")):
+            save(tmp_path / category / name, photo(k))
+    save(tmp_path / "bolt" / "test" / "cut" / "c_mask.png", mask())
+    both = load_category("folder-together", "all", 16, root=tmp_path)
+    assert (both.mask_kind, both.masks) == ("none", None)
+    told = "note: all: masks of several kinds (exact, none): none is scored"
+    assert told in capsys.readouterr().err
 
 
 def test_a_check_is_that_of_the_dataset(two):

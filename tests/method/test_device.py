@@ -14,6 +14,19 @@ def test_devices():
         choose_compute("tpu")
 
 
+def test_an_empty_variable_is_none(monkeypatch):
+    unset = choose_compute()
+    monkeypatch.setenv("POUTA_DEVICE", "")
+    assert choose_compute() == unset
+    monkeypatch.setenv("POUTA_DEVICE", "cpu")
+    assert choose_compute().device.type == "cpu"
+
+
+def test_what_is_recorded_is_what_is_computed():
+    assert choose_compute("cpu", "tf32").precision == "fp32"
+    assert choose_compute("cpu", "bf16").precision == "bf16"
+
+
 @pytest.mark.parametrize(
     "error",
     [

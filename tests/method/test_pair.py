@@ -65,7 +65,8 @@ def test_network_and_file_are_what_is_computed_in_full_precision(trained, images
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
 
 
-def test_it_is_watched_as_a_pair(images):
+def test_it_is_watched_as_a_pair_where_it_was_told_to_be(images, monkeypatch):
+    monkeypatch.setenv("POUTA_DEVICE", "tpu")  # what nothing may ask for: a device is named
     seen = []
     options = {"device": "cpu", "watch": lambda model: seen.append(model) or {}}
     fit(images, images, PROFILE, PAIR, 0, **options)

@@ -149,8 +149,9 @@ def test_an_unknown_backbone_and_missing_weights_are_refused(monkeypatch, tmp_pa
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", offline)
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
-    with pytest.raises(PoutaError, match=r"pretrained weights.*\n.*\n.*efficientnet_lite0"):
-        build_backbone("resnet18")
+    of_old = r"pretrained weights.*\n.*\n.*wide_resnet50_2-95faca4d\.pth.*efficientnet_lite0"
+    with pytest.raises(PoutaError, match=of_old):  # the weights of PatchCore's official code
+        build_backbone("wide_resnet50_2")
 
 
 @pytest.mark.parametrize("name", ["wide_resnet50_2", "resnet18"])

@@ -89,6 +89,7 @@ def test_a_shortened_training_is_resumed_as_it_was(clock, tmp_path):
         raise Stop
 
     options = {"profile": settings(steps=20), "method": "pouta", "seed": 0}
+    options["watch"] = lambda model: {}
     whole = train(IMAGES, TEXTURES, until=115, **options)
     clock[0] = 100.0
     path = tmp_path / "checkpoint.pt"
@@ -96,6 +97,8 @@ def test_a_shortened_training_is_resumed_as_it_was(clock, tmp_path):
         train(IMAGES, TEXTURES, until=115, checkpoint=path, progress=stop, **options)
     resumed = train(IMAGES, TEXTURES, checkpoint=path, **options)
     assert resumed.steps == whole.steps == 15 and equal(weights(resumed), weights(whole))
+    assert resumed.watched == whole.watched
+    assert [point["step"] for point in whole.watched][-2:] == [14, 15]
 
 
 def test_seconds_are_those_of_all_steps_and_of_nothing_else(clock, tmp_path):

@@ -12,7 +12,7 @@ from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.device import choose_compute
 from pouta_lib.method.models import build_model
-from pouta_lib.score.evaluation import evaluate, image_scores, predict
+from pouta_lib.score.evaluation import detect, evaluate, image_scores, predict, reconstruct
 
 
 def test_image_score_against_the_definition():
@@ -52,6 +52,30 @@ def test_prediction_does_not_depend_on_the_batch():
     with torch.no_grad():
         one = model(torch.from_numpy(images[:1]).float() / 255)
     np.testing.assert_allclose(whole[:1], one.numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["pouta", "patchcore"])
+def test_a_model_in_training_is_looked_at_in_eval_mode_and_left_as_it_was(method):
+    torch.manual_seed(0)
+    profile, compute = load_profile("smoke"), choose_compute("cpu", "fp32")
+    model = build_model(method, profile).train()
+    frozen = list(model.modules())[-1].eval()
+    images = np.random.default_rng(0).integers(0, 256, (3, 3, 32, 32), dtype=np.uint8)
+    if method == "patchcore":
+        model.memory = model.embed(torch.zeros(1, 3, 32, 32)).flatten(0, 2)
+    before = {name: value.clone() for name, value in model.named_buffers()}
+    found = [*detect(model, images, profile, compute, method), predict(model, images, compute)]
+    if method == "pouta":
+        found.append(reconstruct(model, images, compute))
+    assert model.training and not frozen.training
+    for name, value in model.named_buffers():
+        assert torch.equal(value, before[name]), name
+    model.eval()
+    expected = [*detect(model, images, profile, compute, method), predict(model, images, compute)]
+    if method == "pouta":
+        expected.append(reconstruct(model, images, compute))
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_evaluation_without_masks_or_images(bolt):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pouta_lib.ground.errors import problem
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+TORCHVISION_WEIGHTS = "IMAGENET1K_V1"  # what PatchCore's official code takes (D22)
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,10 @@ def _torchvision(name: str) -> Callable[[], nn.Module]:
         from torchvision.models.feature_extraction import create_feature_extractor
 
         try:
-            network = torchvision.models.get_model(name, weights="DEFAULT")
+            network = torchvision.models.get_model(name, weights=TORCHVISION_WEIGHTS)
         except Exception as error:  # the download's own errors are of many kinds
             folder = torch.hub.get_dir()
-            url = torchvision.models.get_model_weights(name).DEFAULT.url
+            url = torchvision.models.get_model_weights(name)[TORCHVISION_WEIGHTS].url
             todo = f"save {url} to {folder}/checkpoints/, or choose backbone=efficientnet_lite0"
             where = f"backbone {name}"
             raise problem("pretrained weights", f"none ({error})", where, todo) from error

@@ -76,7 +76,12 @@ def _added(one: Values, other: Values, units: Values) -> Values:
 
 
 def join(
-    network: nn.Module, memory: nn.Module, method: str, profile: Profile, good: np.ndarray
+    network: nn.Module,
+    memory: nn.Module,
+    method: str,
+    profile: Profile,
+    good: np.ndarray,
+    device: str = "auto",
 ) -> Pair:
     """A pair whose units are the standard deviations over good images that neither has seen.
 
@@ -86,7 +91,7 @@ def join(
     *Shape*: good ``(N, 3, S, S)`` uint8, two or more.
     *Raises* :class:`PoutaError` where maps or scores are not finite, or the same everywhere.
     """
-    compute = compute_of(method, profile)
+    compute = compute_of(method, profile, device)
     pair = Pair(network, memory, find_method(method).members).to(compute.device).eval()
     for row, found in enumerate(pair.each(good, profile, compute)):
         for column, values in enumerate(found):
@@ -112,6 +117,7 @@ def fit(
     method: str,
     seed: int,
     *,
+    device: str = "auto",
     watch: Watch | None = None,
     **options: Any,
 ) -> Trained:
@@ -127,10 +133,11 @@ def fit(
         todo = f"add some, or take {network} or {memory}"
         raise problem(wanted, str(len(images)), find_method(method).title, todo)
     held = every_fourth(len(images))
+    options["device"] = device
     remembers = fit_one(images[~held], textures, profile, memory, seed, **options).model
 
     def joined(model: nn.Module) -> Pair:
-        return join(model, remembers, method, profile, images[held])
+        return join(model, remembers, method, profile, images[held], device)
 
     if watch is not None:
         options["watch"] = lambda model: watch(joined(model))

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from pouta_lib.ground.methods import Method, Modules
+from pouta_lib.ground.methods import Method
 from pouta_lib.ground.profiles import Profile
 from pouta_lib.method.models.discriminative import DiscriminativeNetwork
 from pouta_lib.method.models.reconstructive import LEVELS, ReconstructiveNetwork
@@ -62,5 +62,6 @@ class Pouta(nn.Module):
 
 def build(method: Method, profile: Profile) -> Pouta:
     """POUTA, or what is left of it with the modules that `method` has (IV-D)."""
-    modules = method.modules or Modules()
+    modules = method.modules
+    assert modules is not None, f"{method.id} says which modules it has"
     return Pouta(profile.width, modules.hsg, modules.mss, profile.norm, profile.normalisation)
