@@ -244,10 +244,11 @@ def synthesis(anomalous_share: float) -> Callable[[str], Done]:
 def noise_here(size: str) -> Done:
     import torch
 
-    from pouta_lib.method.perlin import perlin_noise
+    from pouta_lib.method.perlin import draw_lattice, perlin_field
 
+    count, side = BATCH[size]
     generator = torch.Generator().manual_seed(0)
-    return lambda: perlin_noise(*BATCH[size], generator)
+    return lambda: perlin_field(side, *draw_lattice(count, generator))
 
 
 def noise_of_draem(size: str) -> Done:

@@ -1,8 +1,8 @@
 """The methods: what each is called, how it is made and used, and what its results are like.
 
-All that depends on the method is asked of its entry here. Other modules name one only where the
-paper does: Table IV is POUTA's, figure 3 shows POUTA and Vanilla. So a method is added by its
-module and its entry:
+All that depends on the method is asked of its entry here. Other modules name none but POUTA and
+Vanilla, where the paper does: Table IV is POUTA's, figure 3 shows both; and a detector knows that a
+pair has two members. So a method is added by its module and its entry:
 
 1. a module in ``pouta_lib/method/models/`` with a function ``build(method, profile)``: the network
    with fresh weights, or an empty memory. ``model(image)`` maps ``(B, 3, H, W)`` in [0, 1] to an
@@ -67,6 +67,7 @@ class Method:
     precision: str | None = None  # the only one it is computed in; None: the profile's
     warm_start: bool = False  # can begin with weights that were trained before (D44)
     candidate: bool = False  # what `pouta fit` tries where no method is asked for
+    asked: bool = False  # what notebook 18 holds POUTA against (D43)
     members: tuple[str, ...] = ()  # of a pair: what it is joined from
 
     @property
@@ -140,17 +141,20 @@ _ALL = (  # in the order of the rows of Tables I to III
         id="pouta-apart",
         title="POUTA, trained apart",
         build="pouta_lib.method.models.questions:build_apart",
+        asked=True,
     ),
     Method(
         id="pouta-mss-alone",
         title="POUTA, MSS alone",
         build="pouta_lib.method.models.questions:build_supervised",
         recipe="pouta_lib.method.models.questions:MSS_ALONE",
+        asked=True,
     ),
 )
 METHODS = {method.id: method for method in _ALL}
 COMPARED = tuple(method.id for method in _ALL if method.compared)
 CANDIDATES = tuple(method.id for method in _ALL if method.candidate)
+ASKED = tuple(method.id for method in _ALL if method.asked)
 BACKBONE_TITLES = {  # what readers call the pretrained networks that a profile can name (D22)
     "efficientnet_lite0": "EfficientNet-Lite0",
     "wide_resnet50_2": "WideResNet50",

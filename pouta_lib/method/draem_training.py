@@ -87,7 +87,7 @@ def draem_synthesize(
     original = vary_circumstances(original, generator, settings)
     turned = uniform(generator, (batch,)) < TURNED_SHARE
     original = turn(original, turned * uniform(generator, (batch,), -MOST_TURN, MOST_TURN))
-    mask, noise = perlin_mask(batch, size, generator, settings.anomalous_share)
+    mask, field = perlin_mask(batch, size, generator, settings.anomalous_share)
     chosen = torch.randint(len(textures), (batch,), generator=generator, device=original.device)
     texture = augment_texture(textures[chosen].float() / 255, generator)
     opacity = uniform(generator, (batch, 1, 1, 1), 0, settings.max_opacity)
@@ -95,7 +95,7 @@ def draem_synthesize(
     image = torch.where(mask.unsqueeze(1) > 0.5, augmented, original)
     if settings.noise_range:
         image = add_noise(image, generator, settings.noise_range, settings.varied_share)
-    return SyntheticBatch(image, mask, original, augmented, noise)
+    return SyntheticBatch(image, mask, original, augmented, field)
 
 
 RECIPE = Recipe(

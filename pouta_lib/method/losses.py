@@ -67,6 +67,8 @@ def focal_loss(logits: Tensor, mask: Tensor) -> Tensor:
     """``mean(-(1 - p_t)^gamma log p_t)`` of the softmax over two channels.
 
     *Shape*: logits ``(B, 2, H, W)``, mask ``(B, H, W)`` with 1 where anomalous; ``()``.
+    DRAEM's loss (D39); POUTA's is the same, with L_1 in one: :func:`anomaly_loss`.
+
     *Source*: Lin et al. 2017 (paper's [7]); gamma 2 and no class weight are our reading (D06).
     """
     margin = (logits[:, 1] - logits[:, 0]).float()
@@ -74,13 +76,8 @@ def focal_loss(logits: Tensor, mask: Tensor) -> Tensor:
     return ((1 - log_p.exp()) ** FOCAL_GAMMA * -log_p).mean()
 
 
-def l1_loss(logits: Tensor, mask: Tensor) -> Tensor:
-    """The mean absolute error of the anomalous channel's probability (D07)."""
-    return (logits.float().softmax(dim=1)[:, 1] - mask).abs().mean()
-
-
 def anomaly_loss(logits: Tensor, mask: Tensor) -> Tensor:
-    """``L_focal + L_1``: equation 5 for one MSS head, equation 7 for the anomaly map.
+    """``L_focal + L_1`` (D06, D07): equation 5 for one MSS head, equation 7 for the anomaly map.
 
     Both are made of what is missing to certainty: ``1 - p_t = sigmoid(lead)``, where the wrong
     channel's logit leads by so much, and ``-log p_t = softplus(lead)``.

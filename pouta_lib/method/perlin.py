@@ -36,7 +36,8 @@ def _lattice_weights(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
 def draw_lattice(batch: int, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
     """For each sample the powers of two of its cells per axis, and its lattice of gradients.
 
-    *Shape*: ``(batch, 2)``; the gradients' x and y, each ``(batch, 33, 33)``.
+    *Shape*: ``(batch, 2)``, 0 to 5; the gradients' x and y, each ``(batch, 33, 33)``.
+    *Source*: the scales are DRAEM's (D10).
     """
     powers = torch.randint(0, 6, (2, batch), generator=generator, device=generator.device)
     angle = uniform(generator, (batch, MAX_LATTICE + 1, MAX_LATTICE + 1), 0, 2 * math.pi)
@@ -61,15 +62,6 @@ def perlin_field(size: int, powers: Tensor, gradient_x: Tensor, gradient_y: Tens
     return (across + along) * math.sqrt(2)
 
 
-def perlin_noise(batch: int, size: int, generator: Generator) -> Tensor:
-    """Perlin noise with 2^0 to 2^5 cells per axis, drawn per sample and axis.
-
-    *Shape*: ``(batch, size, size)``, values within [-1, 1].
-    *Source*: the scales are DRAEM's (D10).
-    """
-    return perlin_field(size, *draw_lattice(batch, generator))
-
-
 def perlin_mask(
     batch: int, size: int, generator: Generator, share: float = 1.0
 ) -> tuple[Tensor, Tensor]:
@@ -90,8 +82,8 @@ def perlin_mask(
         return place(perlin_field(size, *lattice).unsqueeze(1), turned).squeeze(1)
 
     none = angle.new_zeros(batch, size, size)
-    noise = only(anomalous, turned_field, none, turned, *lattice)
-    highest = noise.amax(dim=(1, 2), keepdim=True)
+    field = only(anomalous, turned_field, none, turned, *lattice)
+    highest = field.amax(dim=(1, 2), keepdim=True)
     own = highest - 0.3 * highest.abs()
     threshold = torch.where(highest > PERLIN_THRESHOLD, PERLIN_THRESHOLD, own)
-    return (noise > threshold).float(), noise
+    return (field > threshold).float(), field

@@ -65,5 +65,8 @@ def draw_transform(batch: int, generator: Generator, identity: bool = True) -> T
 
 
 def transform_original(original: Tensor, generator: Generator) -> Tensor:
-    """T(I_ori), by :func:`draw_transform`."""
+    """T(I_ori) of each image, by :func:`draw_transform`: what the course shows.
+
+    *Shape*: ``(B, C, H, W)`` gives the same.
+    """
     return place(original, draw_transform(len(original), generator))

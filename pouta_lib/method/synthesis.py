@@ -20,7 +20,7 @@ from pouta_lib.method.perlin import perlin_mask
 from pouta_lib.method.placing import draw_transform, place
 from pouta_lib.method.variation import add_noise, vary_circumstances
 
-PLAIN = SynthesisSettings()
+PLAIN = SynthesisSettings()  # hard edges, nothing structural, nothing varied
 CLEAR_CHANGE = 20 / 255  # of a channel: where the image itself is pasted, less is no anomaly
 
 
@@ -31,7 +31,7 @@ class SyntheticBatch(NamedTuple):
     mask: Tensor  # M (B, H, W), 0 or 1
     original: Tensor  # I_ori (B, 3, H, W) in [0, 1]
     augmented: Tensor  # I_aug (B, 3, H, W) in [0, 1]; I_ori where there is no anomaly
-    noise: Tensor  # the Perlin field (B, H, W) in [-1, 1]; 0 where there is no anomaly
+    field: Tensor  # the Perlin field (B, H, W) in [-1, 1]; 0 where there is no anomaly
 
 
 def draw_look(batch: int, generator: Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -65,6 +65,9 @@ def change_look(
 
 def vary_texture(texture: Tensor, generator: Generator) -> Tensor:
     """Textures in a look of their own each: :func:`change_look` by :func:`draw_look`.
+
+    Both in one, for the course and for drawn material; :func:`synthesize` draws for all and changes
+    those that it needs.
 
     *Shape*: ``(B, 3, H, W)`` in [0, 1], square.
     *Source*: our choice: it multiplies a small set of textures (D11).
@@ -133,6 +136,9 @@ def synthesize(
     target. A share of the anomalies, ``structural_share``, has no texture: b is 1, T moves or
     turns, and the target is the part of M where I_in differs clearly from I_ori.
 
+    A training is given its profile's settings; without any the edge is hard, by which a network
+    learns to find pasted edges (D09).
+
     *Shape*: original ``(B, 3, S, S)`` float in [0, 1]; textures ``(K, 3, S, S)`` uint8; both on
     the generator's device.
     *Source*: paper, III-A; the distribution of b, the share and the edge are our reading (D09,
@@ -141,7 +147,7 @@ def synthesize(
     s = settings
     original = vary_circumstances(original, generator, s)
     batch, size = len(original), original.shape[-1]
-    mask, noise = perlin_mask(batch, size, generator, s.anomalous_share)
+    mask, field = perlin_mask(batch, size, generator, s.anomalous_share)
     anomalous = textured = mask.amax(dim=(1, 2)) > 0
     chosen = torch.randint(len(textures), (batch,), generator=generator, device=original.device)
     look = draw_look(batch, generator)
@@ -161,4 +167,4 @@ def synthesize(
     image = image.clamp(0, 1)
     if s.noise_range:
         image = add_noise(image, generator, s.noise_range, s.varied_share)
-    return SyntheticBatch(image, mask, original, augmented.clamp(0, 1), noise)
+    return SyntheticBatch(image, mask, original, augmented.clamp(0, 1), field)

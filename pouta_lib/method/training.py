@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -72,16 +72,14 @@ class Recipe:
     recordable: bool = True  # whether `batch` and `losses` never ask a card what it computed
 
 
-class _Traced(Protocol):
-    """A network that is trained in steps."""
-
-    def trace(self, image: Tensor) -> dict[str, Tensor]: ...
-
-
 def make_batch(
     good: Tensor, textures: Tensor, generator: Generator, profile: Profile
 ) -> SyntheticBatch:
-    """Good images in varied light, a share of them with a synthetic anomaly: paper, III-A."""
+    """Good images, in other light and position and with noise where the profile asks for it (D38,
+    D40, D41), a share of them with a synthetic anomaly: paper, III-A.
+
+    *Shape*: good ``(B, 3, S, S)`` in [0, 1]; textures ``(K, 3, S, S)`` uint8.
+    """
     return synthesize(good, textures, generator, profile.synthesis)
 
 
@@ -303,9 +301,9 @@ def _loss_inputs(
     model: nn.Module, needed: frozenset[str], compiled: bool
 ) -> Callable[[Tensor], dict[str, Tensor]]:
     """The part of the model's trace that the losses look at; the rest need not be kept."""
-    network = cast(_Traced, model)
+    traced: Callable[[Tensor], dict[str, Tensor]] = cast(Any, model).trace
 
     def trace(image: Tensor) -> dict[str, Tensor]:
-        return {name: tensor for name, tensor in network.trace(image).items() if name in needed}
+        return {name: tensor for name, tensor in traced(image).items() if name in needed}
 
     return torch.compile(trace) if compiled else trace

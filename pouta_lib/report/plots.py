@@ -227,7 +227,7 @@ def plot_synthesis(batch: SyntheticBatch, count: int = 6) -> Figure:
     for j in range(count):
         mask = batch.mask[j].numpy()
         show_image(axes[0, j], batch.original[j].numpy())
-        axes[1, j].imshow(batch.noise[j].numpy(), cmap="gray", vmin=-1, vmax=1)
+        axes[1, j].imshow(batch.field[j].numpy(), cmap="gray", vmin=-1, vmax=1)
         axes[2, j].imshow(mask, cmap="gray", vmin=0, vmax=1)
         show_image(axes[3, j], batch.augmented[j].numpy())
         show_image(axes[4, j], batch.image[j].numpy())

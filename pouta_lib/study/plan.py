@@ -10,7 +10,7 @@ import numpy as np
 
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.labels import folder_name
-from pouta_lib.ground.methods import ABLATED, COMPARED
+from pouta_lib.ground.methods import ABLATED, ASKED, COMPARED
 from pouta_lib.ground.paths import results_root, roots_to_read
 from pouta_lib.ground.profiles import (
     Profile,
@@ -27,7 +27,6 @@ from pouta_lib.study.records import RUN_FILES, Record, RunKey, find_records, req
 ABLATION_NOTEBOOK = "12_ablation"
 SETTINGS_NOTEBOOK = "17_how_settings_were_chosen"
 QUESTIONS_NOTEBOOK = "18_open_questions"
-ASKED = ("pouta-apart", "pouta-mss-alone")  # what notebook 18 holds POUTA against
 
 
 def planned_runs(

@@ -97,6 +97,14 @@ def test_no_other_module_asks_whether_it_is_patchcore():
     assert {path.name: names_in(text) for path, text in sources.items() if names_in(text)} == {}
 
 
+def test_the_library_names_none_but_the_papers_own():
+    for path in (REPOSITORY / "pouta_lib").rglob("*.py"):
+        if path.name not in ("methods.py", "peers.py"):  # peers.py knows anomalib's
+            nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            named = {node.value for node in nodes if isinstance(node, ast.Constant)} & set(METHODS)
+            assert named <= {"pouta", "vanilla"}, path
+
+
 class Bright(torch.nn.Module):
     """A toy method: what differs from the mean of the good images is anomalous."""
 

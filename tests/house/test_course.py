@@ -14,7 +14,7 @@ from pouta_lib.method.losses import total_loss
 from pouta_lib.method.models import build_model
 from pouta_lib.method.models.patchcore import greedy_coreset, patch_features
 from pouta_lib.method.models.reconstructive import ReconstructiveNetwork
-from pouta_lib.method.perlin import perlin_noise
+from pouta_lib.method.perlin import draw_lattice, perlin_field
 from pouta_lib.report.architecture import draw_architecture, layer_shapes
 from pouta_lib.score.metrics import image_metrics
 
@@ -129,7 +129,7 @@ def test_perlin_noise(repository):
     generator = torch.Generator().manual_seed(5)
     powers = torch.randint(0, 6, (2, 3), generator=generator)
     angle = 2 * math.pi * torch.rand((3, 33, 33), generator=generator)
-    expected = perlin_noise(3, 64, torch.Generator().manual_seed(5))
+    expected = perlin_field(64, *draw_lattice(3, torch.Generator().manual_seed(5)))
     for k in range(3):
         rows, columns = (2 ** powers[:, k]).tolist()
         found = perlin(angle[k, : rows + 1, : columns + 1], 64)

@@ -9,7 +9,7 @@ import torch
 
 from pouta_lib.ground.profiles import SynthesisSettings, load_profile
 from pouta_lib.method import synthesis, variation
-from pouta_lib.method.perlin import perlin_mask, perlin_noise
+from pouta_lib.method.perlin import draw_lattice, perlin_field, perlin_mask
 from pouta_lib.method.placing import rotate_and_shift
 from pouta_lib.method.synthesis import soften, synthesize
 
@@ -49,7 +49,7 @@ def perlin_by_the_definition(size, cells_y, cells_x, angle):
 
 
 def test_perlin_against_its_definition():
-    field = perlin_noise(3, 24, generator(3))
+    field = perlin_field(24, *draw_lattice(3, generator(3)))
     again = generator(3)
     powers = torch.randint(0, 6, (2, 3), generator=again)
     angles = torch.rand(3, 33, 33, generator=again) * 2 * math.pi
@@ -60,7 +60,7 @@ def test_perlin_against_its_definition():
 
 
 def test_perlin_stays_in_range_and_spreads():
-    field = perlin_noise(200, 32, generator())
+    field = perlin_field(32, *draw_lattice(200, generator()))
     assert field.abs().max() <= 1
     assert 0.2 < field.std() < 0.4
 
@@ -221,4 +221,4 @@ def test_the_structural_share_leaves_all_other_anomalies_as_they_were(originals,
     same = (none.image == half.image).flatten(1).all(dim=1)
     assert float(same.float().mean()) == pytest.approx(0.5, abs=0.1)
     assert torch.equal(none.mask[same], half.mask[same])
-    assert torch.equal(none.noise, half.noise)
+    assert torch.equal(none.field, half.field)

@@ -145,14 +145,14 @@ def test_a_batch_is_what_the_equations_give(name):
     for seed in range(6):
         good, textures = good_images_and_textures(seed)
         found = synthesize(good, textures, generator(seed), SETTINGS[name])
-        image, mask, augmented, noise = by_the_equations(
+        image, mask, augmented, field = by_the_equations(
             good, textures, generator(seed), SETTINGS[name]
         )
         assert torch.equal(found.image, image)
         assert torch.equal(found.mask, mask)
         shown = mask.flatten(1).any(dim=1)
         assert torch.equal(found.augmented[shown], augmented[shown])
-        assert torch.equal(found.noise[shown], noise[shown])
+        assert torch.equal(found.field[shown], field[shown])
         some.add(int(shown.sum()))
     assert some == {0} if name == "none anomalous" else len(some) > 1 or some == {4}
 

@@ -10,10 +10,9 @@ from fakes import fake_run
 from trees import mvtec_tree
 
 from pouta_lib.ground.errors import PoutaError
-from pouta_lib.ground.methods import ABLATED
+from pouta_lib.ground.methods import ABLATED, ASKED
 from pouta_lib.ground.profiles import load_profile
 from pouta_lib.study.plan import (
-    ASKED,
     planned_runs,
     planned_study,
     read_plan,

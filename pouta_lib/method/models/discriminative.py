@@ -1,5 +1,7 @@
 """The coarse-to-fine discriminative network: FCM, HSG and MSS (paper, III-B)."""
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -7,6 +9,8 @@ from torch.nn import functional as F
 from pouta_lib.method.models.blocks import conv_block, up
 from pouta_lib.method.models.reconstructive import LEVELS, level_channels
 from pouta_lib.method.models.upsampled import of_upsampled, takes_short_way
+
+LOGITS = ("logits", *(f"logits{i}" for i in LEVELS))  # of the common head, of the MSS heads
 
 
 def contrast_block(
@@ -169,8 +173,10 @@ class DiscriminativeNetwork(nn.Module):
         self.head = AnomalyHead(c)
         self.mss = nn.ModuleDict({str(i): nn.Conv2d(c[i], 2, 1) for i in LEVELS} if mss else {})
 
-    def forward(self, named: dict[str, Tensor], supervise: bool = True) -> dict[str, Tensor]:
-        """``F_Ci``, ``F'_Ci``, ``W_sp(i)``, ``W_cn(i)``, ``logits`` and the MSS ``logits(i)``."""
+    def forward(
+        self, named: dict[str, Tensor], wanted: Collection[str] = LOGITS
+    ) -> dict[str, Tensor]:
+        """``F_Ci``, ``F'_Ci``, ``W_sp(i)``, ``W_cn(i)``, and those logits that are wanted."""
         found: dict[str, Tensor] = {}
         refined: dict[int, Tensor] = {}
         for i in reversed(LEVELS):
@@ -179,8 +185,9 @@ class DiscriminativeNetwork(nn.Module):
             if str(i) in self.hsg:
                 refined[i], spatial, channel = self.hsg[str(i)](contrast, refined[i + 1])
                 found |= {f"F'_C{i}": refined[i], f"W_sp{i}": spatial, f"W_cn{i}": channel}
-        found["logits"] = self.head(refined)
-        if supervise:
-            for i in LEVELS if self.mss else ():
+        if "logits" in wanted:
+            found["logits"] = self.head(refined)
+        for i in LEVELS if self.mss else ():
+            if f"logits{i}" in wanted:
                 found[f"logits{i}"] = up_logits(self.mss[str(i)](refined[i]), 2 ** (i - 1))
         return found

@@ -16,12 +16,14 @@ def anomaly_probability(logits: Tensor) -> Tensor:
 class Pouta(nn.Module):
     """Finds anomalies by contrasting the reconstructive network's own features.
 
-    ``model(image)`` is the anomaly map ``M_p`` alone: neither the reconstructed image nor the
-    MSS heads are computed. ``model.trace(image)`` is every tensor that the paper names.
+    ``model(image)`` is the anomaly map ``M_p`` alone: neither the reconstructed image nor another
+    head than the map's is computed. ``model.trace(image)`` is every tensor that the paper names.
 
     *Shape*: image ``(B, 3, H, W)`` float in [0, 1], H and W multiples of 16; map ``(B, H, W)``.
     *Source*: paper, III and figure 4(b).
     """
+
+    of_map = "logits"  # those that M_p is the softmax of
 
     def __init__(
         self,
@@ -40,7 +42,7 @@ class Pouta(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """The anomaly map ``M_p``."""
         named = self.reconstructive(image, reconstruct=False)
-        return anomaly_probability(self.discriminative(named, supervise=False)["logits"])
+        return anomaly_probability(self.discriminative(named, (self.of_map,))[self.of_map])
 
     def seen_by_scale(self) -> list[nn.Module]:
         """Where each scale's finding is, for Grad-CAM: the contrasts F_C1 to F_C4 (D34)."""
@@ -53,7 +55,7 @@ class Pouta(nn.Module):
 
     def predictions(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
         """What the discriminative network found, with ``M_p`` and ``M_p(i)`` beside the logits."""
-        maps = {"M_p": anomaly_probability(found["logits"])}
+        maps = {"M_p": anomaly_probability(found[self.of_map])}
         for i in LEVELS:
             if f"logits{i}" in found:
                 maps[f"M_p{i}"] = anomaly_probability(found[f"logits{i}"])

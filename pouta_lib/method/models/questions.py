@@ -7,7 +7,7 @@ from torch import Tensor
 from pouta_lib.ground.methods import Method
 from pouta_lib.ground.profiles import Profile
 from pouta_lib.method.losses import total_loss
-from pouta_lib.method.models.pouta import Pouta, anomaly_probability
+from pouta_lib.method.models.pouta import Pouta
 from pouta_lib.method.synthesis import SyntheticBatch
 from pouta_lib.method.training import PAPER
 
@@ -33,15 +33,7 @@ class SupervisedPouta(Pouta):
     *Source*: our choice (D43); the map is ``M_p(1)``, since nothing trains the common head.
     """
 
-    def forward(self, image: Tensor) -> Tensor:
-        """The anomaly map ``M_p(1)``."""
-        found = self.discriminative(self.reconstructive(image, reconstruct=False))
-        return anomaly_probability(found["logits1"])
-
-    def trace(self, image: Tensor) -> dict[str, Tensor]:
-        """Every named tensor; ``M_p`` is ``M_p(1)``."""
-        named = super().trace(image)
-        return named | {"M_p": named["M_p1"]}
+    of_map = "logits1"
 
 
 def build_apart(method: Method, profile: Profile) -> ApartPouta:
