@@ -1,10 +1,10 @@
 """The methods that a fit tries: each made without the first fold, and judged by it."""
 
-import shutil
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from torch import nn
@@ -14,21 +14,23 @@ from pouta_lib.detector.folds import FOLDS
 from pouta_lib.detector.material import Work
 from pouta_lib.detector.saved import Tried, choose_threshold
 from pouta_lib.detector.telling import count_above
-from pouta_lib.ground.errors import PoutaError, problem
+from pouta_lib.ground.errors import PoutaError, problem, shown
 from pouta_lib.ground.methods import CANDIDATES, METHODS, find_method
 from pouta_lib.ground.profiles import Profile, load_profile
 from pouta_lib.ground.progress import TrainingProgress
+from pouta_lib.ground.validation import STRICT, above
+from pouta_lib.method.checkpoint import UnusableCheckpoint
 from pouta_lib.method.device import compute_of
 from pouta_lib.method.models import build_model
 from pouta_lib.method.models.pair import join
 from pouta_lib.method.models.patchcore import WORKING_PX
 from pouta_lib.method.training import fit as fit_model
-from pouta_lib.method.weights import FILE, load_weights, save_weights
+from pouta_lib.method.weights import load_weights, save_weights, weights_digest
 from pouta_lib.score.evaluation import detect
 from pouta_lib.study.damages import DAMAGES
 from pouta_lib.study.judge import compare, look_of
 from pouta_lib.study.plan import seconds_per_step
-from pouta_lib.study.records import RunKey
+from pouta_lib.study.records import Fraction, RunKey
 from pouta_lib.study.run import Run
 
 AUTO = "auto"
@@ -37,32 +39,41 @@ TOGETHER = 16  # images whose maps are in memory at a time
 FOR_TRAINING = 0.85  # of a network's share of the time; the rest is for judging it
 
 
-class Pace(TypedDict):
+@dataclass(frozen=True, kw_only=True)
+class Pace:
     """What a training step takes here, and how many steps that leaves time for."""
 
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
     steps: int
-    each: float  # seconds
+    each: Annotated[float, above(0)]  # seconds
 
 
-class HeldOutScores(TypedDict):
+@dataclass(frozen=True, kw_only=True)
+class HeldOutScores:
     """Of good images that a model has not seen: all that a threshold needs."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     scores: list[float]
     mean: float  # of the maps
     highest: float  # of the maps
 
 
+@dataclass(frozen=True, kw_only=True)
 class FoldScores(HeldOutScores):
     """What a model made without the first fold says of that, as it is kept for another attempt."""
 
-    told_apart: float | None
+    told_apart: Fraction
     damaged: list[float]  # scores, one for each of the damages
     changed: list[float]  # scores of good images, harmlessly changed
     steps: int | None
+    weights: str | None  # the digest of a network's, which are kept as well
     fit_seconds: float
     seconds: float
 
 
+@dataclass(frozen=True, kw_only=True)
 class FirstFold(FoldScores):
     """And what a threshold from these scores makes of the damages."""
 
@@ -89,6 +100,11 @@ class Candidate:
         return find_method(self.method).title
 
     @property
+    def name(self) -> str:
+        """What it is called where several sizes are tried."""
+        return f"{self.title} at {self.profile.size_px} px"
+
+    @property
     def needs_steps(self) -> bool:
         return find_method(self.method).trained and not self.members
 
@@ -99,20 +115,20 @@ class Candidate:
 
     @property
     def told_apart(self) -> float:
-        return (self.result["told_apart"] if self.result else None) or 0.0
+        return (self.result.told_apart if self.result else None) or 0.0
 
     def tried(self) -> Tried:
         """What is told of it."""
         result = self.result
-        counts = list(result["found"].values()) if result else []
+        counts = list(result.found.values()) if result else []
         return Tried(
             method=self.method,
             size_px=self.profile.size_px,
             steps=(self.profile.steps or 0) if result and find_method(self.method).trained else 0,
             seconds=round(self.seconds, 1),
-            told_apart=result["told_apart"] if result else None,
+            told_apart=result.told_apart if result else None,
             found=(sum(k for k, _ in counts), sum(n for _, n in counts)) if counts else None,
-            changed_alarms=result["alarms"] if result else None,
+            changed_alarms=result.alarms if result else None,
             why_not=self.why_not,
         )
 
@@ -171,9 +187,10 @@ def try_each(
             if asked != AUTO:
                 raise
             one.why_not = f"not made: {str(error).splitlines()[0]}"
+            work.tell(f"{one.name}: {one.why_not}")
             continue
         if not find_method(one.method).trained:
-            reserved = max(reserved, (FOLDS + 1) * one.result["fit_seconds"])
+            reserved = max(reserved, (FOLDS + 1) * one.result.fit_seconds)
     return candidates
 
 
@@ -197,19 +214,19 @@ def _allot(one: Candidate, work: Work, seconds: float, left: float) -> None:
         steps = int(min(full, seconds / each))
         if steps < fewest <= left / each:
             steps = fewest
-        return {"steps": steps, "each": each}
+        return Pace(steps=steps, each=each)
 
-    found = work.keep(one.folder, "steps", timed)
-    if found["steps"] < fewest:
-        needed = fewest * found["each"] / FOR_TRAINING / 60
+    found = work.keep(one.folder, "steps", Pace, timed)
+    if found.steps < fewest:
+        needed = fewest * found.each / FOR_TRAINING / 60
         raise problem(
             f"{needed:.0f} more minutes for {fewest} steps of {one.title}",
             f"{left / FOR_TRAINING / 60:.1f}",
             "the time budget",
             "allow more minutes, or name the method",
         )
-    one.profile = _with(one.profile, steps=found["steps"], epochs=None)
-    one.until = now + (seconds if found["steps"] * found["each"] <= seconds else left)
+    one.profile = _with(one.profile, steps=found.steps, epochs=None)
+    one.until = now + (seconds if found.steps * found.each <= seconds else left)
 
 
 def made_from(
@@ -217,7 +234,8 @@ def made_from(
 ) -> nn.Module:
     """The model of a candidate, from these images ``(N, 3, S, S)``; resumable with `checkpoint`.
 
-    Where the time did not allow all its steps, its profile has those that were done.
+    Where the time did not allow all its steps, its profile has those that were done. A checkpoint
+    that is of no use is told of, and the training begins again.
     """
     p = one.profile
     trained = find_method(one.method).trained
@@ -225,17 +243,24 @@ def made_from(
     if trained:
         textures = load_textures(p.textures, p.size_px, max_images=p.max_textures)
     path = work.folder / one.folder / "checkpoint.pt" if work.folder and checkpoint else None
-    progress = TrainingProgress(one.title) if trained else None
-    made = fit_model(
+    make = partial(
+        fit_model,
         images,
         textures,
         p,
         one.method,
         work.seed,
         checkpoint=path,
-        progress=progress,
+        progress=TrainingProgress(one.title) if trained else None,
         until=one.until,
     )
+    try:
+        made = make()
+    except UnusableCheckpoint as error:
+        assert path is not None
+        work.tell(f"trained from the start: {shown(path)}: {str(error).splitlines()[0]}")
+        path.unlink()
+        made = make()
     if one.needs_steps:
         one.profile = _with(p, steps=made.steps, epochs=None)
     return made.model
@@ -246,7 +271,7 @@ def _joined(one: Candidate, work: Work, out: np.ndarray) -> nn.Module:
     for member in one.members:
         if member.result is None:
             todo = "allow more minutes, or name the method"
-            raise problem(f"{member.title} at {member.profile.size_px} px", "none", one.title, todo)
+            raise problem(member.name, "none", one.title, todo)
     images = work.images[one.profile.size_px]
     network, memory = (
         member.model or made_from(member, work, images[~out]) for member in one.members
@@ -257,29 +282,42 @@ def _joined(one: Candidate, work: Work, out: np.ndarray) -> nn.Module:
 def _first_fold(one: Candidate, work: Work, rate: float) -> FirstFold:
     """The model without the first fold, its scores of that, and what it makes of the damages."""
     out = work.folds == 0
-    name = f"{one.title} at {one.profile.size_px} px"
-    work.tell(f"{name}: made from {(~out).sum()}, judged by {out.sum()} that it has not seen")
+    work.tell(f"{one.name}: made from {(~out).sum()}, judged by {out.sum()} that it has not seen")
     weights = work.folder / one.folder if work.folder else None
-    judged = work.keep(one.folder, "judged", lambda: _judged(one, work, out, weights))
-    if one.needs_steps:
-        one.profile = _with(one.profile, steps=judged["steps"], epochs=None)
-    if one.model is None and weights is not None and (weights / FILE).is_file():
+    keep = partial(
+        work.keep, one.folder, "judged", FoldScores, lambda: _judged(one, work, out, weights)
+    )
+    judged = keep()
+    if one.model is None and judged.weights is not None and weights is not None:
         try:
-            model = load_weights(build_model(one.method, one.profile), weights)
+            one.model = _kept_model(one, judged, weights)
         except PoutaError as error:
-            work.tell(f"made anew: {str(error).splitlines()[0]}")
-            shutil.rmtree(weights)
-            return _first_fold(one, work, rate)
-        one.model = model.to(compute_of(one.method, one.profile).device)
-    one.seconds = judged["seconds"]
+            work.tell(f"made anew: {shown(weights)}: {str(error).splitlines()[0]}")
+            judged = keep(anew=True)
+    if one.needs_steps:
+        one.profile = _with(one.profile, steps=judged.steps, epochs=None)
+    one.seconds = judged.seconds
     by_kind = {
-        draw.__name__: np.array(judged["damaged"])[of].tolist()
+        draw.__name__: np.array(judged.damaged)[of].tolist()
         for k, draw in enumerate(DAMAGES)
         if (of := work.held.damage_of == k).any()
     }
-    threshold = choose_threshold(np.array(judged["scores"]), rate)
-    found, alarms = counted_at(by_kind, judged["changed"], threshold)
-    return {**judged, "by_kind": by_kind, "found": found, "alarms": alarms}
+    threshold = choose_threshold(np.array(judged.scores), rate)
+    found, alarms = counted_at(by_kind, judged.changed, threshold)
+    return FirstFold(**vars(judged), by_kind=by_kind, found=found, alarms=alarms)
+
+
+def _kept_model(one: Candidate, judged: FoldScores, folder: Path) -> nn.Module:
+    """The network that an earlier attempt judged.
+
+    *Raises* :class:`PoutaError` for weights of another, and for a pair whose network has had other
+    steps since.
+    """
+    if one.members and judged.steps != one.profile.steps:
+        wanted = f"a pair whose network had {one.profile.steps} steps"
+        raise problem(wanted, str(judged.steps), folder, "remove it")
+    model = load_weights(build_model(one.method, one.profile), folder, judged.weights)
+    return model.to(compute_of(one.method, one.profile).device)
 
 
 def _judged(one: Candidate, work: Work, out: np.ndarray, weights: Path | None) -> FoldScores:
@@ -306,18 +344,21 @@ def _judged(one: Candidate, work: Work, out: np.ndarray, weights: Path | None) -
 
     compared = compare(recorded, work.held, each=False)
     _, damaged, changed = (scores.astype(float).tolist() for scores in seen)
+    digest = None
     if weights is not None and find_method(one.method).trained:
         weights.mkdir(parents=True, exist_ok=True)
         save_weights(one.model, weights)
-    return {
-        **held_out,
-        "told_apart": compared["both"]["all"].image_auroc,
-        "damaged": damaged,
-        "changed": changed[: len(changed) // 2],  # the whole ones
-        "steps": one.profile.steps,
-        "fit_seconds": made_in,
-        "seconds": time.monotonic() - started,
-    }
+        digest = weights_digest(one.model.state_dict())
+    return FoldScores(
+        **vars(held_out),
+        told_apart=compared["both"]["all"].image_auroc,
+        damaged=damaged,
+        changed=changed[: len(changed) // 2],  # the whole ones
+        steps=one.profile.steps,
+        weights=digest,
+        fit_seconds=made_in,
+        seconds=time.monotonic() - started,
+    )
 
 
 def held_out_scores(one: Candidate, model: nn.Module, images: np.ndarray) -> HeldOutScores:
@@ -338,7 +379,7 @@ def held_out_scores(one: Candidate, model: nn.Module, images: np.ndarray) -> Hel
     if not np.isfinite(scores).all() or (len(images) > 1 and np.ptp(scores) == 0 == np.ptp(means)):
         todo = "train longer, with a lower lr, or with precision=fp32"
         raise problem("finite scores that differ", "others", one.title, todo)
-    return {"scores": scores, "mean": float(np.mean(means)), "highest": highest}
+    return HeldOutScores(scores=scores, mean=float(np.mean(means)), highest=highest)
 
 
 def counted_at(

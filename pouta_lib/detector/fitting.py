@@ -107,7 +107,7 @@ def _best(tried: list[Candidate], work: Work) -> Candidate:
     # drawn damages rank methods otherwise than defects do, and of a pair either may be the better
     near = [one for one in judged if one.members and one.told_apart > best.told_apart - PAIR_MARGIN]
     best = max(near, default=best, key=lambda one: one.told_apart)
-    work.tell(f"{best.title} at {best.profile.size_px} px it is")
+    work.tell(f"{best.name} it is")
     return best
 
 
@@ -117,11 +117,11 @@ def _finish(
     """The detector of the chosen method."""
     assert best.result is not None
     model, parts, how = _from_all(best, best.result, work, deadline)
-    scores = np.concatenate([part["scores"] for part in parts])
+    scores = np.concatenate([part.scores for part in parts])
     threshold = choose_threshold(scores, rate)
-    mean = float(np.average([p["mean"] for p in parts], weights=[len(p["scores"]) for p in parts]))
+    mean = float(np.average([p.mean for p in parts], weights=[len(p.scores) for p in parts]))
     num_parts = len(np.unique(work.parts[work.folds < len(parts)]))
-    by_kind, changed = best.result["by_kind"], best.result["changed"]
+    by_kind, changed = best.result.by_kind, best.result.changed
     found, alarms = counted_at(by_kind, changed, threshold)
     all_tried = [one.tried() for one in tried]
     p = best.profile
@@ -131,7 +131,7 @@ def _finish(
         profile=p,
         threshold=threshold,
         how=f"{promise(scores, threshold, rate, num_parts)} ({how})",
-        scale=scale_between(mean, max(part["highest"] for part in parts), best.method),
+        scale=scale_between(mean, max(part.highest for part in parts), best.method),
         compute=compute_of(best.method, p),
         fitted=Fitted(
             method=best.method,
@@ -171,7 +171,7 @@ def _from_all(
             cast(Pair, model).memory = made_from(best.members[1], work, images)
         return model, parts, how
     how = "a quarter, scored before it was added"
-    if FOLDS * first["fit_seconds"] < deadline - time.monotonic():
+    if FOLDS * first.fit_seconds < deadline - time.monotonic():
         how = "all of them, each scored without it and its neighbours"
         for k in range(1, FOLDS):
             work.tell(f"{best.title}: fold {k + 1} of {FOLDS}")
@@ -187,4 +187,4 @@ def _fold(one: Candidate, work: Work, k: int) -> HeldOutScores:
     def make() -> HeldOutScores:
         return held_out_scores(one, made_from(one, work, images[~out]), images[out])
 
-    return work.keep(one.folder, f"fold{k}", make)
+    return work.keep(one.folder, f"fold{k}", HeldOutScores, make)

@@ -5,21 +5,22 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
+import torch
 
 from pouta_lib.data.files import beside, child, folders_in, good_folders
 from pouta_lib.data.images import bits_of
 from pouta_lib.detector.folds import deal, parts_of
 from pouta_lib.detector.photos import look_at_folder, passed_over, read_files
-from pouta_lib.ground.errors import problem, shown
+from pouta_lib.ground.errors import PoutaError, problem, shown
 from pouta_lib.ground.paths import atomic_path, sources_digest
 from pouta_lib.ground.profiles import Profile
 from pouta_lib.ground.spread import spread
-from pouta_lib.ground.validation import write_json
+from pouta_lib.ground.validation import checked, read_json, write_json
 from pouta_lib.study.judge import SIZE_PX, HeldOut, hold_out
 
 FEWEST, MOST = 8, 1000  # photographs that are taken
@@ -69,6 +70,7 @@ class Work:
                 [
                     [[method, profile.to_dict()] for method, profile in asked],
                     [minutes, seed, sources_digest(Path(__file__).parents[1])],
+                    str(torch.__version__),
                 ]
             )
             pictures = np.ascontiguousarray(images[SIZE_PX]).data
@@ -88,20 +90,46 @@ class Work:
             with contextlib.suppress(OSError):
                 self.folder.parent.rmdir()  # which other attempts may need
 
-    def keep(self, kind: str, name: str, make: Callable[[], Kept]) -> Kept:
-        """What `make` gives, in plain values; from an earlier attempt where that came so far."""
+    def keep(
+        self,
+        kind: str,
+        name: str,
+        shape: type[Kept],
+        make: Callable[[], Kept],
+        *,
+        anew: bool = False,
+    ) -> Kept:
+        """What `make` gives, a dataclass `shape`; from an earlier attempt where that came so far.
+
+        What is damaged, another fit's or not as it was written is told of and made anew.
+        """
         if self.folder is None:
             return make()
         path = self.folder / kind / f"{name}.json"
-        if path.is_file():
+        if not anew and path.exists():
             try:
-                return cast(Kept, json.loads(path.read_text(encoding="utf-8")))
-            except ValueError as error:
-                self.tell(f"{path}: damaged ({error}), and made anew")
+                return self._kept(path, shape)
+            except PoutaError as error:
+                self.tell(f"made anew: {shown(path)}: {str(error).splitlines()[0]}")
         made = make()
+        values = asdict(cast(Any, made))
         with atomic_path(path) as temporary:
-            write_json(temporary, made)
+            write_json(temporary, {"digest": _digest(path, values), "made": values})
         return made
+
+    def _kept(self, path: Path, shape: type[Kept]) -> Kept:
+        what, todo = "half-done work", "remove it"
+        note = read_json(path, what, todo, todo)
+        values = note.get("made") if isinstance(note, dict) else None
+        if values is None or note.get("digest") != _digest(path, values):
+            raise problem(f"{what} as this fit wrote it, by its digest", "other", path, todo)
+        return checked(shape, values, path, todo)
+
+
+def _digest(path: Path, values: Any) -> str:
+    """Of half-done work: whose it is, as its place tells, and what it says."""
+    whole = [*path.parts[-3:], values]
+    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
 
 def _read(photos: str | Path, sizes: set[int], tell: Tell) -> tuple[dict[int, np.ndarray], int]:

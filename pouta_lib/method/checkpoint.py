@@ -12,10 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pouta_lib.ground.errors import problem
+from pouta_lib.ground.errors import PoutaError, problem
 from pouta_lib.ground.paths import atomic_path, sources_digest
 from pouta_lib.ground.profiles import Profile
 from pouta_lib.method.device import Compute
+
+
+class UnusableCheckpoint(PoutaError):
+    """A checkpoint that is damaged, or another run's: a training can but begin again."""
 
 
 @dataclass
@@ -69,10 +73,9 @@ class State:
     def load(self, path: Path, identity: dict[str, Any]) -> None:
         """Goes on from a checkpoint.
 
-        *Raises* :class:`PoutaError` for a damaged one, and for one of another run, of other code,
-        or of another version of torch, whose steps would be others.
+        *Raises* :class:`UnusableCheckpoint` for a damaged one, and for one of another run, of other
+        code, or of another version of torch, whose steps would be others.
         """
-        todo = "delete this file to train from the start"
         try:
             with zipfile.ZipFile(path) as parts:  # torch does not look at the checksums
                 if (broken := parts.testzip()) is not None:
@@ -81,17 +84,17 @@ class State:
             theirs = dict(kept["identity"])
         except Exception as error:
             found = f"an unreadable file ({' '.join(str(error).split())[:300]})"
-            raise problem("a checkpoint", found, path, todo) from error
+            raise _unusable("a checkpoint", found, path) from error
         differing = [k for k in identity | theirs if identity.get(k) != theirs.get(k)]
         if differing:
             pairs = ((k, theirs.get(k), identity.get(k)) for k in differing)
             found = ", ".join(f"{k}={other} in place of {own}" for k, other, own in pairs)
-            raise problem("a checkpoint of this run", f"another's: {found}", path, todo)
+            raise _unusable("a checkpoint of this run", f"another's: {found}", path)
         try:
             self._take(kept)
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             found = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            raise problem("a whole checkpoint", found, path, todo) from error
+            raise _unusable("a whole checkpoint", found, path) from error
 
     def _take(self, kept: dict[str, Any]) -> None:
         self.model.load_state_dict(kept["model"])
@@ -107,6 +110,11 @@ class State:
         self.losses[:done] = losses
         self.done, self.watched = done, list(kept["watched"])
         self.seconds = float(kept["seconds"])
+
+
+def _unusable(expected: str, found: str, path: Path) -> UnusableCheckpoint:
+    todo = "delete this file to train from the start"
+    return UnusableCheckpoint(str(problem(expected, found, path, todo)))
 
 
 def identity_of(

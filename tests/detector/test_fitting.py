@@ -134,11 +134,11 @@ def test_an_earlier_detector_and_the_photographs_are_safe(photos, toys, tmp_path
 def test_a_stopped_fit_goes_on_where_it_was(photos, toys, tmp_path, monkeypatch):
     kept, made = material.Work.keep, []
 
-    def stop_at(self, kind, name, make):
+    def stop_at(self, kind, name, shape, make, **more):
         made.append((kind, name))
         if name == "fold2" and len(made) < 9:
             raise KeyboardInterrupt
-        return kept(self, kind, name, make)
+        return kept(self, kind, name, shape, make, **more)
 
     monkeypatch.setattr(material.Work, "keep", stop_at)
     monkeypatch.setattr(candidates, "CANDIDATES", ("dull", "keen"))
@@ -169,10 +169,79 @@ def test_half_done_work_that_is_damaged_is_made_anew(photos, toys, tmp_path, mon
     judged.write_text(judged.read_text("utf-8")[:99], encoding="utf-8")
     told = []
     again = fit(photos, method="both", partial=tmp_path / "partial", tell=told.append)
-    assert any(f"{judged}: damaged" in line and line.endswith("made anew") for line in told)
-    assert "made anew: expected saved weights, found a damaged file" in " ".join(told)
+    assert any(f"made anew: {judged}: expected half-done work in JSON" in line for line in told)
+    again_made = f"made anew: {weights.parent}: expected saved weights, found a damaged file"
+    assert again_made in " ".join(told)
     assert again.threshold == whole.threshold and again.fitted.found == whole.fitted.found
     assert not (tmp_path / "partial").exists()
+
+
+def signed(path, values):
+    """Half-done work that says of itself what it ought to."""
+    return json.dumps({"digest": material._digest(path, values), "made": values}).encode()
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda path, own: b"", "half-done work in JSON"),
+        (lambda path, own: json.dumps(own).encode()[:40], "half-done work in JSON"),
+        (lambda path, own: b"\xff\xfe" + bytes(9), "half-done work in JSON"),
+        (lambda path, own: b"[" * 99_999, "half-done work in JSON"),
+        (lambda path, own: b"[3, 4]", "by its digest, found other"),
+        (lambda path, own: json.dumps(own["made"]).encode(), "by its digest, found other"),
+        (lambda path, own: json.dumps(own).replace("300", "900").encode(), "found other"),
+        (
+            lambda path, own: signed(path.parents[1] / "draem_64px" / path.name, own["made"]),
+            "other",
+        ),
+        (lambda path, own: signed(path, {"steps": "300", "each": 0.5}), "steps to be a valid int"),
+        (lambda path, own: signed(path, {"steps": 300}), "expected each, found none"),
+        (lambda path, own: signed(path, {"steps": 300, "each": 0.5, "rate": 1}), "a name out of"),
+        (lambda path, own: signed(path, {"steps": 300, "each": 0.0}), "above 0"),
+    ],
+)
+def test_a_note_that_is_damaged_or_of_another_is_told_of_and_made_anew(tmp_path, damage, said):
+    told, made = [], []
+    folder = tmp_path / "0123456789abcdef"
+    unused = dict.fromkeys(("images", "bits", "parts", "folds", "held", "seed"))
+    work = material.Work(**unused, folder=folder, tell=told.append)
+    right = candidates.Pace(steps=300, each=0.5)
+
+    def ask():
+        return work.keep("pouta_64px", "steps", candidates.Pace, lambda: made.append(1) or right)
+
+    assert ask() == ask() == right and made == [1] and told == []
+    (path,) = tmp_path.rglob("steps.json")
+    path.write_bytes(damage(path, json.loads(path.read_text("utf-8"))))
+    assert ask() == right and made == [1, 1]
+    assert len(told) == 1 and told[0].startswith(f"made anew: {path}: expected") and said in told[0]
+    assert ask() == right and made == [1, 1], "whole again"
+
+
+@pytest.mark.parametrize("damage", ["cut off", "another's", "none"])
+def test_a_checkpoint_that_is_of_no_use_changes_nothing(photos, tmp_path, monkeypatch, damage):
+    """Least of all, silently, what is chosen: the network is trained from the start."""
+    monkeypatch.setattr(candidates, "CANDIDATES", ("pouta",))
+    monkeypatch.setattr(candidates, "seconds_per_step", lambda profile, method, threads: 1e-3)
+    wish = {"overrides": {"steps": 3, "checkpoint_steps": 2}, "partial": tmp_path / "partial"}
+    with monkeypatch.context() as patch:
+        patch.setattr(candidates, "held_out_scores", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            fit(photos, tell=str, **wish)
+    (checkpoint,) = tmp_path.rglob("checkpoint.pt")
+    if damage == "cut off":
+        checkpoint.write_bytes(checkpoint.read_bytes()[:-999])
+    elif damage == "another's":
+        kept = torch.load(checkpoint, weights_only=True)
+        torch.save(kept | {"identity": kept["identity"] | {"seed": 7}}, checkpoint)
+    told = []
+    detector = fit(photos, tell=told.append, **wish)
+    said = [line for line in told if line.startswith(f"trained from the start: {checkpoint}: exp")]
+    assert len(said) == (damage != "none")
+    whole = fit(photos, tell=str, overrides=wish["overrides"])
+    assert detector.method == "pouta" and detector.threshold == whole.threshold
+    assert detector.fitted.found == whole.fitted.found
 
 
 @pytest.mark.parametrize("method", ["draem", "patchcore", "pouta+patchcore"])
@@ -230,7 +299,7 @@ def test_a_pair_costs_no_fit_of_its_own(photos, toys, tmp_path, monkeypatch):
 )
 def test_a_pair_is_kept_unless_a_single_method_is_far_ahead(toys, single, joined, chosen):
     def judged(method, told_apart, **more):
-        result = {"told_apart": told_apart, "found": {}, "alarms": (0, 0)}
+        result = types.SimpleNamespace(told_apart=told_apart, found={}, alarms=(0, 0))
         result = None if told_apart is None else result
         return candidates.Candidate(method, load_profile("smoke"), result=result, **more)
 
@@ -246,9 +315,11 @@ def test_a_pair_is_kept_unless_a_single_method_is_far_ahead(toys, single, joined
 
 def test_a_pair_whose_member_had_no_time_says_so(photos, monkeypatch):
     monkeypatch.setattr(candidates, "FOR_TRAINING", 1e-9)
-    detector = fit(photos, tell=str)
+    said = []
+    detector = fit(photos, tell=said.append)
     why_not = {one.method: one.why_not for one in detector.fitted.tried if one.why_not}
     assert set(why_not) == {"pouta", "pouta+patchcore"}
+    assert f"POUTA at 64 px: {why_not['pouta']}" in said, "told when it happens as well"
     assert why_not["pouta+patchcore"] == "not made: expected POUTA at 64 px, found none"
 
 
@@ -379,7 +450,7 @@ def test_a_network_gets_its_share_of_the_time_or_what_is_worth_it(monkeypatch, s
     """A step takes a second, and fewer than 200 are not worth it."""
 
     monkeypatch.setattr(candidates, "seconds_per_step", lambda profile, method, threads: 1.0)
-    keep = lambda kind, name, make: make()  # noqa: E731
+    keep = lambda kind, name, shape, make: make()  # noqa: E731
     work = types.SimpleNamespace(images={64: np.empty((4, 3, 64, 64))}, seed=0, keep=keep)
     one = candidates.Candidate("pouta", load_profile("smoke", steps=400, size_px=64))
     if steps is None:
