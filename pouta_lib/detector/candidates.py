@@ -22,7 +22,7 @@ from pouta_lib.ground.validation import STRICT, above
 from pouta_lib.method.checkpoint import UnusableCheckpoint
 from pouta_lib.method.device import compute_of
 from pouta_lib.method.models import build_model
-from pouta_lib.method.models.pair import join
+from pouta_lib.method.models.pair import join, nothing_differs
 from pouta_lib.method.models.patchcore import WORKING_PX
 from pouta_lib.method.training import fit as fit_model
 from pouta_lib.method.weights import load_weights, save_weights, weights_digest
@@ -93,6 +93,7 @@ class Candidate:
     seconds: float = 0.0
     result: FirstFold | None = None
     why_not: str = ""
+    todo: str = ""  # about that
     members: "tuple[Candidate, ...]" = ()  # of a pair: what it is joined from
 
     @property
@@ -186,7 +187,8 @@ def try_each(
         except PoutaError as error:
             if asked != AUTO:
                 raise
-            one.why_not = f"not made: {str(error).splitlines()[0]}"
+            said, _, one.todo = str(error).partition("\n  to do: ")
+            one.why_not = f"not made: {said.splitlines()[0]}"
             work.tell(f"{one.name}: {one.why_not}")
             continue
         if not find_method(one.method).trained:
@@ -377,8 +379,8 @@ def held_out_scores(one: Candidate, model: nn.Module, images: np.ndarray) -> Hel
         means += maps.mean(axis=(1, 2)).tolist()
         highest = max(highest, float(maps.max()))
     if not np.isfinite(scores).all() or (len(images) > 1 and np.ptp(scores) == 0 == np.ptp(means)):
-        todo = "train longer, with a lower lr, or with precision=fp32"
-        raise problem("finite scores that differ", "others", one.title, todo)
+        found = f"{min(scores):.3g} to {max(scores):.3g} for {len(images)}"
+        raise nothing_differs(one.method, images, found)
     return HeldOutScores(scores=scores, mean=float(np.mean(means)), highest=highest)
 
 

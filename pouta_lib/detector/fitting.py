@@ -102,7 +102,8 @@ def _best(tried: list[Candidate], work: Work) -> Candidate:
     judged = [one for one in tried if one.result]
     if not judged:
         where = "; ".join(f"{one.title}: {one.why_not}" for one in tried)
-        raise problem("a method that can be made", "none", where, "allow more minutes")
+        todo = "; ".join(dict.fromkeys(one.todo for one in tried if one.todo))
+        raise problem("a method that can be made", "none", where, todo)
     best = max(judged, key=lambda one: one.told_apart)
     # drawn damages rank methods otherwise than defects do, and of a pair either may be the better
     near = [one for one in judged if one.members and one.told_apart > best.told_apart - PAIR_MARGIN]

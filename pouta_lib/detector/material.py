@@ -146,10 +146,17 @@ def _read(photos: str | Path, sizes: set[int], tell: Tell) -> tuple[dict[int, np
         left_out += beside(folder, folders_in(folder)).lines()
     for line in [*left_out, *map(str, unreadable)]:
         tell(f"left out: {line}")
-    different = len({image.tobytes() for image in images[SIZE_PX]})
-    if different < FEWEST:
+    once: dict[bytes, int] = {}
+    for k, image in enumerate(images[SIZE_PX]):
+        once.setdefault(hashlib.sha256(np.ascontiguousarray(image)).digest(), k)
+    kept = list(once.values())
+    copies = [read[k] for k in sorted(set(range(len(read))).difference(kept))]
+    if len(kept) < FEWEST:
         todo = "photograph more good parts; 20 are few, 100 are good"
-        found = f"{len(read)}" + (f", {different} different ones" if different < len(read) else "")
+        found = f"{len(read)}" + (f", {len(kept)} different ones" if copies else "")
         raise problem(f"at least {FEWEST} photographs of good parts", found, folder, todo)
-    tell(f"{len(read)} of {len(files)} photographs: {', '.join(shown(good) for good in goods)}")
-    return images, bits
+    if copies:  # held out beside what they are copies of, they would make a threshold too low
+        first = shown("/".join(copies[0].parts[-2:]))
+        tell(f"left out: {len(copies)} copies of other photographs, first {first}")
+    tell(f"{len(kept)} of {len(files)} photographs: {', '.join(shown(good) for good in goods)}")
+    return {size: of[kept] for size, of in images.items()}, bits

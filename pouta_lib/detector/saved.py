@@ -114,7 +114,8 @@ class Detector:
         highest = 1.0 if find_method(self.method).bounded else math.inf
         if not 0 < self.threshold < highest:
             wanted = f"a threshold above 0 and below {highest}"
-            raise problem(wanted, str(self.threshold), where, todo)
+            again = "correct it, or fit it again from photographs of different parts"
+            raise problem(wanted, str(self.threshold), where, again)
         for name, tensor in self.model.state_dict().items():
             if not tensor.numel() or not tensor.isfinite().all():
                 raise problem("finite weights", f"none, or others, in {name}", where, todo)

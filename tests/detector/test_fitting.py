@@ -361,9 +361,38 @@ def test_half_done_work_that_cannot_be_kept_is_told_of(photos, toys, tmp_path):
 
 def test_a_method_that_sees_nothing_is_refused(photos, toys, monkeypatch, tmp_path):
     monkeypatch.setattr(Toy, "forward", lambda self, image: torch.full_like(image[:, 0], 0.5))
-    with pytest.raises(PoutaError, match="finite scores that differ"):
+    more = r"finite scores that differ, found .* for 5\n.*Keen\n.*photograph more parts"
+    with pytest.raises(PoutaError, match=more):
         fit(photos, method="keen", partial=tmp_path / "partial", tell=str)
+    monkeypatch.setattr(candidates, "CANDIDATES", ("dull", "keen"))
+    said = r"a method that can be made, found none\n.*Dull: .*Keen: .*\n.*to do: photograph more"
+    with pytest.raises(PoutaError, match=said):
+        fit(photos, partial=tmp_path / "partial", tell=str)
     assert not (tmp_path / "partial").exists(), "the same again would end the same"
+
+
+def test_copies_of_a_photograph_count_once(photos, toys, tmp_path):
+    """Twenty photographs, and six times one of them: a threshold as from the twenty."""
+    told, folder = [], tmp_path / "photos"
+    shutil.copytree(photos / "good", folder)
+    for k in range(6):
+        shutil.copy(folder / "07.png", folder / f"07_{k}.png")
+    detector = fit(folder, method="keen", tell=told.append)
+    assert "left out: 6 copies of other photographs, first photos/07_0.png" in told
+    assert detector.fitted.num_photos == 20
+    assert detector.threshold == fit(photos, method="keen", tell=str).threshold
+
+
+def test_photographs_alike_at_the_size_of_the_method_are_no_matter_of_training(tmp_path):
+    """They differ at 224 px by a line that is lost at 16."""
+    picture = np.full((448, 448), 120, np.uint8)
+    picture[100:300, 100:300] = 200
+    for k in range(12):
+        picture[k] = 121
+        Image.fromarray(picture).save(tmp_path / f"{k:02}.png")
+    wish = {"method": "patchcore", "overrides": {"size_px": 16}}
+    with pytest.raises(PoutaError, match=r"that are alike at 16 px\n.*PatchCore\n.*other parts"):
+        fit(tmp_path, tell=str, **wish)
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 30, 213])

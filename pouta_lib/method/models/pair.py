@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pouta_lib.ground.errors import problem
+from pouta_lib.ground.errors import PoutaError, problem
 from pouta_lib.ground.methods import Method, find_method, resolve
 from pouta_lib.ground.profiles import Profile
 from pouta_lib.ground.spread import every_fourth
@@ -97,11 +97,24 @@ def join(
         for column, values in enumerate(found):
             unit = float(np.std(values, dtype=np.float64))
             if not (np.isfinite(unit) and unit > 0):
-                todo = "train longer, with a lower lr, or with precision=fp32"
-                where = find_method(pair.members[row]).title
-                raise problem("finite scores that differ", f"a deviation of {unit}", where, todo)
+                raise nothing_differs(pair.members[row], good, f"a deviation of {unit}")
             pair.units[row, column] = unit
     return pair
+
+
+def nothing_differs(method: str, good: np.ndarray, found: str) -> PoutaError:
+    """What is said where a model finds good images all the same, or their scores are no numbers.
+
+    *Shape*: good ``(N, 3, S, S)`` uint8.
+    """
+    known, wanted = find_method(method), "finite scores that differ"
+    todo = "train longer, with a lower lr, or with precision=fp32"
+    if len(good) > 1 and (good == good[:1]).all():
+        wanted, found = "images that differ", f"{len(good)} that are alike at {good.shape[-1]} px"
+        todo = "photograph other parts, not the same one again, or choose a larger size_px"
+    elif not known.trained:
+        todo = "photograph more parts, and different ones: what only remembers cannot be trained"
+    return problem(wanted, found, known.title, todo)
 
 
 def build(method: Method, profile: Profile) -> Pair:
