@@ -52,4 +52,4 @@ class Category:
     train_paths: list[str]  # relative to the dataset's folder
     test_paths: list[str]
     manifest_hash: str  # SHA-256 over the names and contents of the files, and the size
-    bits: int = 16  # of images of more than 8: see images.bits_of
+    bits: int = 16  # of images of more than 8: see images.num_bits

@@ -8,7 +8,7 @@ import pandas as pd
 
 from pouta_lib.data.category import GOOD, Item, Listing
 from pouta_lib.data.files import PassedOver, Reason, folders_in, pictures_below
-from pouta_lib.data.images import num_bits
+from pouta_lib.data.images import told_of_depth
 from pouta_lib.data.loading import check_listing, list_categories
 from pouta_lib.data.manifest import read_items
 from pouta_lib.data.registry import DATASETS, Counts, DatasetInfo, locate
@@ -70,11 +70,10 @@ def check_dataset(dataset: str, root: str | Path | None = None) -> Report:
         problems += [f"{name}: {text}" for text in _differences(counts, published.get(name, {}))]
         items = [*listing.train, *listing.test]
         problems += [f"{name}: {text}" for text in listing.passed_over.lines()]
-        damage, bits = _read(items, folder)
+        damage, peaks = _read(items, folder)
         problems += [f"{name}: {text}" for text in damage]
         told = [*listing.notes, *listing.passed_over.lines(lost=False)]
-        if bits < 16:
-            told.append(f"images of {bits} bits in files of 16: {(1 << bits) - 1} is read as white")
+        told += told_of_depth(peaks, len(items) - len(damage))
         notes += [f"{name}: {text}" for text in told]
         expected = sum(published.get(name, {}).get(key, 0) for key in COLUMNS)
         rows.append([name, *(counts[key] for key in COLUMNS), expected or None])
@@ -124,15 +123,15 @@ def _differences(counts: Counts, published: Counts) -> list[str]:
     ]
 
 
-def _read(items: list[Item], folder: Path) -> tuple[list[str], int]:
-    """What is wrong with each file, and how many bits images of more than 8 have."""
-    damage, peak = [], 0
+def _read(items: list[Item], folder: Path) -> tuple[list[str], list[int]]:
+    """What is wrong with each file, and the highest values of images of more than 8 bits."""
+    damage, peaks = [], []
     for result in read_items(items, folder, SMALL_PX):
         if isinstance(result, PoutaError):
             damage.append(str(result))
-        else:
-            peak = max(peak, result.peak)
-    return damage, num_bits(peak)
+        elif result.peak:
+            peaks.append(result.peak)
+    return damage, peaks
 
 
 def _check_dtd(root: str | Path | None) -> Report:

@@ -262,7 +262,7 @@ def to_rgb(picture: Picture, path: Path, bits: int = 16) -> Image.Image:
 
     Gray becomes three equal channels. Of values of more than 8 bits ``2**bits - 1`` becomes 255
     and nothing is clipped; `bits` is that of all the images that belong together (see
-    :func:`bits_of`). An alpha channel is dropped; palettes are looked up.
+    :func:`num_bits`). An alpha channel is dropped; palettes are looked up.
 
     *Raises* :class:`PoutaError` for values that have no agreed range, such as floats, and for
     values above the range.
@@ -289,32 +289,57 @@ def to_rgb(picture: Picture, path: Path, bits: int = 16) -> Image.Image:
     return Image.fromarray(scaled).convert("RGB")
 
 
-def bits_of(paths: Iterable[Path]) -> int:
-    """How many bits the images have that belong together, where some have more than 8; else 16.
+def peaks_of(paths: Iterable[Path]) -> list[int]:
+    """The highest value of each of the images that have more than 8 bits.
 
-    The smallest of 8, 10, 12, 14 and 16 that holds the highest value in any of them. Files that
-    cannot be read count for nothing.
-
-    *Source*: our choice. Cameras write 10, 12 or 14 bits into files of 16, and seldom say so. A
-    depth of each image's own would make dark ones bright.
+    Files that cannot be read count for nothing.
     """
-    peak = 0
+    peaks = []
     for path in paths:
         with suppress(PoutaError, OSError, ValueError, SyntaxError):
             content = content_of(path)
             with _opened(content) as image:
                 deep = image.mode.startswith("I") or ";16" in _raw_mode(image)
-            peak = max(peak, decode(content, path).peak if deep else 0)
-    return num_bits(peak)
+            if deep:
+                peaks.append(decode(content, path).peak)
+    return peaks
 
 
 def num_bits(peak: int) -> int:
-    """Of 8, 10, 12, 14 and 16 the first that holds `peak`; 16 where it is 0, of 8-bit images.
+    """How many bits the images have that belong together, by the highest value in any of them.
+
+    Of 8, 10, 12, 14 and 16 the first that holds `peak`; 16 where it is 0, of 8-bit images.
+
+    *Source*: our choice. Cameras write 10, 12 or 14 bits into files of 16, and seldom say so. A
+    depth of each image's own would make dark ones bright.
 
     >>> [num_bits(peak) for peak in (0, 255, 1023, 1024, 4095, 60_000)]
     [16, 8, 10, 12, 12, 16]
     """
     return next((bits for bits in DEPTHS if 0 < peak < 1 << bits), 16)
+
+
+def told_of_depth(peaks: list[int], num_images: int) -> list[str]:
+    """What to say of images that belong together, of which these, of more than 8 bits, peak there.
+
+    >>> told_of_depth([4000, 16_000, 15_000], 4)
+    ['images of 14 bits in files of 16: 16383 is read as white', '1 of 3 of them stay below 4096: \
+is that their depth? they are read as dark ones', '1 of 4 images have 8 bits, whose white is taken \
+for that of the others']
+    """
+    if not peaks:
+        return []
+    bits, told = num_bits(max(peaks)), []
+    if bits < 16:
+        told.append(f"images of {bits} bits in files of 16: {(1 << bits) - 1} is read as white")
+    lower = 1 << (bits - 2)
+    if dark := sum(peak < lower for peak in peaks):
+        asked = "is that their depth? they are read as dark ones"
+        told.append(f"{dark} of {len(peaks)} of them stay below {lower}: {asked}")
+    if others := num_images - len(peaks):
+        said = "have 8 bits, whose white is taken for that of the others"
+        told.append(f"{others} of {num_images} images {said}")
+    return told
 
 
 def read_photo(path: Path, near_px: int | None = None, bits: int = 16) -> Image.Image:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pouta_lib.detector import Detector
+from pouta_lib.detector.photos import least_peak
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.methods import find_method, resolve
 from pouta_lib.ground.outputs import own_files, replaceable
@@ -250,7 +251,8 @@ def _note(detector: Detector, form: Form) -> dict[str, Any]:
             "values": "RGB, 0 to 1" if form.floats else "RGB, 0 to 255",
             "resize": "bilinear with anti-aliasing to size_px x size_px, no crop",
         },
-        "white": (1 << detector.bits) - 1,  # becomes 255, in files of more than 8 bits
+        "white": (1 << detector.bits) - 1,  # becomes 255, in files of more than 8 bits ...
+        "least": least_peak(detector.bits, detector.darkest),  # ... whose highest value is this
         "map": {"shape": [batch, side, side], "shown_between": list(detector.scale)},
         "threshold": detector.threshold,
         "defective": "score > threshold",

@@ -93,7 +93,7 @@ class _Photo(NamedTuple):
 def _read(detector: Detector, path: Path) -> _Photo:
     try:
         size_px = detector.profile.size_px
-        photo = read_upright(path, size_px, detector.bits)
+        photo = read_upright(path, size_px, detector.bits, detector.darkest)
         small = resize_image(photo, size_px)
         photo.thumbnail((OVERLAY_PX, OVERLAY_PX), Image.Resampling.BILINEAR)
         return _Photo(path, small, photo)

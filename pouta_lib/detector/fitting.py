@@ -149,6 +149,7 @@ def _finish(
             changed=changed,
         ),
         bits=work.bits,
+        darkest=work.darkest,
     )
     detector.check(best.title)
     return detector

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from pouta_lib.data.files import beside, child, folders_in, good_folders
-from pouta_lib.data.images import bits_of
+from pouta_lib.data.images import num_bits, peaks_of, told_of_depth
 from pouta_lib.detector.folds import deal, parts_of
-from pouta_lib.detector.photos import look_at_folder, passed_over, read_files
+from pouta_lib.detector.photos import least_peak, look_at_folder, passed_over, read_files
 from pouta_lib.ground.errors import PoutaError, problem, shown
 from pouta_lib.ground.paths import atomic_path, sources_digest
 from pouta_lib.ground.profiles import Profile
@@ -35,7 +35,8 @@ class Work:
     """The photographs, how they are dealt out, and where half-done work is kept."""
 
     images: dict[int, np.ndarray]  # by size: (N, 3, S, S) uint8
-    bits: int
+    bits: int  # this and the next: see Detector
+    darkest: int
     parts: np.ndarray  # (N,) which part a photograph shows
     folds: np.ndarray  # (N,)
     held: HeldOut
@@ -57,7 +58,7 @@ class Work:
 
         *Raises* :class:`PoutaError` for fewer than eight photographs.
         """
-        images, bits = _read(photos, {p.size_px for _, p in asked} | {SIZE_PX}, tell)
+        images, bits, darkest = _read(photos, {p.size_px for _, p in asked} | {SIZE_PX}, tell)
         parts = parts_of(images[SIZE_PX])
         if (several := parts.max() + 1) < len(parts):
             tell(f"they show {several} parts, as far as that can be told; one part, one fold")
@@ -81,7 +82,7 @@ class Work:
             except OSError as error:  # only the detector's own folder may be writable
                 tell(f"stopped, this fit will not go on: {folder.parent}: {error.strerror}")
                 folder = None
-        return cls(images, bits, parts, folds, held, seed, folder, tell)
+        return cls(images, bits, darkest, parts, folds, held, seed, folder, tell)
 
     def clear(self) -> None:
         """Removes the half-done work, of which nothing is of use any more."""
@@ -132,14 +133,17 @@ def _digest(path: Path, values: Any) -> str:
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
 
-def _read(photos: str | Path, sizes: set[int], tell: Tell) -> tuple[dict[int, np.ndarray], int]:
-    """The good ones among the photographs at each size, and their bits."""
+def _read(
+    photos: str | Path, sizes: set[int], tell: Tell
+) -> tuple[dict[int, np.ndarray], int, int]:
+    """The good ones among the photographs at each size, their bits, and how dark the darkest is."""
     folder = Path(photos).expanduser()
     goods = good_folders(folder) or good_folders(child(folder, "train")) or [folder]
     looks = [look_at_folder(good) for good in goods]
     files = [path for look in looks for path in look.files]
     chosen = [files[i] for i in spread(len(files), MOST)]
-    bits = bits_of(chosen)
+    peaks = peaks_of(chosen)
+    bits = num_bits(max(peaks, default=0))
     read, images, unreadable = read_files(chosen, sizes, bits)
     left_out = [line for look in looks for line in passed_over(look)]
     if folder not in goods:  # photographs beside good/ are not taken for good ones
@@ -159,4 +163,7 @@ def _read(photos: str | Path, sizes: set[int], tell: Tell) -> tuple[dict[int, np
         first = shown("/".join(copies[0].parts[-2:]))
         tell(f"left out: {len(copies)} copies of other photographs, first {first}")
     tell(f"{len(kept)} of {len(files)} photographs: {', '.join(shown(good) for good in goods)}")
-    return {size: of[kept] for size, of in images.items()}, bits
+    for line in told_of_depth(peaks, len(chosen)):
+        tell(line)
+    darkest = min((peak for peak in peaks if peak >= least_peak(bits, None)), default=0)
+    return {size: of[kept] for size, of in images.items()}, bits, darkest

@@ -15,7 +15,8 @@ from pouta_lib.data.images import content_of, decode, resize_image, to_rgb
 from pouta_lib.ground.errors import PoutaError, problem
 
 WORKERS = min(4, os.cpu_count() or 1)
-DARK_BITS = 12  # of 16: a photograph without a brighter pixel is of another depth
+FULL_PEAK = 1 << 14  # that a photograph of 16 bits reaches, where the others have 8
+FEWER_BITS = 4  # than the others have: too few gray levels are left, whatever the light
 NEAR_PX = 256  # large photographs are decoded as if for this size, whatever the detector's is
 
 Item = TypeVar("Item")
@@ -49,20 +50,39 @@ def passed_over(look: Contents) -> list[str]:
     return [*look.passed_over.lines(), *masks]
 
 
-def read_upright(path: Path, size_px: int, bits: int = 16) -> Image.Image:
+def read_upright(
+    path: Path, size_px: int, bits: int = 16, darkest: int | None = None
+) -> Image.Image:
     """The photograph, upright, 8-bit RGB; a large one at about the size that is needed.
 
-    *Raises* :class:`PoutaError` also for one of 12 bits or fewer in a file of 16, where `bits` says
-    that the others fill theirs, or have 8: it would be taken for a black one.
+    *Raises* :class:`PoutaError` also for one whose highest value is not what :func:`least_peak`
+    says: it is of another depth than the others, and would be taken for a dark one. So is one of 8
+    bits where the others have more, and it is darker than any of them by half.
     """
     picture = decode(content_of(path), path, max(size_px, NEAR_PX))
-    if bits == 16 and 0 < picture.peak < 1 << DARK_BITS:
-        wanted = (
-            "values that fill their range, as in the photographs that the detector is made from"
-        )
-        found = f"values up to {picture.peak} in a file of 16 bits"
-        raise problem(wanted, found, path, "save it with 8 bits, or scale it to 0 to 65535")
-    return to_rgb(picture, path, bits)
+    photo = to_rgb(picture, path, bits)
+    least, white = least_peak(bits, darkest), (1 << bits) - 1
+    peak, found = picture.peak, f"values up to {picture.peak} in a file of 16 bits"
+    if not peak and darkest:
+        found = f"values up to {np.asarray(photo).max()} in a file of 8 bits"
+        peak = int(np.asarray(photo).max()) * white // 255
+    if (picture.peak or darkest) and peak < least:
+        wanted = f"values up to {least} or more, of {white}, as in the photographs it belongs to"
+        todo = "save all with the same depth, such as 8 bits"
+        raise problem(wanted, found, path, todo)
+    return photo
+
+
+def least_peak(bits: int, darkest: int | None) -> int:
+    """The highest value that a photograph of more than 8 bits is to have at the least.
+
+    It is half of that of the `darkest` one among those that a detector is made from; 0 stands for
+    photographs of 8 bits alone, of which nobody knows how deep others are; None: for a detector
+    that does not say.
+    """
+    if darkest == 0:
+        return FULL_PEAK
+    return max(1 << (bits - FEWER_BITS), (darkest or 0) // 2)
 
 
 def read_photos(

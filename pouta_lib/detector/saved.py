@@ -14,7 +14,7 @@ from pouta_lib.ground.errors import problem
 from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.outputs import own_files, replaceable
 from pouta_lib.ground.profiles import Profile, todays_profile
-from pouta_lib.ground.validation import STRICT, Rule, above, checked, read_json, write_json
+from pouta_lib.ground.validation import STRICT, Rule, above, checked, read_json, within, write_json
 from pouta_lib.method.device import Compute, compute_of, within_memory
 from pouta_lib.method.models import build_model
 from pouta_lib.method.models.pair import Pair
@@ -79,6 +79,7 @@ class DetectorNote:
     made_with: str | None = None  # the digest of what threshold and scale hold for, likewise
     fitted: Fitted | None = None
     bits: Literal[8, 10, 12, 14, 16] = 16
+    darkest: Annotated[int, within(0, 65535)] | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,8 @@ class Detector:
     scale: Scale
     compute: Compute
     fitted: Fitted | None = None  # None: made by hand
-    bits: int = 16  # of the photographs where they have more than 8: see data.images.bits_of
+    bits: int = 16  # of the photographs where they have more than 8: see data.images.num_bits
+    darkest: int | None = None  # of these: the highest value of the darkest; see photos.least_peak
 
     def look_at(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Anomaly maps and image scores: ``(M, 3, S, S)`` uint8 gives ``(M, S, S)``, ``(M,)``."""
@@ -206,6 +208,7 @@ def save_detector(detector: Detector, folder: str | Path, *, replace: bool = Fal
         "made_with": _made_with(made_of),
         "threshold": float(detector.threshold),
         "how": detector.how,
+        "darkest": detector.darkest,
         "scale": [float(bound) for bound in detector.scale],
         "weights": weights_digest(detector.model.state_dict()),
         "fitted": None if detector.fitted is None else asdict(detector.fitted),
@@ -239,7 +242,8 @@ def load_detector(folder: str | Path) -> Detector:
     compute = compute_of(note.variant, profile)
     model = model.to(compute.device)
     chosen = note.threshold, note.how, note.scale
-    detector = Detector(model, note.variant, profile, *chosen, compute, note.fitted, note.bits)
+    depth = note.bits, note.darkest
+    detector = Detector(model, note.variant, profile, *chosen, compute, note.fitted, *depth)
     detector.check(folder)
     return detector
 

@@ -13,7 +13,7 @@ from trees import mvtec_tree, photo
 
 from pouta_lib.data import cache, load_category
 from pouta_lib.data.check import check_dataset
-from pouta_lib.data.images import bits_of, decode, num_bits, read_photo, to_rgb
+from pouta_lib.data.images import decode, num_bits, peaks_of, read_photo, to_rgb
 from pouta_lib.ground.errors import PoutaError
 
 
@@ -99,6 +99,18 @@ def test_the_check_tells_of_the_depth(tmp_path):
     assert "note: bolt: images of 12 bits" in str(report) and report.problems == []
 
 
+def test_the_check_tells_of_several_depths(tmp_path):
+    """A camera of 12 bits among those of 14, and one of 8."""
+    base = deepened(tmp_path, 14, gray_png)
+    good = sorted((base / "train" / "good").glob("*.png"))
+    Image.fromarray(np.full((20, 20), 4095, np.uint16)).save(good[0])
+    Image.fromarray(photo(1)).save(good[1])
+    notes = check_dataset("deep", tmp_path).notes
+    assert "14 bits in files of 16: 16383" in notes[0]
+    assert f"bolt: 1 of {len(good) + 3} of them stay below 4096" in notes[1]
+    assert f"bolt: 1 of {len(good) + 4} images have 8 bits" in notes[2]
+
+
 def test_the_depth_is_kept_in_the_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "WORTH_BYTES", 0)
     deepened(tmp_path, 12, gray_png)
@@ -112,8 +124,7 @@ def test_the_depth_of_a_folder_and_an_image_beyond_it(tmp_path):
     base = deepened(tmp_path, 10, gray_png) / "train" / "good"
     files = sorted(base.iterdir())
     (base / "no.png").write_bytes(b"no image")
-    assert bits_of([*files, base / "no.png", base / "gone.png"]) == 10
-    assert bits_of([]) == 16
+    assert peaks_of([*files, base / "no.png", base / "gone.png"]) == [1023] * len(files)
     assert np.asarray(read_photo(files[0], bits=10)).max() == 255
     assert np.asarray(read_photo(files[0])).max() == 4
     Image.fromarray(np.full((4, 4), 1024, np.uint16)).save(files[0])

@@ -158,7 +158,7 @@ def test_the_guides_example_needs_three_packages_alone(trained, tmp_path, reposi
     assert cli.main(["export", str(folder), "--output", str(target)]) == 0
     guide = (repository / "docs" / "DEPLOYED.md").read_text("utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
-    assert len([line for line in example.splitlines() if line]) == 12
+    assert len([line for line in example.splitlines() if line]) == 15
     generator = np.random.default_rng(0)
     photos = [tmp_path / "a.png", tmp_path / "b.jpg"]
     for path, size in zip(photos, [(90, 120), (64, 64)], strict=True):

@@ -452,15 +452,35 @@ def test_a_photograph_named_as_a_mask_is_told_of(folder, photos, tmp_path, capsy
     assert "1 file named as the mask of an image beside it, first photos/a_label.png" in told.err
 
 
-@pytest.mark.parametrize(("peak", "read"), [(4095, False), (1023, False), (65535, True)])
-def test_another_depth_than_the_detectors_is_not_taken_for_darkness(folder, tmp_path, peak, read):
-    values = np.random.default_rng(0).integers(0, peak + 1, (64, 64), dtype=np.uint16)
-    values[0, 0] = peak
-    (tmp_path / "deep").mkdir()
-    Image.fromarray(values).save(tmp_path / "deep" / "a.png")
-    table, left_out = predict_folder(load_detector(folder), tmp_path / "deep", tmp_path / "answer")
-    assert (table["verdict"][0] != "not read") == read
-    assert read or f"values up to {peak} in a file of 16 bits" in str(left_out[0])
+@pytest.mark.parametrize(
+    ("bits", "darkest", "peaks"),
+    [
+        (16, None, {1023: False, 4095: False, 9000: True, 65535: True}),  # as older ones are
+        (16, 0, {4095: False, 16383: False, 16384: True, 65535: True, -9: True}),  # of 8 bits
+        (16, 60000, {16383: False, 30000: True, -117: True, -116: False}),
+        (14, 12000, {4095: False, 5999: False, 6000: True, 16383: True, 20000: False}),
+        (12, 4000, {255: False, 1023: False, 4095: True, 4096: False, -124: False, -125: True}),
+        (12, None, {255: False, 256: True, 4095: True, -9: True}),
+        (10, 900, {255: False, 900: True, -56: False}),
+    ],
+)
+def test_another_depth_than_the_detectors_is_not_taken_for_darkness(
+    folder, tmp_path, bits, darkest, peaks
+):
+    """Of photographs by their highest values; those below 0 stand for values of 8 bits."""
+    detector = dataclasses.replace(load_detector(folder), bits=bits, darkest=darkest)
+    detector = load_detector(detector.save(tmp_path / "deep"))
+    (tmp_path / "photos").mkdir()
+    for peak in peaks:
+        values = np.random.default_rng(0).integers(0, abs(peak) + 1, (64, 64), dtype=np.uint16)
+        values[0, 0] = abs(peak)
+        stored = values if peak > 0 else values.astype(np.uint8)
+        Image.fromarray(stored).save(tmp_path / "photos" / f"{peak}.png")
+    table, left_out = predict_folder(detector, tmp_path / "photos", tmp_path / "answer")
+    read = {int(Path(row.file).stem): row.verdict != "not read" for row in table.itertuples()}
+    assert read == peaks
+    assert len(left_out) == sum(not seen for seen in peaks.values())
+    assert all("values up to " in str(error) for error in left_out)
 
 
 def remembering(photos, threshold):

@@ -204,7 +204,7 @@ def signed(path, values):
 def test_a_note_that_is_damaged_or_of_another_is_told_of_and_made_anew(tmp_path, damage, said):
     told, made = [], []
     folder = tmp_path / "0123456789abcdef"
-    unused = dict.fromkeys(("images", "bits", "parts", "folds", "held", "seed"))
+    unused = dict.fromkeys(("images", "bits", "darkest", "parts", "folds", "held", "seed"))
     work = material.Work(**unused, folder=folder, tell=told.append)
     right = candidates.Pace(steps=300, each=0.5)
 
@@ -327,11 +327,21 @@ def test_twelve_bits_are_remembered(toys, tmp_path):
     """A dark photograph is read with the depth of those that the detector was made from."""
     (tmp_path / "good").mkdir()
     values = np.random.default_rng(0).integers(0, 4096, (12, 32, 32)).astype(np.uint16)
+    values[:, 0, 0] = 4095
+    values[0] //= 16  # of 8 bits, in a file of 16
+    values[3] //= 2
     for k, value in enumerate(values):
         Image.fromarray(value).save(tmp_path / "good" / f"{k}.png")
-    detector = fit(tmp_path / "good", method="keen", tell=str)
-    assert detector.bits == 12
-    assert load_detector(detector.save(tmp_path / "d")).bits == 12
+    told = []
+    detector = fit(tmp_path / "good", method="keen", tell=told.append)
+    loaded = load_detector(detector.save(tmp_path / "d"))
+    assert (loaded.bits, loaded.darkest) == (12, 2047)
+    assert "images of 12 bits in files of 16: 4095 is read as white" in told
+    assert any(line.startswith("left out: expected values up to 256 or more") for line in told)
+
+
+def test_the_depth_of_others_is_not_guessed_from_eight_bits(photos, toys):
+    assert fit(photos, method="keen", tell=str).darkest == 0
 
 
 def test_too_few_photographs_and_strange_wishes(photos, toys, tmp_path):
