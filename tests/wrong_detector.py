@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from safetensors.torch import load_file
@@ -135,6 +136,25 @@ def _(root: Path) -> None:
 @wrong(ASKED, "no minutes")
 def _(root: Path) -> None:
     fit(root, minutes=0)
+
+
+@wrong(ASKED, "minutes without end")
+def _(root: Path) -> None:
+    fit(root, minutes=float("inf"))
+
+
+@wrong(ASKED, "a seed below 0")
+def _(root: Path) -> None:
+    fit(root, seed=-1)
+
+
+@wrong(ASKED, "a photograph of 14 bits, where the detector is made from those of 8")
+def _(root: Path) -> None:
+    (root / "photos").mkdir()
+    Image.fromarray(np.full((9, 9), 16_383, np.uint16)).save(root / "photos" / "a.png")
+    eight = replace(made(POUTA), darkest=0)
+    _, (told,) = predict_folder(eight, root / "photos", root / "answer")
+    raise told
 
 
 @wrong(ASKED, "an unknown method")

@@ -123,14 +123,14 @@ def _differences(counts: Counts, published: Counts) -> list[str]:
     ]
 
 
-def _read(items: list[Item], folder: Path) -> tuple[list[str], list[int]]:
+def _read(items: list[Item], folder: Path) -> tuple[list[str], dict[Path, int]]:
     """What is wrong with each file, and the highest values of images of more than 8 bits."""
-    damage, peaks = [], []
-    for result in read_items(items, folder, SMALL_PX):
+    damage, peaks = [], {}
+    for item, result in zip(items, read_items(items, folder, SMALL_PX), strict=True):
         if isinstance(result, PoutaError):
             damage.append(str(result))
         elif result.peak:
-            peaks.append(result.peak)
+            peaks[item.image] = result.peak
     return damage, peaks
 
 

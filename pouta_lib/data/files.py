@@ -14,6 +14,9 @@ from pouta_lib.ground.errors import problem, shown
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 HEIC = (".heic", ".heif")
+OF_SYSTEMS = frozenset(  # folders that systems put beside photographs, with thumbnails in some
+    ("__macosx", "@eadir", "$recycle.bin", "system volume information")
+)
 _OTHERS = (
     "3fr arw avif bay cr2 cr3 dcm dib dng emf eps erf exr fff gif hdr hif ico iiq insp j2c j2k "
     "jfif jif jp2 jpe jpf jpx jxl jxr kdc mef mos mpo mrw nef nrw orf pbm pcx pef pfm pgm pnm ppm "
@@ -22,10 +25,14 @@ _OTHERS = (
 PICTURES = frozenset((*SUFFIXES, *HEIC, *(f".{suffix}" for suffix in _OTHERS.split())))
 BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"GIF8")  # of pictures
 GOOD_WORDS = frozenset(
-    ("good", "ok", "okay", "normal", "pass", "passed", "defectfree", "nodefect", "healthy")
+    ("good", "ok", "okay", "normal", "pass", "passed", "accepted", "intact", "healthy", "undamaged")
+    + ("flawless", "defectfree", "nodefect", "nodefects", "nondefective", "anomalyfree")
 )
-_MASK = "masks?|gt|labels?|seg|segmentation|annotations?|groundtruth|ground[_-]truth|truth"
-MASK_NAME = re.compile(rf"(?i)(?:(.+?)[\W_]*(?:{_MASK})|(?:{_MASK})[\W_]*(.+))")
+NEUTRAL = frozenset(("parts", "samples", "images", "photos", "pictures", "front", "back", "side"))
+_MASK = (
+    "masks?|gt|labels?|segm?|segmentation|annot?s?|annotations?|groundtruth|ground[_-]truth|truth"
+)
+MASK_NAME = re.compile(rf"(?i)(?:(.+?)[\W_]*(?:{_MASK})([\W_]*\d+\W*)?|(?:{_MASK})[\W_]*(.+))")
 LAYOUT = "read are good, test/good, test/<defect>, ground_truth/<defect>: see docs/DATASETS.md"
 
 
@@ -45,6 +52,7 @@ class Reason(Enum):
     UNLISTED = "that the dataset's list does not name", "add them to the list, or remove them", True
     LOOSE = "in no folder of a kind", "move to good, or to the name of the defect", True
     MASK = "named as the mask of an image beside it", "", False
+    PART = "named as one of several masks of an image", "merge them into one, a_mask.png", True
     HIDDEN = "hidden", "", False
     NO_FILE = "of the system (pipes, sockets, devices)", "", False
     OTHER = "not named as a picture", "", False
@@ -140,7 +148,7 @@ def look_into(folder: Path, *, below: bool = True) -> Contents:
     passed: list[tuple[Reason, Path]] = []
     try:
         for path in sorted(folder.iterdir()):
-            if path.name.startswith("."):  # .DS_Store, ._000.png, .ipynb_checkpoints
+            if _is_hidden(path):
                 passed.append((Reason.HIDDEN, path))
             elif path.is_dir():
                 passed += pictures_below(path, Reason.DEEPER) if below else ()
@@ -154,11 +162,12 @@ def look_into(folder: Path, *, below: bool = True) -> Contents:
     by_stem = {path.stem: path for path in files}
     masks = {}
     for path in files:
-        photo = by_stem.get(_stem_of_photo(path))
-        if photo is not None:
-            masks[photo] = path
-            passed.append((Reason.MASK, path))
-    kept = set(files) - {path for reason, path in passed if reason is Reason.MASK}
+        stem, numbered = _named_mask(path)
+        if (photo := by_stem.get(stem)) is not None:
+            if not numbered:
+                masks[photo] = path
+            passed.append((Reason.PART if numbered else Reason.MASK, path))
+    kept = set(files) - {path for reason, path in passed if reason in (Reason.MASK, Reason.PART)}
     return Contents(folder, sorted(kept), masks, PassedOver.of(passed))
 
 
@@ -211,21 +220,25 @@ def pictures_below(folder: Path, reason: Reason) -> Iterator[tuple[Reason, Path]
         try:
             if path == folder or (path.is_dir() and not path.is_symlink()):
                 inside = sorted(path.iterdir(), reverse=True)
-                waiting += [one for one in inside if not one.name.startswith(".")]
+                waiting += [one for one in inside if not _is_hidden(one)]
             elif path.suffix.lower() in PICTURES:
                 yield reason, path
         except OSError:
             yield Reason.LOCKED, path
 
 
-def _stem_of_photo(mask: Path) -> str:
-    """What the photograph would be called if this were its mask; nothing where it is none.
+def _named_mask(mask: Path) -> tuple[str, bool]:
+    """What the photograph would be called if this were its mask, and whether it has a number.
 
-    >>> [_stem_of_photo(Path(n)) for n in ("000_GT.png", "a-mask.png", "label_7.png", "bolt.png")]
+    Nothing where it is none.
+
+    >>> [_named_mask(Path(n))[0] for n in ("000_GT.png", "a-mask.png", "label_7.png", "bolt.png")]
     ['000', 'a', '7', '']
+    >>> _named_mask(Path("000_mask_2.png"))
+    ('000', True)
     """
     match = MASK_NAME.fullmatch(mask.stem)
-    return (match[1] or match[2]) if match else ""
+    return (match[1] or match[3], bool(match[2])) if match else ("", False)
 
 
 def beside(folder: Path, read: Iterable[Path]) -> PassedOver:
@@ -246,7 +259,8 @@ def masks_in(folder: Path) -> dict[str, Path]:
     ranked: dict[str, tuple[int, int, Path]] = {}
     for path in look_into(folder, below=False).paths if folder.is_dir() else ():
         suffix = path.suffix.lower()
-        photo = _stem_of_photo(path)
+        photo, numbered = _named_mask(path)
+        photo = "" if numbered else photo
         for stem, rank in ((photo, 2 if path.stem == f"{photo}_mask" else 0), (path.stem, 1)):
             entry = (rank, -readable_suffixes().index(suffix), path)
             if stem and (stem not in ranked or entry[:2] > ranked[stem][:2]):
@@ -263,10 +277,13 @@ def good_folders(parent: Path) -> list[Path]:
 def means_good(name: str) -> bool:
     """Is a folder of this name one of good parts, in whatever spelling?
 
-    >>> [means_good(name) for name in ("good", "Good", "OK_2", "defect-free", "goods", "NG")]
+    >>> [means_good(name) for name in ("good", "OK_2", "defect-free", "ok_front", "goods", "NG")]
     [True, True, True, True, False, False]
     """
-    return re.sub(r"[\W\d_]+", "", name).casefold() in GOOD_WORDS
+    words = re.findall(r"[^\W\d_]+", name.casefold())
+    while len(words) > 1 and words[-1] in NEUTRAL:
+        words.pop()
+    return "".join(words) in GOOD_WORDS
 
 
 def child(folder: Path, name: str) -> Path:
@@ -280,4 +297,9 @@ def folders_in(folder: Path) -> list[Path]:
     """The folders directly in `folder`, sorted by name; hidden ones are left out."""
     if not folder.is_dir():
         return []
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not _is_hidden(path))
+
+
+def _is_hidden(path: Path) -> bool:
+    """Such as .DS_Store, ._000.png, .ipynb_checkpoints, and what is in OF_SYSTEMS."""
+    return path.name.startswith(".") or path.name.casefold() in OF_SYSTEMS

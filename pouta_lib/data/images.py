@@ -15,7 +15,7 @@ from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from pouta_lib.data.files import HEIC, readable_suffixes
-from pouta_lib.ground.errors import PoutaError, problem
+from pouta_lib.ground.errors import PoutaError, problem, shown
 
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP")  # what Pillow calls the suffixes
 ORIENTATION = 0x0112  # EXIF's tag
@@ -289,19 +289,19 @@ def to_rgb(picture: Picture, path: Path, bits: int = 16) -> Image.Image:
     return Image.fromarray(scaled).convert("RGB")
 
 
-def peaks_of(paths: Iterable[Path]) -> list[int]:
+def peaks_of(paths: Iterable[Path]) -> dict[Path, int]:
     """The highest value of each of the images that have more than 8 bits.
 
     Files that cannot be read count for nothing.
     """
-    peaks = []
+    peaks = {}
     for path in paths:
         with suppress(PoutaError, OSError, ValueError, SyntaxError):
             content = content_of(path)
             with _opened(content) as image:
                 deep = image.mode.startswith("I") or ";16" in _raw_mode(image)
-            if deep:
-                peaks.append(decode(content, path).peak)
+            if deep and (peak := decode(content, path).peak) < 1 << 16:
+                peaks[path] = peak
     return peaks
 
 
@@ -319,23 +319,29 @@ def num_bits(peak: int) -> int:
     return next((bits for bits in DEPTHS if 0 < peak < 1 << bits), 16)
 
 
-def told_of_depth(peaks: list[int], num_images: int) -> list[str]:
-    """What to say of images that belong together, of which these, of more than 8 bits, peak there.
+def told_of_depth(peaks: dict[Path, int], num_images: int) -> list[str]:
+    """What to say of images that belong together, of which these have more than 8 bits.
 
-    >>> told_of_depth([4000, 16_000, 15_000], 4)
-    ['images of 14 bits in files of 16: 16383 is read as white', '1 of 3 of them stay below 4096: \
-is that their depth? they are read as dark ones', '1 of 4 images have 8 bits, whose white is taken \
-for that of the others']
+    >>> told_of_depth({Path("a.png"): 4000, Path("b.png"): 16_000}, 3)
+    ['images of 14 bits in files of 16: 16383 is read as white', '1 of 2 images of more than 8 \
+bits stay below 4096, first a.png: save all with one depth, if theirs is another', '1 of 3 images \
+have 8 bits, whose white is taken for that of the others']
     """
     if not peaks:
         return []
-    bits, told = num_bits(max(peaks)), []
+    bits, told = num_bits(max(peaks.values())), []
     if bits < 16:
         told.append(f"images of {bits} bits in files of 16: {(1 << bits) - 1} is read as white")
     lower = 1 << (bits - 2)
-    if dark := sum(peak < lower for peak in peaks):
-        asked = "is that their depth? they are read as dark ones"
-        told.append(f"{dark} of {len(peaks)} of them stay below {lower}: {asked}")
+    dark = [path for path, peak in peaks.items() if peak < lower]
+    if dark:
+        few, words = dark, f"stay below {lower}"
+        if len(dark) > len(peaks) / 2:
+            few = [path for path in peaks if path not in set(dark)]
+            words = f"alone reach {lower}"
+        said = f"{len(few)} of {len(peaks)} images of more than 8 bits {words}"
+        todo = "save all with one depth, if theirs is another"
+        told.append(f"{said}, first {shown(few[0].name)}: {todo}")
     if others := num_images - len(peaks):
         said = "have 8 bits, whose white is taken for that of the others"
         told.append(f"{others} of {num_images} images {said}")

@@ -80,7 +80,7 @@ def load_category(
         masks=None if listing.mask_kind == "none" else arrays["masks"],
         mask_kind=listing.mask_kind,
         labels=np.array([item.defect != GOOD for item in test], bool),
-        defects=[item.defect for item in test],
+        defects=[shown(item.defect) for item in test],
         train_paths=[shown(item.image.relative_to(folder).as_posix()) for item in train],
         test_paths=[shown(item.image.relative_to(folder).as_posix()) for item in test],
         manifest_hash=manifest_hash,

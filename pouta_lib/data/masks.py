@@ -25,7 +25,7 @@ def read_mask(mask: Picture, path: Path, photo: Picture, size_px: int) -> np.nda
     that EXIF turns without saying whether the mask is turned, for a mask that marks nothing or
     nearly everything, and for a photograph in its place.
     """
-    marked = _marked(_on_grid(mask, path, photo), mask.lossy, path)
+    marked = marked_in(_on_grid(mask, path, photo), mask.lossy, path)
     if not marked.any():
         todo = "mark the defect, or move the image to the good ones"
         above = "127 in a file stored with losses" if mask.lossy else "0"
@@ -44,8 +44,8 @@ def read_mask(mask: Picture, path: Path, photo: Picture, size_px: int) -> np.nda
     return small
 
 
-def _marked(image: Image.Image, lossy: bool, path: Path) -> np.ndarray:
-    """What is marked, at the mask's own size."""
+def marked_in(image: Image.Image, lossy: bool, path: Path) -> np.ndarray:
+    """What is marked, at the mask's own size; `lossy` says how the file is stored."""
     image = _opacity(image) or image
     values = np.asarray(image.convert("L") if image.mode in ("P", "PA", "LA") else image)
     if values.ndim == 3:

@@ -120,6 +120,8 @@ def locate(dataset: str, root: str | Path | None = None) -> tuple[Path, Reader]:
         raise problem(f"the dataset {info.title}", "no folder", path, todo)
     known = f"a dataset out of {list(DATASETS)}, or a folder in the MVTec layout"
     hint = did_you_mean(dataset, DATASETS, "correct the name or the data root")
+    if not plain and Path(dataset).expanduser().is_dir():
+        hint = "name the folder above it by --data-root, and here folder, or its own name"
     raise problem(known, repr(dataset), base, hint)
 
 

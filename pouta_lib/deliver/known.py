@@ -1,5 +1,6 @@
 """What is known of the images of an answer, and how well the answer agrees with it."""
 
+import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +9,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from pouta_lib.data.files import masks_in, means_good
+from pouta_lib.data.files import masks_in, means_good, read_list
 from pouta_lib.data.images import content_of, decode
-from pouta_lib.data.masks import read_mask
+from pouta_lib.data.masks import marked_in, read_mask
 from pouta_lib.detector.answer import map_name, name_in
 from pouta_lib.ground.errors import PoutaError, problem, shown
 from pouta_lib.score.metrics import image_metrics, pixel_metrics
@@ -72,14 +73,19 @@ def truth_of(
 
 
 def _is_empty(mask: Path) -> bool:
-    return decode(content_of(mask), mask).image.getbbox() is None
+    picture = decode(content_of(mask), mask)
+    return not marked_in(picture.image, picture.lossy, mask).any()
 
 
 def _read_labels(path: Path) -> dict[str, str]:
     """By the names of the images; a row without a label is none."""
     todo = "write a CSV with the columns file and label: good, or the defect's name"
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        text = read_list(path, todo)
+        # a spreadsheet separates by what its country does not write in numbers
+        separator = max(",;\t", key=text.partition("\n")[0].count)
+        table = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False)
+        table.columns = table.columns.str.strip().str.lower()
         table = pd.DataFrame({"file": table["file"], "label": table["label"].str.strip()})
         table = table[table["label"] != ""].drop_duplicates()
         if (twice := table["file"][table["file"].duplicated()]).any():

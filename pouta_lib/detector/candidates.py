@@ -379,8 +379,8 @@ def held_out_scores(one: Candidate, model: nn.Module, images: np.ndarray) -> Hel
         means += maps.mean(axis=(1, 2)).tolist()
         highest = max(highest, float(maps.max()))
     if not np.isfinite(scores).all() or (len(images) > 1 and np.ptp(scores) == 0 == np.ptp(means)):
-        found = f"{min(scores):.3g} to {max(scores):.3g} for {len(images)}"
-        raise nothing_differs(one.method, images, found)
+        said = f"{min(scores):.3g} to {max(scores):.3g} for {len(images)}"
+        raise nothing_differs(one.method, images, said)
     return HeldOutScores(scores=scores, mean=float(np.mean(means)), highest=highest)
 
 

@@ -35,6 +35,7 @@ from pouta_lib.method.device import compute_of
 from pouta_lib.method.models.pair import Pair
 
 PROFILE = "real-cpu"  # where neither the caller nor $POUTA_PROFILE names one
+MOST_MINUTES = 100_000  # ten weeks
 PAIR_MARGIN = 0.05  # of *told apart*, which a single method has to be ahead of a pair
 
 
@@ -62,9 +63,12 @@ def fit(
     *Units*: minutes of wall-clock time, which the choice and the training keep to.
     *Raises* :class:`PoutaError` for fewer than eight photographs, and where no method can be made.
     """
-    if not 0 < false_alarm_rate < 1 or not minutes > 0:
+    if not 0 < false_alarm_rate < 1 or not 0 < minutes < MOST_MINUTES:
         found = f"{minutes} minutes, a rate of {false_alarm_rate}"
-        raise problem("minutes above 0, a rate in (0, 1)", found, "fit", "say 0.05 for 5 %")
+        wanted = f"minutes above 0 and below {MOST_MINUTES}, a rate in (0, 1)"
+        raise problem(wanted, found, "fit", "say 0.05 for 5 %")
+    if not 0 <= seed < 1 << 64:
+        raise problem("a seed in [0, 2^64)", str(seed), "fit", "choose one, such as 0")
     if method != AUTO:
         find_method(method)
     deadline = time.monotonic() + 60 * minutes

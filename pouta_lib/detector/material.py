@@ -12,10 +12,9 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import torch
 
-from pouta_lib.data.files import beside, child, folders_in, good_folders
 from pouta_lib.data.images import num_bits, peaks_of, told_of_depth
 from pouta_lib.detector.folds import deal, parts_of
-from pouta_lib.detector.photos import least_peak, look_at_folder, passed_over, read_files
+from pouta_lib.detector.photos import good_photos, least_peak, read_files
 from pouta_lib.ground.errors import PoutaError, problem, shown
 from pouta_lib.ground.paths import atomic_path, sources_digest
 from pouta_lib.ground.profiles import Profile
@@ -138,21 +137,18 @@ def _read(
 ) -> tuple[dict[int, np.ndarray], int, int]:
     """The good ones among the photographs at each size, their bits, and how dark the darkest is."""
     folder = Path(photos).expanduser()
-    goods = good_folders(folder) or good_folders(child(folder, "train")) or [folder]
-    looks = [look_at_folder(good) for good in goods]
-    files = [path for look in looks for path in look.files]
+    goods, files, left_out = good_photos(folder)
     chosen = [files[i] for i in spread(len(files), MOST)]
     peaks = peaks_of(chosen)
-    bits = num_bits(max(peaks, default=0))
+    bits = num_bits(max(peaks.values(), default=0))
     read, images, unreadable = read_files(chosen, sizes, bits)
-    left_out = [line for look in looks for line in passed_over(look)]
-    if folder not in goods:  # photographs beside good/ are not taken for good ones
-        left_out += beside(folder, folders_in(folder)).lines()
     for line in [*left_out, *map(str, unreadable)]:
         tell(f"left out: {line}")
+    for line in told_of_depth(peaks, len(chosen)):
+        tell(line)
     once: dict[bytes, int] = {}
     for k, image in enumerate(images[SIZE_PX]):
-        once.setdefault(hashlib.sha256(np.ascontiguousarray(image)).digest(), k)
+        once.setdefault(hashlib.sha256(np.ascontiguousarray(image).data).digest(), k)
     kept = list(once.values())
     copies = [read[k] for k in sorted(set(range(len(read))).difference(kept))]
     if len(kept) < FEWEST:
@@ -163,7 +159,6 @@ def _read(
         first = shown("/".join(copies[0].parts[-2:]))
         tell(f"left out: {len(copies)} copies of other photographs, first {first}")
     tell(f"{len(kept)} of {len(files)} photographs: {', '.join(shown(good) for good in goods)}")
-    for line in told_of_depth(peaks, len(chosen)):
-        tell(line)
-    darkest = min((peak for peak in peaks if peak >= least_peak(bits, None)), default=0)
+    least = least_peak(bits, None)
+    darkest = min((peak for peak in peaks.values() if peak >= least), default=0)
     return {size: of[kept] for size, of in images.items()}, bits, darkest

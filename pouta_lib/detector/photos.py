@@ -5,14 +5,25 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
 
-from pouta_lib.data.files import Contents, PassedOver, Reason, look_into, readable_suffixes
-from pouta_lib.data.images import content_of, decode, resize_image, to_rgb
+from pouta_lib.data.files import (
+    Contents,
+    PassedOver,
+    Reason,
+    beside,
+    child,
+    folders_in,
+    good_folders,
+    look_into,
+    readable_suffixes,
+)
+from pouta_lib.data.images import content_of, decode, num_bits, peaks_of, resize_image, to_rgb
 from pouta_lib.ground.errors import PoutaError, problem
+from pouta_lib.ground.spread import spread
 
 WORKERS = min(4, os.cpu_count() or 1)
 FULL_PEAK = 1 << 14  # that a photograph of 16 bits reaches, where the others have 8
@@ -30,7 +41,8 @@ def look_at_folder(folder: str | Path) -> Contents:
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
-        found = "a file" if folder.exists() else "no such folder"
+        absent = "a link to nothing" if folder.is_symlink() else "no such folder"
+        found = "a file" if folder.exists() else absent
         raise problem("a folder of images", found, folder, "check the path")
     look = look_into(folder)
     if not look.files:
@@ -38,6 +50,28 @@ def look_at_folder(folder: str | Path) -> Contents:
         found = "; ".join(["none", *look.passed_over.lines()])
         raise problem(wanted, found, folder, "put images directly into this folder")
     return look
+
+
+class GoodPhotos(NamedTuple):
+    """The photographs of good parts in a folder."""
+
+    folders: list[Path]  # that they lie in
+    files: list[Path]
+    left_out: list[str]  # what was passed over, a sentence for each reason
+
+
+def good_photos(folder: str | Path) -> GoodPhotos:
+    """The photographs in ``good`` or ``train/good``, by whatever spelling, else in `folder` itself.
+
+    *Raises* :class:`PoutaError` as :func:`look_at_folder` does.
+    """
+    folder = Path(folder).expanduser()
+    goods = good_folders(folder) or good_folders(child(folder, "train")) or [folder]
+    looks = [look_at_folder(good) for good in goods]
+    left_out = [line for look in looks for line in passed_over(look)]
+    if folder not in goods:  # photographs beside good/ are not taken for good ones
+        left_out += beside(folder, folders_in(folder)).lines()
+    return GoodPhotos(goods, [path for look in looks for path in look.files], left_out)
 
 
 def passed_over(look: Contents) -> list[str]:
@@ -86,14 +120,19 @@ def least_peak(bits: int, darkest: int | None) -> int:
 
 
 def read_photos(
-    folder: str | Path, size_px: int, bits: int = 16
+    folder: str | Path, size_px: int, most: int | None = None
 ) -> tuple[list[Path], np.ndarray, list[PoutaError]]:
-    """The image files of a folder, decoded and resized, and what could not be read.
+    """The photographs of a folder of good parts, decoded and resized, and what could not be read.
+
+    `most` of them, evenly spread; of more than 8 bits they have the depth that these have.
 
     *Shape*: ``(N, 3, size_px, size_px)`` uint8, in the order of the returned files.
-    *Raises* :class:`PoutaError` for a folder that is not there or has no image file in it.
+    *Raises* :class:`PoutaError` as :func:`good_photos` does.
     """
-    files, images, unreadable = read_files(look_at_folder(folder).files, [size_px], bits)
+    files = good_photos(folder).files
+    chosen = [files[i] for i in spread(len(files), most)]
+    bits = num_bits(max(peaks_of(chosen).values(), default=0))
+    files, images, unreadable = read_files(chosen, [size_px], bits)
     return files, images[size_px], unreadable
 
 

@@ -181,7 +181,7 @@ def plot_panels(
             draw(ax)
     for ax, title in zip(axes[0], column_titles, strict=True):
         if title:  # else a panel may have one of its own
-            ax.set_title(title, fontsize=8)
+            ax.set_title(title, fontsize=8, parse_math=False)
     _row_titles(axes, row_titles)
     add_bars(figure, axes)
     return figure
@@ -277,7 +277,7 @@ def plot_detections(
                 show_image(ax, example["image"], mask)
             else:
                 show_map(ax, example[stage], mask, linear=stage in linear)
-        axes[0, j].set_title(example["title"], fontsize=8)
+        axes[0, j].set_title(example["title"], fontsize=8, parse_math=False)
     _row_titles(axes, [titles.get(stage, stage) for stage in stages])
     maps = [stage for stage in stages if stage not in ("input", "truth", "rebuilt")]
     distances = [stage for stage in maps if stage in linear]
@@ -322,7 +322,8 @@ def plot_contact_sheet(categories: Sequence[Category], per_row: int = 6) -> Figu
             show_image(ax, category.test[index], mask)
             plt.setp(ax.collections, linewidth=0.6)  # the images are small here
             if category.labels[index]:
-                ax.set_title(category.defects[index].replace("_", " "), fontsize=6, pad=2)
+                title = category.defects[index].replace("_", " ")
+                ax.set_title(title, fontsize=6, pad=2, parse_math=False)
     _row_titles(axes, [f"{c.dataset}\n{c.name}" for c in categories])
     return figure
 

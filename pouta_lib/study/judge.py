@@ -104,10 +104,16 @@ def judge(run: Run, progress: Progress | None = None, *, watch: bool = False) ->
 
 
 def hold_out(whole: np.ndarray) -> HeldOut:
-    """Good images and what becomes of them: ``(N, 3, S, S)`` uint8."""
+    """Good images and what becomes of them: ``(N, 3, S, S)`` uint8.
+
+    *Raises* :class:`PoutaError` where no damage can be seen on them.
+    """
     damaged, masks = damage(whole)
     image_of, damage_of = np.divmod(np.arange(len(masks)), len(DAMAGES))
     seen = masks.any(axis=(1, 2))
+    if not seen.any():
+        found, todo = f"none on {len(whole)}", "are they black? add good images, in better light"
+        raise problem("damages that can be seen", found, "the held-out good images", todo)
     return HeldOut(whole, damaged[seen], masks[seen], image_of[seen], damage_of[seen])
 
 

@@ -107,8 +107,12 @@ def test_the_check_tells_of_several_depths(tmp_path):
     Image.fromarray(photo(1)).save(good[1])
     notes = check_dataset("deep", tmp_path).notes
     assert "14 bits in files of 16: 16383" in notes[0]
-    assert f"bolt: 1 of {len(good) + 3} of them stay below 4096" in notes[1]
-    assert f"bolt: 1 of {len(good) + 4} images have 8 bits" in notes[2]
+    deep = len(list(base.glob("t*/*/*.png"))) - 1
+    assert f"bolt: 1 of {deep} images of more than 8 bits stay below 4096, first 000" in notes[1]
+    assert f"bolt: 1 of {deep + 1} images have 8 bits" in notes[2]
+    Image.fromarray(np.full((20, 20), 65535, np.uint16)).save(good[0])
+    notes = check_dataset("deep", tmp_path).notes
+    assert f"1 of {deep} images of more than 8 bits alone reach 16384, first 000" in notes[0]
 
 
 def test_the_depth_is_kept_in_the_cache(tmp_path, monkeypatch):
@@ -124,7 +128,7 @@ def test_the_depth_of_a_folder_and_an_image_beyond_it(tmp_path):
     base = deepened(tmp_path, 10, gray_png) / "train" / "good"
     files = sorted(base.iterdir())
     (base / "no.png").write_bytes(b"no image")
-    assert peaks_of([*files, base / "no.png", base / "gone.png"]) == [1023] * len(files)
+    assert peaks_of([*files, base / "no.png", base / "gone.png"]) == dict.fromkeys(files, 1023)
     assert np.asarray(read_photo(files[0], bits=10)).max() == 255
     assert np.asarray(read_photo(files[0])).max() == 4
     Image.fromarray(np.full((4, 4), 1024, np.uint16)).save(files[0])

@@ -194,6 +194,32 @@ def test_training_images_in_another_spelling_of_good(tmp_path, dataset, place, c
     assert told in capsys.readouterr().err
 
 
+def test_thumbnails_of_a_system_are_no_defects(tmp_path):
+    base = washer(tmp_path)
+    for name in ("test/@eaDir/a.png", "good/@eaDir/000.png/a.jpg", "test/__MACOSX/a.png"):
+        save(base / name, photo(1))
+    save(base / "$RECYCLE.BIN" / "good" / "a.png", photo(1))
+    counts, problems, notes = counted(tmp_path)
+    assert counts == (3, 2, 2) and problems == []
+    assert any("hidden, first" in note for note in notes)
+
+
+def test_several_masks_of_one_image_are_no_photographs(tmp_path):
+    base = washer(tmp_path)
+    for k in range(3):
+        save(base / "test" / "spot" / f"000_mask_{k}.png", mask())
+    counts, problems, _ = counted(tmp_path)
+    assert counts == (3, 2, 2)
+    said = "washer: 3 files named as one of several masks of an image, first spot/000_mask_0.png"
+    assert problems == [f"{said}: merge them into one, a_mask.png"]
+
+
+def test_a_path_in_place_of_a_datasets_name(tmp_path):
+    base = washer(tmp_path)
+    with pytest.raises(PoutaError, match="name the folder above it by --data-root"):
+        check_dataset(str(base), tmp_path)
+
+
 def test_a_defect_may_be_called_almost_good(tmp_path):
     base = washer(tmp_path)
     (base / "test" / "spot").rename(base / "test" / "goods_missing")

@@ -212,6 +212,15 @@ def test_what_is_no_answer_is_refused(answer, tmp_path):
     assert not (answer / "report.html").exists()
 
 
+@pytest.mark.parametrize(("separator", "encoding"), [(";", "utf-8-sig"), ("\t", "utf-8")])
+def test_labels_are_read_as_spreadsheets_write_them(answer, tmp_path, separator, encoding):
+    table = pd.DataFrame(SCORES.items(), columns=["File ", "Label"])
+    table["Label"] = np.where(table["Label"] < 0.45, "OK", "NG")
+    table.to_csv(tmp_path / "labels.csv", sep=separator, encoding=encoding, index=False)
+    page = write_page(answer, tmp_path / "page.html", labels=tmp_path / "labels.csv")
+    assert page_of(page).data()["bad"] == [True, True, True, False, False, False]
+
+
 def test_labels_that_do_not_fit_are_refused(answer, tmp_path):
     path = tmp_path / "labels.csv"
     with pytest.raises(PoutaError, match="labels, found none"):
@@ -234,6 +243,9 @@ def test_an_empty_mask_is_that_of_a_good_part(answer, tmp_path):
         drawn = np.zeros((600, 900), np.uint8)
         drawn[200:400, 300:600] = value
         Image.fromarray(drawn).save(masks / f"{name}.png")
+    Image.new("RGBA", (900, 600), (0, 0, 0, 255)).save(masks / "c.png")
+    noise = np.random.default_rng(0).integers(0, 4, (600, 900), np.uint8)  # of compression
+    Image.fromarray(noise).save(masks / "d.jpg", quality=90)
     page = page_of(write_page(answer, masks=masks))
     assert page.data()["bad"] == [True] + [False] * 5
 

@@ -355,7 +355,9 @@ def test_too_few_photographs_and_strange_wishes(photos, toys, tmp_path):
         Image.new("RGB", (8, 8)).save(few / f"{k}.png")
     with pytest.raises(PoutaError, match="found 20, 1 different ones"):
         fit(few, tell=str)
-    for wish in ({"minutes": 0.0}, {"false_alarm_rate": 1.0}, {"method": "keener"}):
+    wishes = [{"minutes": value} for value in (0.0, float("inf"), float("nan"), 1e300)]
+    wishes += [{"false_alarm_rate": 1.0}, {"method": "keener"}, {"seed": -1}, {"seed": 1 << 64}]
+    for wish in wishes:
         with pytest.raises(PoutaError):
             fit(photos, tell=str, **wish)
     assert toys == []
@@ -394,14 +396,15 @@ def test_copies_of_a_photograph_count_once(photos, toys, tmp_path):
 
 
 def test_photographs_alike_at_the_size_of_the_method_are_no_matter_of_training(tmp_path):
-    """They differ at 224 px by a line that is lost at 16."""
+    """They differ at 224 px by a line that is lost at 32."""
     picture = np.full((448, 448), 120, np.uint8)
     picture[100:300, 100:300] = 200
     for k in range(12):
-        picture[k] = 121
-        Image.fromarray(picture).save(tmp_path / f"{k:02}.png")
-    wish = {"method": "patchcore", "overrides": {"size_px": 16}}
-    with pytest.raises(PoutaError, match=r"that are alike at 16 px\n.*PatchCore\n.*other parts"):
+        lined = picture.copy()
+        lined[20 * k] += 4
+        Image.fromarray(lined).save(tmp_path / f"{k:02}.png")
+    wish = {"method": "patchcore", "overrides": {"size_px": 32}}
+    with pytest.raises(PoutaError, match=r"that are alike at 32 px\n.*PatchCore\n.*other parts"):
         fit(tmp_path, tell=str, **wish)
 
 

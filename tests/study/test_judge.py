@@ -66,6 +66,14 @@ def test_damage_that_cannot_be_seen_is_left_out(held_out):
     assert set(held_out.damage_of) == set(range(len(DAMAGES)))
 
 
+def test_images_on_which_no_damage_can_be_seen_are_refused(monkeypatch):
+    same = [lambda image, rng: (image - 9, np.ones(image.shape[1:]))]  # black stays black
+    monkeypatch.setattr("pouta_lib.study.damages.DAMAGES", same)
+    monkeypatch.setattr("pouta_lib.study.judge.DAMAGES", same)
+    with pytest.raises(PoutaError, match=r"damages that can be seen, found none on 3\n"):
+        hold_out(np.zeros((3, 3, 64, 64), np.uint8))
+
+
 def test_a_model_that_sees_every_difference_is_sure_until_the_light_changes(held_out):
     """An oracle: the difference to the one good image, which the light changes everywhere."""
 
