@@ -63,12 +63,16 @@ def looking(side: int, tiny: bool) -> Done:
     import torch
 
     from pouta_lib.ground.profiles import load_profile
+    from pouta_lib.method.device import choose_compute
     from pouta_lib.method.models import build_model
+    from pouta_lib.score.evaluation import predict
 
     side = max(64, side)
-    model = build_model("pouta", load_profile("demo", size_px=side)).eval()
-    image = torch.rand(1, 3, side, side).contiguous(memory_format=torch.channels_last)
-    return lambda: torch.inference_mode()(model)(image)
+    model = build_model("pouta", load_profile("demo", size_px=side))
+    model = model.to(memory_format=torch.channels_last)
+    image = np.random.default_rng(0).integers(0, 256, (1, 3, side, side), np.uint8)
+    compute = choose_compute("cpu", "fp32")
+    return lambda: predict(model, image, compute)
 
 
 def training(count: int, tiny: bool) -> Done:

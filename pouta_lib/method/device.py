@@ -104,7 +104,7 @@ def keep_freed_memory() -> None:
     """Lets this process keep what it frees for its next step, where its C library is glibc.
 
     Else large tensors are mapped from the system and given back at once, page by page: at the
-    paper's size that is a fifth of a training step.
+    paper's size that is a fifth of a training step, and of a map of 2,048 px half.
     """
     if sys.platform == "linux":
         with contextlib.suppress(AttributeError):  # another C library

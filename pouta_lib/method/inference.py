@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pouta_lib.method.device import Compute
+from pouta_lib.method.device import Compute, keep_freed_memory
 
 
 @contextmanager
@@ -35,6 +35,7 @@ def in_batches(
     gives tensors ``(B, ...)``, which come back as ``(M, ...)``: float32, or the whole numbers that
     they are.
     """
+    keep_freed_memory()
     gathered: list[np.ndarray] = []
     for start in range(0, len(images), batch_size):
         batch = torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size]))
