@@ -164,15 +164,8 @@ def with_outputs(notebook: NotebookNode, executed: NotebookNode | None) -> list[
             for output in cell.outputs:  # progress bars and warnings of the machine
                 if output.output_type == "stream" and output.name == "stderr":
                     output.text = ""
-            cell.outputs = [o for o in cell.outputs if o.get("text", "x") != "" and still(o)]
+            cell.outputs = [o for o in cell.outputs if o.get("text", "x") != ""]
     return bare
-
-
-def still(output: NotebookNode) -> bool:
-    """Leaves of a widget, whose kernel is gone, the picture beside it; whether anything is left."""
-    data = output.get("data", {})
-    widget = data.pop("application/vnd.jupyter.widget-view+json", None)
-    return not widget or "image/png" in data or "image/jpeg" in data
 
 
 def tags(cell: NotebookNode) -> list[str]:

@@ -6,11 +6,20 @@ from itertools import pairwise
 import pandas as pd
 from scipy import stats
 
+from pouta_lib.ground.methods import METHODS
+from pouta_lib.report.published import AVERAGE
+
 METRIC_NAMES = {
     "image_auroc": "CLS: image AUROC",
     "pixel_auroc": "LOC: pixel AUROC",
     "pixel_ap": "LOC: pixel AP",
 }
+PAPERS_ORDER = [
+    ["vanilla"],
+    ["base"],
+    ["base+hsg", "base+mss"],
+    ["pouta"],
+]  # of Table V, lowest first
 METRIC_WORDS = {metric: name.split(": ")[1] for metric, name in METRIC_NAMES.items()}
 
 
@@ -47,24 +56,26 @@ def ahead(frame: pd.DataFrame, metric: str, one: str, other: str) -> str:
     told = f"By {METRIC_WORDS[metric]}, {one} is above {other} in"
     told += f" {many.get(len(above), f'{len(above)} of {len(gap)}')} categories"
     told += f" ({listed(above)})" if 0 < len(above) < len(gap) else ""
-    ends = dict.fromkeys([gap.index[-1], gap.index[0]])
-    pairs = [f"{wide.loc[k, one]:.1f} against {wide.loc[k, other]:.1f} on {k}" for k in ends]
-    return f"{told}: {' at one end, '.join(pairs)}{' at the other' if len(pairs) > 1 else ''}."
+    ends = [
+        f"{gap[k]:+.1f} on {k} ({wide.loc[k, one]:.1f} against {wide.loc[k, other]:.1f})"
+        for k in dict.fromkeys([gap.index[-1], gap.index[0]])
+    ]
+    return f"{told}: {f'from {ends[0]} to {ends[1]}' if len(ends) > 1 else ends[0]}."
 
 
 def paired(frame: pd.DataFrame, metric: str, one: str, other: str) -> str:
     """What `one` has more than `other` where category and seed are the same, and whether it shows.
 
-    `frame` as of :func:`ahead`. Seeds of one category are no independent witnesses, so a category's
-    gap is the mean over its seeds. The interval is Student's for the mean over categories, 95 %;
-    *shown* is a difference whose interval leaves out 0. Fewer than three categories are told one by
-    one, without.
+    `frame` as of :func:`ahead`; its `metric` may be another quantity, under its own name. Seeds of
+    one category are no independent witnesses, so a category's gap is the mean over its seeds. The
+    interval is Student's for the mean over categories, 95 %; *shown* is a difference whose interval
+    leaves out 0. Fewer than three categories are told one by one, without.
     """
     of = frame[frame["metric"] == metric]
     wide = of.pivot_table("percent", ["category", "seed"], "title")
     runs = (wide.reindex(columns=[one, other]) @ [1, -1]).dropna()
     gap = runs.groupby("category").mean()
-    head = f"*{one}* less *{other}*, {METRIC_WORDS[metric]}:"
+    head = f"*{one}* less *{other}*, {METRIC_WORDS.get(metric, metric)}:"
     if len(gap) < 3:
         each = listed(f"{value:+.1f} on {category}" for category, value in gap.items())
         above = f", above 0 in {(runs > 0).sum()} of {len(runs)} runs" if len(runs) else ""
@@ -96,7 +107,7 @@ def order_holds(means: Mapping[str, float], order: Iterable[Iterable[str]], spre
     counts. A `spread` that is not known, from one seed, is NaN.
 
     >>> order_holds({"a": 1.0, "b": 2.0, "c": 1.5}, [["a"], ["b"], ["c"]], spread=0.8)
-    'a to b +1.0; b to c -0.5. Up by more than seeds lie apart (0.8): 1 of 2 steps.'
+    'a to b +1.0; b to c -0.5. Of 2 steps 1 goes up by more than seeds lie apart (0.8), 0 down.'
     >>> order_holds({"a": 1.0, "b": 2.0}, [["a"], ["b"]], spread=float("nan"))
     'a to b +1.0. From one seed it cannot be said which steps to believe.'
     """
@@ -107,5 +118,18 @@ def order_holds(means: Mapping[str, float], order: Iterable[Iterable[str]], spre
     told = "; ".join(f"{a} to {b} {step:+.1f}" for (a, b), step in zip(names, steps, strict=True))
     if pd.isna(spread):
         return f"{told}. From one seed it cannot be said which steps to believe."
-    count = sum(step > spread for step in steps)
-    return f"{told}. Up by more than seeds lie apart ({spread:.1f}): {count} of {len(steps)} steps."
+    up, down = (sum(sign * step > spread for step in steps) for sign in (1, -1))
+    goes = "goes" if up == 1 else "go"
+    apart = f"by more than seeds lie apart ({spread:.1f})"
+    return f"{told}. Of {len(steps)} steps {up} {goes} up {apart}, {down} down."
+
+
+def modules_order(table: pd.DataFrame, metric: str) -> str:
+    """:func:`order_holds` of a Table V as it is written, for the paper's order of its rows.
+
+    The spread is that of the seeds' averages over categories, in the mean over rows.
+    """
+    of = table[(table["category"] == AVERAGE) & (table["metric"] == metric)]
+    of = of.set_index(of["method"].map({method.id: method.title for method in METHODS.values()}))
+    order = [[METHODS[name].title for name in group] for group in PAPERS_ORDER]
+    return order_holds(of["measured"], order, of["std"].mean())

@@ -16,6 +16,10 @@ from pouta_lib.method.models.pouta import Pouta
 from pouta_lib.method.models.vanilla import Vanilla
 
 Traced = Pouta | Vanilla  # networks that name every tensor
+GRAD_CAM_OF = (  # what :func:`grad_cam` does by default, for captions
+    "Target: the region that the network calls anomalous; layers: F_C1 to F_C4, and of Vanilla's"
+    " U-Net the four finest steps."
+)
 COVERED = 0.2  # share of a location's cell that the mask has to cover to call it abnormal
 
 

@@ -44,6 +44,7 @@ def execute_notebook(source: Path, target: Path, parameters: dict[str, Any]) -> 
     import papermill
     from nbclient.exceptions import DeadKernelError
 
+    os.environ.setdefault("POUTA_PROGRESS", "lines")
     failed = target.with_suffix(".failed.ipynb")
     folder = temporary_beside(target)
     partial = folder / target.name
@@ -90,10 +91,11 @@ def _no_template(path: Path) -> str:
 
 
 def _tidy(path: Path) -> None:
-    """Takes this machine's paths out of an executed notebook and makes its pictures small.
+    """Takes out what lives in a kernel or on this machine alone, and makes pictures small.
 
-    Photographs as PNG are what makes an executed notebook large; as JPEG they take a tenth. Lines
-    stay as they are, since JPEG gains little there.
+    Of a widget the picture beside it is left; a bar has none. Photographs as PNG are what makes an
+    executed notebook large; as JPEG they take a tenth. Lines stay as they are, since JPEG gains
+    little there.
     """
     import nbformat
 
@@ -102,6 +104,8 @@ def _tidy(path: Path) -> None:
     for name in ("input_path", "output_path"):
         notebook.metadata.papermill.pop(name, None)
     for cell in notebook.cells:
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if _is_still(output)]
         for output in cell.get("outputs", []):
             if output.output_type == "stream":  # a warning names the file it comes from
                 for folder in (sys.prefix, str(project_root()), tempfile.gettempdir()):
@@ -111,6 +115,13 @@ def _tidy(path: Path) -> None:
                 output.data.pop("image/png")
                 output.data["image/jpeg"] = jpeg
     nbformat.write(notebook, path)
+
+
+def _is_still(output: Any) -> bool:
+    """Whether anything is left of an output without its widget."""
+    data = output.get("data", {})
+    widget = data.pop("application/vnd.jupyter.widget-view+json", None)
+    return not widget or "image/png" in data or "image/jpeg" in data
 
 
 def _as_jpeg(png: str) -> str:
@@ -129,7 +140,6 @@ def execute_run(**parameters: Any) -> Path:
     """
     run = prepare_run(**parameters)
     key = run.key
-    os.environ.setdefault("POUTA_PROGRESS", "lines")
     source = project_root() / "notebooks" / f"{find_method(key.variant).notebook}.ipynb"
     with only_one(lock_path(key), f"run {key.name}", wait=True) as lock:
         if lock.waited_since is None or not _made_since(lock.waited_since, run, source):

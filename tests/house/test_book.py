@@ -29,14 +29,6 @@ def test_what_went_to_the_screen_beside_the_results_is_left_out():
     assert now.cells[0].outputs == []
 
 
-def test_of_a_widget_its_picture_is_left():
-    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "VBox()"}
-    outputs = [new_output("display_data", data=view | more) for more in ({}, {"image/png": "aa"})]
-    now = new_notebook(cells=[new_code_cell("show()")])
-    build_book.with_outputs(now, new_notebook(cells=[new_code_cell("show()", outputs=outputs)]))
-    assert [list(o.data) for o in now.cells[0].outputs] == [["text/plain", "image/png"]]
-
-
 def test_what_a_copy_was_executed_with_stands_below_the_notebooks_own_parameters(tmp_path):
     title, own = new_markdown_cell("# 10"), new_code_cell('profile = ""')
     filled = new_code_cell('profile = "evening"')

@@ -69,6 +69,18 @@ def test_an_executed_notebook_has_no_path_of_this_machine(tmp_path):
     assert "".join(sorted(output.text for output in outputs)) == "lib/x.py:3: careful\nplain\n"
 
 
+def test_of_a_widget_its_picture_is_left(tmp_path):
+    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "VBox()"}
+    shown = [view, view | {"image/png": ""}, {"text/plain": "3"}]
+    outputs = [nbformat.v4.new_output("display_data", data=data) for data in shown]
+    executed = nbformat.v4.new_notebook(metadata={"papermill": {}})
+    executed.cells = [nbformat.v4.new_code_cell("show()", outputs=outputs)]
+    nbformat.write(executed, tmp_path / "done.ipynb")
+    execution._tidy(tmp_path / "done.ipynb")
+    (cell,) = nbformat.read(tmp_path / "done.ipynb", as_version=4).cells
+    assert [sorted(o.data) for o in cell.outputs] == [["image/png", "text/plain"], ["text/plain"]]
+
+
 def test_a_kernel_that_dies_leaves_a_message_and_nothing_else(tmp_path):
     source = nbformat.v4.new_notebook()
     source.cells = [nbformat.v4.new_code_cell("import os\nos.kill(os.getpid(), 9)")]
