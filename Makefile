@@ -11,7 +11,7 @@
 #                        slurm-wlm and munge installed
 #   make test-faults     the smoke study killed, stopped and doubled: results/reliability.md
 #   make book            the course and the study as a site: build/book/site/index.html
-#   make chapters        the course executed for it, where results/demo/notebooks has no copy
+#   make chapters        the course executed for it, where results/demo/notebooks has no copy of today
 #   make format          tidy code and notebooks before a commit
 #   make coverage        the tests, and what share of the library they run through
 #   make fuzz            damaged pictures through the decoder for minutes: ARGS="--minutes 5"

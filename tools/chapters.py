@@ -1,8 +1,8 @@
-"""Executes, for the book, the notebooks that show no outputs there yet: `make chapters`.
+"""Executes, for the book, the notebooks whose copies are missing or stale: `make chapters`.
 
 A study executes its own notebooks and, run by run, 05 and 07. All others are executed here, at the
-demo profile, over links to the results: what they write there is thrown away. One whose copy shows
-what its cells print already is left alone.
+demo profile, over links to the results: what they write there is thrown away. One whose copy was
+executed with today's code is left alone.
 """
 
 import argparse
@@ -13,11 +13,12 @@ import time
 from pathlib import Path
 
 import nbformat
-from build_book import HOME, notebooks, with_outputs
+from build_book import HOME, notebooks, tags
 
 from pouta_lib.study.execution import execute_notebook
 
 RESULTS, BUILD = HOME / "results", HOME / "build"
+INJECTED = "injected-parameters"
 COPIES = RESULTS / "demo" / "notebooks"
 RUN = RESULTS / "demo" / "runs" / "mini-mvtec" / "cap"
 OF_RUNS = {  # the study has executed these for its first category
@@ -26,12 +27,15 @@ OF_RUNS = {  # the study has executed these for its first category
 }
 
 
+def code_of(path: Path) -> list[str]:
+    """What a notebook runs, cell by cell, without the parameters that papermill put in."""
+    cells = nbformat.read(path, as_version=4).cells
+    return [c.source for c in cells if c.cell_type == "code" and INJECTED not in tags(c)]
+
+
 def is_shown(source: Path, copy: Path) -> bool:
-    """Whether `copy` has an output for each code cell of `source`."""
-    if not copy.is_file():
-        return False
-    now, executed = (nbformat.read(path, as_version=4) for path in (source, copy))
-    return not with_outputs(now, executed)
+    """Whether `copy` is there and was executed with the code that `source` has today."""
+    return copy.is_file() and code_of(source) == code_of(copy)
 
 
 def execute(source: Path, target: Path) -> None:
