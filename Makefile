@@ -17,7 +17,8 @@
 #   make fuzz            damaged pictures through the decoder for minutes: ARGS="--minutes 5"
 #   make errors          docs/ERRORS.md, from the wrong inputs that the tests draw
 #   make lock            requirements.lock and environment.yml from pyproject.toml
-#   make clean           remove caches and half-made runs; keeps .venv, data/ and finished results
+#   make clean           remove caches, half-made runs, the smoke study and build/; keeps .venv, data/,
+#                        the other results and anomalib's environment, build/peers
 # PYTHON=/path/to/python chooses the interpreter that .venv is made with (3.11 or later).
 # Kept to what GNU make 3.81 (macOS) and a plain POSIX shell can do.
 
@@ -135,7 +136,8 @@ lock: .venv/.ready
 	mv environment.yml.new environment.yml
 
 clean:
-	rm -rf build .mypy_cache .pytest_cache .ruff_cache results/smoke figures/smoke
+	if [ -d build ]; then find build -mindepth 1 -maxdepth 1 ! -name peers -exec rm -rf {} +; fi
+	rm -rf .mypy_cache .pytest_cache .ruff_cache results/smoke figures/smoke
 	find pouta_lib tests notebooks -name __pycache__ -type d -prune -exec rm -rf {} +
 	find notebooks -name .ipynb_checkpoints -type d -prune -exec rm -rf {} +
 	for folder in results figures; do if [ -d $$folder ]; then \

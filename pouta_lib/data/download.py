@@ -140,6 +140,8 @@ def download(url: str, path: Path, by_hand: str, *, resumable: bool = True) -> N
 
     It goes on only where the server says that the file is still the same (If-Range), or, without
     such a word, where a digest will tell (`resumable`); else it starts again.
+
+    *Raises* :class:`PoutaError` where it cannot be had; `by_hand` says what to do then.
     """
     if path.is_file():
         return

@@ -45,7 +45,10 @@ def read_mask(mask: Picture, path: Path, photo: Picture, size_px: int) -> np.nda
 
 
 def marked_in(image: Image.Image, lossy: bool, path: Path) -> np.ndarray:
-    """What is marked, at the mask's own size; `lossy` says how the file is stored."""
+    """What is marked, at the mask's own size; `lossy` says how the file is stored.
+
+    *Raises* :class:`PoutaError` for a gray photograph in the mask's place.
+    """
     image = _opacity(image) or image
     values = np.asarray(image.convert("L") if image.mode in ("P", "PA", "LA") else image)
     if values.ndim == 3:

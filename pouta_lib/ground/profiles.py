@@ -210,7 +210,10 @@ def require_suitable(settings: Profile, method: str) -> None:
 
 
 def parse_overrides(words: list[str]) -> dict[str, Any]:
-    """``["lr=0.001", "steps=50"]`` as a dictionary; the values are read as JSON, else as YAML."""
+    """``["lr=0.001", "steps=50"]`` as a dictionary; the values are read as JSON, else as YAML.
+
+    *Raises* :class:`PoutaError` for a word without ``=``, and for a value that is neither.
+    """
     pairs = {}
     for word in words:
         key, equals, text = word.partition("=")

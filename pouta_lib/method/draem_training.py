@@ -2,7 +2,8 @@
 
 *Source*: Zavrtanik, Kristan and Skocaj, ICCV 2021 (the paper's [5]), and where it is silent the
 settings of its authors' code (D39). Augmentations work on a batch at once, each image with draws
-of its own.
+of its own: :data:`AUGMENTERS`, each from ``(B, 3, H, W)`` in [0, 1] to the same, which may leave
+that range and is clipped then.
 """
 
 import dataclasses
@@ -133,7 +134,10 @@ def _each(
 
 
 def turn(image: Tensor, angle: Tensor) -> Tensor:
-    """Each image turned about its centre by its angle in radians; black comes in at the corners."""
+    """Each image turned about its centre by its angle in radians; black comes in at the corners.
+
+    *Shape*: ``(B, C, H, W)`` and ``(B,)`` give ``(B, C, H, W)``.
+    """
     return rotate_and_shift(image, angle, torch.zeros(len(image), 2).to(image), outside="zeros")
 
 

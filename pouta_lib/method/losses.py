@@ -56,6 +56,7 @@ def reconstruction_loss(reconstruction: Tensor, original: Tensor) -> Tensor:
     SSIM sees I_r clamped to [0, 1]: both of its factors change sign with I_r, so that -I_ori
     scores nearly 1 as well, and a linear output that starts below zero would be trapped (D32).
 
+    *Shape*: two ``(B, 3, H, W) -> ()``.
     *Source*: equation 1.
     """
     reconstruction = reconstruction.float()

@@ -45,7 +45,10 @@ def place(image: Tensor, placed: Tensor, outside: str = "reflection") -> Tensor:
 def rotate_and_shift(
     image: Tensor, angle: Tensor, shift: Tensor, outside: str = "reflection"
 ) -> Tensor:
-    """Each image turned about its centre and moved: :func:`place` by :func:`placement`."""
+    """Each image turned about its centre and moved: :func:`place` by :func:`placement`.
+
+    *Shape*: ``(B, C, H, W)``, ``(B,)`` and ``(B, 2)`` give ``(B, C, H, W)``.
+    """
     return place(image, placement(angle, shift), outside)
 
 

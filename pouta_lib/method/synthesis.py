@@ -106,19 +106,23 @@ def fill(
     placed: Tensor,
     *look: Tensor,
 ) -> Tensor:
-    """``I_aug = (1 - b) texture + b T(I_ori)``: a chosen texture in its look, T as it is placed."""
+    """``I_aug = (1 - b) texture + b T(I_ori)``: a chosen texture in its look, T as it is placed.
+
+    *Shape*: textures ``(K, 3, S, S)`` uint8, original ``(B, 3, S, S)``, chosen ``(B,)``, opacity
+    ``(B, 1, 1, 1)``, placed ``(B, 2, 3)``; ``(B, 3, S, S)``.
+    """
     texture = change_look(textures.index_select(0, chosen), *look)
     return (1 - opacity) * texture + opacity * place(original, placed)
 
 
 def paste(sigma_px: float, original: Tensor, augmented: Tensor, mask: Tensor) -> Tensor:
-    """``I_in = (1 - M) I_ori + M I_aug``, M with a soft edge."""
+    """``I_in = (1 - M) I_ori + M I_aug``, M with a soft edge: ``(B, 3, S, S)``."""
     soft = soften(mask, sigma_px).unsqueeze(1)
     return (1 - soft) * original + soft * augmented
 
 
 def visible(mask: Tensor, image: Tensor, original: Tensor) -> Tensor:
-    """The part of M where I_in differs clearly from I_ori."""
+    """The part of M where I_in differs clearly from I_ori: ``(B, S, S)``."""
     return mask * ((image - original).abs().amax(dim=1) > CLEAR_CHANGE)
 
 

@@ -45,7 +45,11 @@ def relight(
     ramp: Tensor,
     colour: Tensor,
 ) -> Tensor:
-    """Images in the light that :func:`vary_light` draws for each."""
+    """Images in the light that :func:`vary_light` draws for each.
+
+    *Shape*: ``(B, 3, H, W)`` in [0, 1] gives the same; ramp ``(B, 1, H, W)``, colour
+    ``(B, 3, 1, 1)``, the others ``(B, 1, 1, 1)``.
+    """
     mean = mean_of_each(image)
     varied = image.clamp(0, 1) ** power
     varied = mean + (varied - mean) * (1 + contrast)

@@ -95,7 +95,10 @@ def reconstruct(model: nn.Module, images: np.ndarray, compute: Compute) -> np.nd
 def detect_by_map(
     model: nn.Module, images: np.ndarray, profile: Profile, compute: Compute
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Anomaly maps, and the image scores that they alone decide: :func:`image_scores`."""
+    """Anomaly maps, and the image scores that they alone decide: :func:`image_scores`.
+
+    *Shape*: as of :func:`detect`.
+    """
     maps = predict(model, images, compute)
     return maps, image_scores(maps, profile.score_window_px)
 
@@ -149,7 +152,10 @@ def score_test(
 def all_metrics(
     category: Category, maps: np.ndarray, scores: np.ndarray
 ) -> dict[str, float | None]:
-    """The metrics of a category's test images; those of pixels are None without exact masks."""
+    """The metrics of a category's test images; those of pixels are None without exact masks.
+
+    *Shape*: maps ``(M, H, W)``, scores ``(M,)``.
+    """
     metrics: dict[str, float | None] = image_metrics(category.labels, scores)
     if category.masks is not None and category.mask_kind == "exact":
         return metrics | pixel_metrics(category.masks, maps)
@@ -162,6 +168,8 @@ def metrics_by_category(
     """The metrics of each category among several that are taken together (D46), by its name.
 
     None for a category that is one.
+
+    *Shape*: maps ``(M, H, W)``, scores ``(M,)``.
     """
     if not category.dataset.endswith(SUFFIX):
         return None

@@ -48,6 +48,8 @@ def best_moment(watched: list[dict[str, float | None]], metric: str) -> tuple[fl
 
     Picking the best step by its test score is what D23 refuses; the difference of the two is how
     much that would have flattered the result.
+
+    *Raises* :class:`PoutaError` where the metric was not watched.
     """
     points = [
         (value, int(step))

@@ -37,6 +37,8 @@ def run_study(
     """Makes what is missing of a study through the Snakefile; Snakemake's exit status.
 
     With `cluster`, the folder of a Snakemake profile, on the cluster that it describes.
+
+    *Raises* :class:`PoutaError` for a study without runs, and for what its plan refuses.
     """
     settings = load_profile(profile, **parse_overrides(overrides))
     plan = planned_study(settings, categories)

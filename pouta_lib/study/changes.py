@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+# (3, H, H) float in [0, 255], a strength in [0, 1], and draws; gives the same, unclipped
 Change = Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
 
 

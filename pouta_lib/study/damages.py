@@ -7,6 +7,7 @@ from scipy import ndimage
 
 VISIBLE = 6  # of 255: a pixel that changed by less is not called damaged
 
+# (3, S, S) float in [0, 255], and draws; gives the same, and (S, S), above 0.5 where damaged
 Damage = Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
 

@@ -86,8 +86,9 @@ def prepare_run(
 
 
 def check_parameters(valid: Sequence[str] = PARAMETERS, cells: Sequence[str] | None = None) -> None:
-    """Refuses a parameter that a notebook does not know: papermill itself would only warn.
+    """*Raises* :class:`PoutaError` for a parameter that a notebook does not know.
 
+    Papermill itself would only warn.
     `cells` are the sources that have run so far, by default those of this notebook. Papermill
     writes the parameters it was given into a cell that begins with ``# Parameters``; each name
     assigned in such a cell has to be one of `valid`.
@@ -116,6 +117,9 @@ def support_indices(num_images: int, shots: int | None, seed: int) -> np.ndarray
 
     The sets are nested: the 2 shots of a seed are among its 4, and those among its 8, so that
     more shots never means other shots.
+
+    *Shape*: ``(shots,)``.
+    *Raises* :class:`PoutaError` for more shots than there are images.
     """
     if shots is None:
         return np.arange(num_images)
@@ -190,7 +194,10 @@ def save_run(
     trained: "Trained",
     evaluation: "Evaluation",
 ) -> Path:
-    """Writes the run's folder and removes its checkpoint; the folder's path."""
+    """Writes the run's folder and removes its checkpoint; the folder's path.
+
+    *Shape*: support ``(K,)``, the indices of the training images that the run had.
+    """
     few = run.key.shots is not None
     record = {
         "profile": run.profile.to_dict(),

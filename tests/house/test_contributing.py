@@ -1,5 +1,6 @@
 """What contributors read and hosted checks run: it names what there is, and runs the same."""
 
+import ast
 import re
 import tomllib
 from itertools import product
@@ -63,6 +64,21 @@ def test_the_guide_says_what_coverage_has_to_reach(project):
     assert run["branch"] and run["source_pkgs"] == ["pouta_lib"]
     left_out = project["tool"]["coverage"]["report"]["exclude_also"]
     assert [pattern.split()[1] for pattern in left_out] == ["TYPE_CHECKING:", "__name__"]
+
+
+def test_a_docstring_says_what_is_raised_for_users():
+    """Of public functions and methods, as the guide has it."""
+    silent = []
+    for path in (REPOSITORY / "pouta_lib").rglob("*.py"):
+        module = ast.parse(path.read_text(encoding="utf-8"))
+        classes = [node for node in module.body if isinstance(node, ast.ClassDef)]
+        for one in (node for part in (module, *classes) for node in part.body):
+            if isinstance(one, ast.FunctionDef) and not one.name.startswith("_"):
+                raised = [ast.unparse(n) for n in ast.walk(one) if isinstance(n, ast.Raise)]
+                if any(text.startswith("raise problem(") for text in raised):
+                    told = ast.get_docstring(one) or ""
+                    silent += [f"{path.name}: {one.name}"] * ("*Raises*" not in told)
+    assert silent == []
 
 
 def test_the_citation_is_of_the_paper_and_of_this_version(project):

@@ -187,6 +187,7 @@ def test_a_python_that_is_too_old_is_refused(clone: Path) -> None:
 @needs_make
 def test_clean_keeps_finished_work(clone: Path) -> None:
     kept = [".venv/.ready", "data/mini/1.png", "results/demo/runs/a/record.json", "Makefile"]
+    kept += ["build/peers/bin/python"]
     gone = ["results/demo/runs/b.partial/x", "results/smoke/x", "build/x", "tests/__pycache__/x"]
     for name in [*kept, *gone]:
         (clone / name).parent.mkdir(parents=True, exist_ok=True)
