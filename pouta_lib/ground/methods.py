@@ -1,8 +1,8 @@
 """The methods: what each is called, how it is made and used, and what its results are like.
 
-All that depends on the method is asked of its entry here. Other modules name none but POUTA and
-Vanilla, where the paper does: Table IV is POUTA's, figure 3 shows both; and a detector knows that a
-pair has two members. So a method is added by its module and its entry:
+All that depends on the method is asked of its entry here. Other modules name none but the rows of
+Table V, where the paper does: Table IV is POUTA's, figure 3 shows POUTA and Vanilla; and a detector
+knows that a pair has two members. So a method is added by its module and its entry:
 
 1. a module in ``pouta_lib/method/models/`` with a function ``build(method, profile)``: the network
    with fresh weights, or an empty memory. ``model(image)`` maps ``(B, 3, H, W)`` in [0, 1] to an
