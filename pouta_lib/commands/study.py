@@ -94,7 +94,11 @@ def _judge(options: argparse.Namespace) -> None:
     lock = path.with_name(f".{path.name}.lock")
     with only_one(lock, f"judgement {run.key.name}", wait=True):
         if (judgement := None if options.again else judgement_of(run)) is not None:
+            from pouta_lib.study.judge import judged_todays_images
+
             print(f"judged already: {path} (--again makes it anew)")
+            if not judged_todays_images(run, judgement):
+                print("note: that was of other images than those that are there today")
         else:
             from pouta_lib.ground.progress import TrainingProgress
             from pouta_lib.study.judge import judge

@@ -223,6 +223,8 @@ def pictures_below(folder: Path, reason: Reason) -> Iterator[tuple[Reason, Path]
                 waiting += [one for one in inside if not _is_hidden(one)]
             elif path.suffix.lower() in PICTURES:
                 yield reason, path
+            elif path.is_symlink() and not path.suffix and not path.exists():
+                yield Reason.DANGLING, path  # it was a folder
         except OSError:
             yield Reason.LOCKED, path
 

@@ -8,7 +8,14 @@ import numpy as np
 
 from pouta_lib.data.cache import read_through_cache
 from pouta_lib.data.category import GOOD, Category, Item, Listing
-from pouta_lib.data.files import child, folders_in, good_folders
+from pouta_lib.data.files import (
+    PassedOver,
+    Reason,
+    child,
+    folders_in,
+    good_folders,
+    pictures_below,
+)
 from pouta_lib.data.manifest import read_listing
 from pouta_lib.data.registry import kind_of, locate
 from pouta_lib.data.together import Reader
@@ -34,7 +41,9 @@ def _another_layout(folder: Path, reader: Reader) -> str:
         if names := reader.categories(path):
             move = f"move what is in {shown(path.relative_to(folder).as_posix())} up to here"
             return f"{move}: the categories, first {shown(names[0])}, lie in there"
-    return "see docs/DATASETS.md for the layout; unpack the dataset again"
+    gone = [found for found in pictures_below(folder, Reason.BESIDE) if found[0] is Reason.DANGLING]
+    lines = PassedOver.of(gone).lines()
+    return "; ".join([*lines, "see docs/DATASETS.md for the layout; unpack the dataset again"])
 
 
 def load_category(

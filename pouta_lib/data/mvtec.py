@@ -86,4 +86,8 @@ def missing_mask(folder: Path, image: Path) -> PoutaError:
     if (folder / image.stem).is_dir():  # MVTec LOCO AD
         todo = f"merge the masks in each such folder into one, {image.stem}_mask.png beside it"
         return problem(wanted, "a folder of masks", folder / image.stem, todo)
-    return problem(wanted, "none", folder, "add the mask, or remove the image")
+    near = look_into(folder, below=False).files if folder.is_dir() else []
+    near = [path for path in near if path.stem.startswith(image.stem)]
+    found = f"none, but {shown(near[0].name)}" if near else "none"
+    todo = "rename or merge the masks" if near else "add the mask, or remove the image"
+    return problem(wanted, found, folder, todo)

@@ -1,6 +1,7 @@
 """What is known of the images of an answer, and how well the answer agrees with it."""
 
 import io
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,8 @@ def truth_of(
     good = sum(label == "good" for label in said.values())
     if good in (0, len(names)):
         told = "good ones alone" if good else "defective ones alone"
-        raise problem("good and defective images", told, where, "name the labels of these images")
+        todo = "call the good ones good, the others by their defect" if labels else "name others"
+        raise problem("good and defective images", told, where, todo)
     return Truth(labels=said, masks=marked)
 
 
@@ -86,12 +88,13 @@ def _read_labels(path: Path) -> dict[str, str]:
         separator = max(",;\t", key=text.partition("\n")[0].count)
         table = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False)
         table.columns = table.columns.str.strip().str.lower()
-        table = pd.DataFrame({"file": table["file"], "label": table["label"].str.strip()})
+        names = table["file"].map(lambda name: re.split(r"[/\\]", name_in(name))[-1])
+        table = pd.DataFrame({"file": names, "label": table["label"].str.strip()})
         table = table[table["label"] != ""].drop_duplicates()
         if (twice := table["file"][table["file"].duplicated()]).any():
             found = f"several for {shown(twice.iloc[0])}"
             raise problem("one label for each image", found, path, "correct the file")
-        return dict(zip(table["file"].map(name_in), table["label"], strict=True))
+        return dict(zip(table["file"], table["label"], strict=True))
     except PoutaError:
         raise
     except OSError as error:

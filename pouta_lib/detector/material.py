@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from pouta_lib.data.images import num_bits, peaks_of, told_of_depth
-from pouta_lib.detector.folds import deal, parts_of
+from pouta_lib.detector.folds import deal, hardly_differ, parts_of
 from pouta_lib.detector.photos import good_photos, least_peak, read_files
 from pouta_lib.ground.errors import PoutaError, problem, shown
 from pouta_lib.ground.paths import atomic_path, sources_digest
@@ -61,6 +61,11 @@ class Work:
         parts = parts_of(images[SIZE_PX])
         if (several := parts.max() + 1) < len(parts):
             tell(f"they show {several} parts, as far as that can be told; one part, one fold")
+        if hardly_differ(images[SIZE_PX]):
+            tell(
+                "these photographs hardly differ: is it one part, taken again and again? Then a "
+                "threshold from them holds for no other: photograph different parts"
+            )
         folds = deal(parts)
         out = np.flatnonzero(folds == 0)
         held = hold_out(images[SIZE_PX][out[spread(len(out), MOST_DAMAGED)]])

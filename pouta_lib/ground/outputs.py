@@ -58,7 +58,9 @@ def replaceable(
     *Raises* :class:`PoutaError` for all else, and where nothing may be written; with
     ``replace=False`` for an earlier result too.
     """
-    folder = Path(folder).expanduser().resolve()
+    folder = _real(folder)
+    if folder.is_symlink():
+        raise problem(f"a new folder, or an earlier {kind}", "a link to itself", folder, ANOTHER)
     there = next(path for path in (folder, *folder.parents) if os.path.exists(path))
     if there.is_dir() and not os.access(there, os.W_OK | os.X_OK):
         raise problem("a folder that can be written to", "one that may not be", there, ANOTHER)
@@ -89,9 +91,9 @@ def refuse_overlap(output: str | Path, inputs: dict[str, str | Path]) -> None:
 
     Links are followed, and a folder is the same under every spelling of its name.
     """
-    own = Path(output).expanduser().resolve()
+    own = _real(output)
     for words, path in inputs.items():
-        other = Path(path).expanduser().resolve()
+        other = _real(path)
         for found, inner, outer in (
             (f"{words} itself, or a folder in it", own, other),
             (f"a folder that holds {words}", other, own),
@@ -106,6 +108,11 @@ def digest_of(path: Path) -> str | None:
         return "no file" if os.path.lexists(path) else None
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _real(path: str | Path) -> Path:
+    """The path without links; a link that leads to itself stays."""
+    return Path(os.path.realpath(Path(path).expanduser()))
 
 
 def _same(one: Path, other: Path) -> bool:

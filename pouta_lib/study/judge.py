@@ -103,6 +103,12 @@ def judge(run: Run, progress: Progress | None = None, *, watch: bool = False) ->
     return judgement
 
 
+def judged_todays_images(run: Run, judgement: Judgement) -> bool:
+    """Whether a judgement is of the good images that are there."""
+    today = _good_images(run, run.profile.size_px).manifest_hash
+    return today == judgement.data.manifest_hash
+
+
 def hold_out(whole: np.ndarray) -> HeldOut:
     """Good images and what becomes of them: ``(N, 3, S, S)`` uint8.
 

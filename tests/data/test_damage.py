@@ -60,6 +60,13 @@ def test_missing_ground_truth_folder(bolt, tmp_path):
     assert "expected a folder ground_truth, found none" in message(tmp_path)
 
 
+def test_masks_by_other_names_are_named(bolt, tmp_path):
+    mask = bolt / "ground_truth" / "cut" / "001_mask.png"
+    mask.rename(mask.with_name("001_mask_2.png"))
+    with pytest.raises(PoutaError, match=r"(?s)found none, but 001_mask_2.png.*merge"):
+        load_category("mvtec", "bolt", 16, root=tmp_path)
+
+
 def test_missing_mask(bolt, tmp_path):
     (bolt / "ground_truth" / "cut" / "001_mask.png").unlink()
     text = message(tmp_path)

@@ -214,6 +214,18 @@ def test_several_masks_of_one_image_are_no_photographs(tmp_path):
     assert problems == [f"{said}: merge them into one, a_mask.png"]
 
 
+def test_a_folder_that_links_to_nothing_is_told_of(tmp_path):
+    """Its category is none, beside others as alone."""
+    base = washer(tmp_path).parent / "bolt"
+    base.mkdir()
+    (base / "good").symlink_to(tmp_path / "unmounted")
+    said = "1 file linking to nothing, first bolt/good: mount or copy what is pointed to"
+    assert counted(tmp_path)[1] == [said]
+    shutil.rmtree(base.parent / "washer")
+    with pytest.raises(PoutaError, match=said):
+        list_categories("folder", tmp_path)
+
+
 def test_a_path_in_place_of_a_datasets_name(tmp_path):
     base = washer(tmp_path)
     with pytest.raises(PoutaError, match="name the folder above it by --data-root"):

@@ -215,6 +215,7 @@ def test_what_is_no_answer_is_refused(answer, tmp_path):
 @pytest.mark.parametrize(("separator", "encoding"), [(";", "utf-8-sig"), ("\t", "utf-8")])
 def test_labels_are_read_as_spreadsheets_write_them(answer, tmp_path, separator, encoding):
     table = pd.DataFrame(SCORES.items(), columns=["File ", "Label"])
+    table.loc[0, "File "] = "C:\\photos\\" + table.loc[0, "File "]
     table["Label"] = np.where(table["Label"] < 0.45, "OK", "NG")
     table.to_csv(tmp_path / "labels.csv", sep=separator, encoding=encoding, index=False)
     page = write_page(answer, tmp_path / "page.html", labels=tmp_path / "labels.csv")
@@ -277,6 +278,7 @@ def test_what_is_outlined_is_what_the_mask_marks(answer, tmp_path):
         ("a.png,good\na.png,bent\n", "several for a.png"),
         ("a.png,\n", "none for 1 images, first a.png"),
         ("a.png,  \n", "none for 1 images, first a.png"),
+        ("old/a.png,good\nnew/a.png,bent\n", "several for a.png"),
     ],
 )
 def test_labels_that_are_missing_or_contradict_each_other(answer, tmp_path, rows, found):

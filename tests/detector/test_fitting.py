@@ -17,7 +17,7 @@ from torch import nn
 from pouta_lib import fit
 from pouta_lib.cli import main
 from pouta_lib.detector import candidates, fitting, load_detector, material
-from pouta_lib.detector.folds import deal, parts_of
+from pouta_lib.detector.folds import deal, hardly_differ, parts_of
 from pouta_lib.detector.telling import fitted_table, promise, told, why, with_threshold
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.methods import METHODS, Method
@@ -436,6 +436,9 @@ def test_exposures_of_one_part_are_held_out_together():
     kinds = np.repeat(rng.normal(120, 40, (2, 3, 48, 48)), 10, axis=0)
     kinds += rng.normal(0, 9, (20, 3, 48, 48))
     assert len(set(parts_of(kinds.clip(0, 255).astype(np.uint8)))) == 20, "two kinds, not two parts"
+    again = np.kron(rng.normal(120, 40, (1, 3, 8, 8)), np.ones((6, 6)))
+    again = again + rng.normal(0, 0.5, (12, 3, 48, 48))
+    assert [hardly_differ(a.clip(0, 255).astype(np.uint8)) for a in (again, shown)] == [True, False]
     flat = parts_of(np.full((8, 3, 48, 48), 90, np.uint8))
     assert len(set(flat)) == 8, "alike, but nothing says that they are nearer than others are"
 

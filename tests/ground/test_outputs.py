@@ -104,6 +104,14 @@ def test_what_may_not_be_written_to_is_noticed_before_the_work(tmp_path, monkeyp
     assert replaceable(tmp_path / "mine", "answer") == tmp_path / "mine"
 
 
+def test_a_link_to_itself_is_no_place(tmp_path):
+    loop = tmp_path / "loop"
+    loop.symlink_to("loop")
+    with pytest.raises(PoutaError, match="found a link to itself"):
+        replaceable(loop, "toy")
+    refuse_overlap(loop, {"the photographs": tmp_path / "photos"})
+
+
 def test_overlaps_by_any_name(tmp_path):
     (tmp_path / "photos" / "in").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "photos" / "in")

@@ -154,8 +154,12 @@ def test_the_command_makes_the_record_once(good_parts, capsys):
     second = capsys.readouterr().out
     assert "judged already" in second and path.stat().st_mtime_ns == written
     assert second.splitlines()[1:] == first.splitlines()[1:]
+    save(good_parts / "mvtec" / "bolt" / "train" / "good" / "3.png", photo(99, 40, 40))
+    assert main(words) == 0
+    assert "note: that was of other images than those that are there" in capsys.readouterr().out
     assert main([*words, "--again"]) == 0
     assert path.stat().st_mtime_ns > written
+    assert main(words) == 0 and "note: that" not in capsys.readouterr().out
 
 
 def test_a_record_of_other_settings_or_a_broken_one_is_refused(good_parts, capsys):
