@@ -7,7 +7,9 @@ model has to find what training never draws (:mod:`pouta_lib.study.damages`), an
 where nothing but the circumstances are others (:mod:`pouta_lib.study.changes`).
 """
 
+import hashlib
 import shutil
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -72,6 +74,9 @@ def judge(run: Run, progress: Progress | None = None, *, watch: bool = False) ->
         where = f"{run.key.dataset}/{run.key.category}, training images"
         raise problem(f"at least {FEWEST} images", str(len(good.train)), where, "add good images")
     held_out = hold_out(large.train[held][:MOST])
+    if copies := _copies(held_out.whole, large.train[~held]):
+        told = f"{copies} of {len(held_out.whole)} held-out images are copies of training images"
+        print(f"note: {told}: they are judged too well", file=sys.stderr)
     partial = partial_judgement(run.key)
     checkpoint = partial / ("watched.pt" if watch else "checkpoint.pt")
 
@@ -238,6 +243,12 @@ def _good_images(run: Run, size_px: int) -> Category:
     key = run.key
     max_train = run.profile.max_train
     return load_category(key.dataset, key.category, size_px, max_train=max_train, max_test=0)
+
+
+def _copies(some: np.ndarray, others: np.ndarray) -> int:
+    """How many of some images are among the others as well."""
+    known = {hashlib.sha256(image.tobytes()).digest() for image in others}
+    return sum(hashlib.sha256(image.tobytes()).digest() in known for image in some)
 
 
 def _resized(arrays: np.ndarray, size_px: int) -> np.ndarray:

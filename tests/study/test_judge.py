@@ -139,6 +139,14 @@ def test_overridden_settings_are_found_beside_the_profile(good_parts):
     assert find_judgements("smo") == []
 
 
+def test_copies_among_the_held_out_are_told_of(good_parts, capsys):
+    good = good_parts / "mvtec" / "bolt" / "train" / "good"
+    (good / "7.png").write_bytes((good / "0.png").read_bytes())
+    judge(parts())
+    said = "note: 1 of 2 held-out images are copies of training images: they are judged too well"
+    assert said in capsys.readouterr().err
+
+
 def test_the_command_makes_the_record_once(good_parts, capsys):
     words = parts().key.command("judge").split()[1:]
     assert words[0] == "judge"
