@@ -86,12 +86,14 @@ def _add_export(commands: Commands) -> None:
 
 def _fit(options: argparse.Namespace) -> None:
     from pouta_lib.detector.fitting import fit
+    from pouta_lib.detector.photos import folders_of_good
     from pouta_lib.detector.saved import KIND
     from pouta_lib.detector.telling import told
     from pouta_lib.ground.outputs import refuse_overlap, replaceable
     from pouta_lib.ground.profiles import parse_overrides
 
-    refuse_overlap(options.output, {"the photographs": options.photos})
+    for folder in (options.photos, *folders_of_good(options.photos)):  # which may be links
+        refuse_overlap(options.output, {"the photographs": folder})
     output = replaceable(options.output, KIND, replace=options.replace)
     detector = fit(
         options.photos,

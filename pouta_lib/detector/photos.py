@@ -60,13 +60,18 @@ class GoodPhotos(NamedTuple):
     left_out: list[str]  # what was passed over, a sentence for each reason
 
 
+def folders_of_good(folder: Path) -> list[Path]:
+    """Where the photographs of good parts are looked for."""
+    return good_folders(folder) or good_folders(child(folder, "train")) or [folder]
+
+
 def good_photos(folder: str | Path) -> GoodPhotos:
     """The photographs in ``good`` or ``train/good``, by whatever spelling, else in `folder` itself.
 
     *Raises* :class:`PoutaError` as :func:`look_at_folder` does.
     """
     folder = Path(folder).expanduser()
-    goods = good_folders(folder) or good_folders(child(folder, "train")) or [folder]
+    goods = folders_of_good(folder)
     looks = [look_at_folder(good) for good in goods]
     left_out = [line for look in looks for line in passed_over(look)]
     if folder not in goods:  # photographs beside good/ are not taken for good ones

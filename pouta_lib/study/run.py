@@ -72,6 +72,8 @@ def prepare_run(
     """
     given = (profile, dataset, category, variant, shots, seed, overrides or {})
     named = dict(zip(PARAMETERS, given, strict=True))
+    if isinstance(category, str) and category:
+        check_name(category, "a category")
     checked(Parameters, named, "the parameters", "correct the parameter")
     find_method(variant)
     settings = load_profile(profile, **(overrides or {}))

@@ -123,6 +123,10 @@ def test_an_earlier_detector_and_the_photographs_are_safe(photos, toys, tmp_path
     for output in (photos, photos / "good" / "d", tmp_path / "mine"):
         assert main(["fit", str(photos), "--output", str(output), "--method", "keen"]) == 1
         assert "name another folder" in capsys.readouterr().err
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "good").symlink_to(photos / "good")
+    output = str(photos / "good" / "d")
+    assert main(["fit", str(tmp_path / "linked"), "--output", output, "--method", "keen"]) == 1
     assert toys == [], "it is said before the work"
     words = ["fit", str(photos), "--output", str(tmp_path / "d"), "--method", "keen"]
     assert main(words) == 0

@@ -1,5 +1,8 @@
 """Weights are known by their digest: what is damaged or another's is refused by name."""
 
+import os
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -69,6 +72,15 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, value):
 def test_weights_that_do_not_fit_are_refused(tmp_path):
     save_weights(torch.nn.Conv2d(3, 2, 1), tmp_path)
     assert "weights that fit the settings" in refused(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the file system takes no such names")
+def test_a_folder_whose_name_is_not_utf_8_holds_weights_as_well(tmp_path):
+    folder = tmp_path / os.fsdecode(b"stra\xdfe")
+    folder.mkdir()
+    save_weights(layer(), folder)
+    loaded = load_weights(layer(1), folder).state_dict()
+    assert weights_digest(loaded) == weights_digest(layer().state_dict())
 
 
 def test_older_files_without_a_digest_are_read(tmp_path):

@@ -21,6 +21,7 @@ def test_a_run_from_its_parameters(bolt):
         ({"shots": 2.0}, "expected shots to be a valid integer, or null, found 2.0"),
         ({"shots": 0}, "expected shots to be above 0, or null, found 0"),
         ({"variant": "Pouta"}, "expected a method out of ['pouta', 'vanilla'"),
+        ({"category": "stra\udcdfe"}, "expected a category named as a folder is"),
         ({"category": "nail"}, "expected a category out of ['bolt'], found 'nail'"),
         ({"dataset": "mvtek"}, "expected a dataset out of"),
         ({"profile": "dmeo"}, "expected a profile out of"),
