@@ -270,6 +270,15 @@ def masks_in(folder: Path) -> dict[str, Path]:
     return {stem: path for stem, (*_, path) in ranked.items()}
 
 
+def several_masks(folder: Path, photos: Iterable[Path]) -> PassedOver:
+    """What a folder of masks has beside one mask of each of the photographs: numbered ones."""
+    if not folder.is_dir():
+        return PassedOver()
+    look, parts = look_into(folder, below=False), {(photo.stem, True) for photo in photos}
+    paths = [*look.paths, *look.passed_over.files.get(Reason.PART, [])]
+    return PassedOver.of((Reason.PART, path) for path in paths if _named_mask(path) in parts)
+
+
 def good_folders(parent: Path) -> list[Path]:
     """The folders in `parent` that are called good, in whatever spelling; ``good`` first."""
     found = [path for path in folders_in(parent) if means_good(path.name)]

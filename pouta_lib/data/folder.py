@@ -18,6 +18,7 @@ from pouta_lib.data.files import (
     good_folders,
     image_files,
     masks_in,
+    several_masks,
 )
 from pouta_lib.data.mvtec import missing_mask, read_good, read_kinds, renamed
 from pouta_lib.ground.errors import problem
@@ -53,6 +54,7 @@ def listing(folder: Path, category: str) -> Listing:
     for kind, look in _kinds(test_folder):
         passed += look.passed_over
         masks = masks_in(truth / look.folder.name)
+        passed += several_masks(truth / look.folder.name, look.files)
         for image in look.files:
             mask = masks.get(image.stem, look.masks.get(image)) if kind != GOOD else None
             test.append(Item(image, kind, mask))

@@ -17,6 +17,7 @@ from pouta_lib.data.files import (
     look_into,
     masks_in,
     means_good,
+    several_masks,
 )
 from pouta_lib.ground.errors import PoutaError, problem, shown
 
@@ -50,6 +51,7 @@ def listing(folder: Path, category: str) -> Listing:
     for kind, look in kinds:
         passed += look.passed_over
         masks = masks_in(truth / look.folder.name) if kind != GOOD else {}
+        passed += several_masks(truth / look.folder.name, look.files)
         for image in look.files:
             if kind != GOOD and image.stem not in masks:
                 raise missing_mask(truth / look.folder.name, image)

@@ -212,6 +212,11 @@ def test_several_masks_of_one_image_are_no_photographs(tmp_path):
     assert counts == (3, 2, 2)
     said = "washer: 3 files named as one of several masks of an image, first spot/000_mask_0.png"
     assert problems == [f"{said}: merge them into one, a_mask.png"]
+    for dataset in ("folder", "mvtec"):
+        base = mvtec_tree(tmp_path / dataset, dataset)
+        save(base / "ground_truth" / "cut" / "000_mask_2.png", mask())
+        (problem,) = counted(tmp_path / dataset, dataset)[1][-1:]
+        assert "1 file named as one of several masks of an image, first cut/000_mask_2" in problem
 
 
 def test_a_folder_that_links_to_nothing_is_told_of(tmp_path):

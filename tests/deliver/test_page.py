@@ -251,6 +251,15 @@ def test_an_empty_mask_is_that_of_a_good_part(answer, tmp_path):
     assert page.data()["bad"] == [True] + [False] * 5
 
 
+def test_several_masks_of_one_image_are_refused(answer, tmp_path):
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for name in ("a_mask_1.png", "a_mask_2.png", "c.png"):
+        Image.new("L", (900, 600), 255).save(masks / name)
+    with pytest.raises(PoutaError, match=r"found 2 files named as one of several.*first masks/a_m"):
+        write_page(answer, masks=masks)
+
+
 def test_what_is_outlined_is_what_the_mask_marks(answer, tmp_path):
     """The noise of compression is not, and what EXIF turns is turned."""
     photos, turned = tmp_path / "photos", Image.Exif()
