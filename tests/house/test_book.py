@@ -6,6 +6,7 @@ The site itself is built by `make book`, which fails for a broken link; here wit
 import re
 
 import build_book
+import chapters
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
@@ -123,3 +124,12 @@ def test_each_chapter_of_the_course_asks_and_answers(repository):
         asked = text.partition("## Check yourself")[2].partition("## Exercises")[0]
         assert 3 <= asked.count("<details><summary>") <= 5, path.name
         assert asked.count("<details>") == asked.count("</details>"), path.name
+
+
+@pytest.mark.parametrize("study", ["demo", "evening"])
+def test_executed_copies_show_todays_code(repository, study):
+    """What readers see was made by the code beside it: `make chapters`, or `pouta notebook`."""
+    sources = {path.name: path for path in build_book.notebooks()}
+    copies = sorted((repository / "results" / study / "notebooks").glob("*.ipynb"))
+    stale = [copy.name for copy in copies if not chapters.is_shown(sources[copy.name], copy)]
+    assert copies and not stale
