@@ -18,8 +18,7 @@ import pandas as pd
 
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.methods import METHODS
-from pouta_lib.report.published import AVERAGE
-from pouta_lib.report.reading import METRIC_NAMES
+from pouta_lib.report.reading import AVERAGE, METRIC_NAMES
 from pouta_lib.report.table_files import ROMAN
 from pouta_lib.report.tables import (
     ABLATION,

@@ -7,8 +7,8 @@ import pandas as pd
 from scipy import stats
 
 from pouta_lib.ground.methods import METHODS
-from pouta_lib.report.published import AVERAGE
 
+AVERAGE = "average"  # the row of a table that no category has
 METRIC_NAMES = {
     "image_auroc": "CLS: image AUROC",
     "pixel_auroc": "LOC: pixel AUROC",
@@ -115,7 +115,9 @@ def order_holds(means: Mapping[str, float], order: Iterable[Iterable[str]], spre
     heights = [sum(means[name] for name in group) / len(group) for group in groups]
     steps = [b - a for a, b in pairwise(heights)]
     names = pairwise("/".join(group) for group in groups)
-    told = "; ".join(f"{a} to {b} {step:+.1f}" for (a, b), step in zip(names, steps, strict=True))
+    told = "; ".join(
+        f"{a} to {b} {round(step, 1) + 0.0:+.1f}" for (a, b), step in zip(names, steps, strict=True)
+    )
     if pd.isna(spread):
         return f"{told}. From one seed it cannot be said which steps to believe."
     up, down = (sum(sign * step > spread for step in steps) for sign in (1, -1))

@@ -12,8 +12,8 @@ from pouta_lib.ground.errors import problem
 from pouta_lib.ground.labels import folder_name, parse_label, set_options, setting_words
 from pouta_lib.ground.methods import COMPARED, METHODS, Modules
 from pouta_lib.ground.paths import atomic_path, results_root
-from pouta_lib.report.published import AVERAGE, PROTOCOL, read_published
-from pouta_lib.report.reading import METRIC_NAMES, METRIC_WORDS
+from pouta_lib.report.published import PROTOCOL, read_published
+from pouta_lib.report.reading import AVERAGE, METRIC_NAMES, METRIC_WORDS
 from pouta_lib.report.tables import (
     ABLATION,
     CLS,

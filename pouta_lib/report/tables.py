@@ -13,7 +13,8 @@ import pandas as pd
 from pouta_lib.data.together import SUFFIX
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.methods import ABLATED, BACKBONE_TITLES, COMPARED, METHODS
-from pouta_lib.report.published import AVERAGE, PROTOCOL, read_published
+from pouta_lib.report.published import PROTOCOL, read_published
+from pouta_lib.report.reading import AVERAGE
 from pouta_lib.study.records import Metric, Record
 
 CLS: Metric = "image_auroc"

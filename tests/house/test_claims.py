@@ -91,13 +91,15 @@ def test_what_an_evening_shows_is_what_its_runs_say(repository, page):
 
 
 def test_the_claim_at_todays_settings_is_what_their_runs_say(repository, page):
-    records = find_records("real-cpu", repository / "results" / "real", seed=0)
+    records = find_records("real-cpu", repository / "results" / "real")
     frame = run_frame(records, [METRICS[0], METRICS[2]])
-    frame = frame.pivot(index=["metric", "category"], columns="method", values="percent")
-    gain = (frame["pouta"] - frame["vanilla"]).dropna()
+    frame = frame.pivot(index=["metric", "category"], columns=["seed", "method"], values="percent")
+    first, second = (frame[seed]["pouta"] - frame[seed]["vanilla"] for seed in (0, 1))
+    gain, again = first.dropna(), second.dropna()
     shown = [
         f"{of.mean():+.1f} ({(of > 0).sum()} of {len(of)})" for of in map(gain.get, METRICS[::2])
     ]
-    assert "POUTA less Vanilla is {} in image AUROC and {} in pixel AP".format(*shown) in " ".join(
-        page.split()
-    )
+    text = " ".join(page.split())
+    assert "POUTA less Vanilla is {} in image AUROC and {} in pixel AP".format(*shown) in text
+    (one, other) = (of[METRICS[0], "transistor"] for of in (gain, again))
+    assert len(again) == 2 and f"is {one:+.1f} with one and {other:+.1f} with the other" in text

@@ -13,7 +13,8 @@ from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.methods import ABLATED, METHODS
 from pouta_lib.ground.profiles import load_profile, profile_names
 from pouta_lib.method.models import build_model
-from pouta_lib.report.published import AVERAGE, read_published
+from pouta_lib.report.published import read_published
+from pouta_lib.report.reading import AVERAGE
 from pouta_lib.study.records import METRICS
 
 
