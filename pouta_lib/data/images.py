@@ -1,5 +1,6 @@
 """Decoding and resizing: whatever a camera wrote becomes RGB uint8."""
 
+import hashlib
 import io
 import sys
 from collections.abc import Iterable
@@ -317,6 +318,11 @@ def num_bits(peak: int) -> int:
     [16, 8, 10, 12, 12, 16]
     """
     return next((bits for bits in DEPTHS if 0 < peak < 1 << bits), 16)
+
+
+def digests(images: np.ndarray) -> list[bytes]:
+    """Of each image's pixels: copies have the same. *Shape*: ``(N, ...)``."""
+    return [hashlib.sha256(np.ascontiguousarray(image).data).digest() for image in images]
 
 
 def told_of_depth(peaks: dict[Path, int], num_images: int) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import torch
 
-from pouta_lib.data.images import num_bits, peaks_of, told_of_depth
+from pouta_lib.data.images import digests, num_bits, peaks_of, told_of_depth
 from pouta_lib.detector.folds import deal, hardly_differ, parts_of
 from pouta_lib.detector.photos import good_photos, least_peak, read_files
 from pouta_lib.ground.errors import PoutaError, problem, shown
@@ -152,8 +152,8 @@ def _read(
     for line in told_of_depth(peaks, len(chosen)):
         tell(line)
     once: dict[bytes, int] = {}
-    for k, image in enumerate(images[SIZE_PX]):
-        once.setdefault(hashlib.sha256(np.ascontiguousarray(image).data).digest(), k)
+    for k, digest in enumerate(digests(images[SIZE_PX])):
+        once.setdefault(digest, k)
     kept = list(once.values())
     copies = [read[k] for k in sorted(set(range(len(read))).difference(kept))]
     if len(kept) < FEWEST:

@@ -7,7 +7,6 @@ model has to find what training never draws (:mod:`pouta_lib.study.damages`), an
 where nothing but the circumstances are others (:mod:`pouta_lib.study.changes`).
 """
 
-import hashlib
 import shutil
 import sys
 import time
@@ -22,6 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from pouta_lib.data import Category, load_category, load_textures
+from pouta_lib.data.images import digests
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.spread import every_fourth
 from pouta_lib.method.device import compute_of
@@ -247,8 +247,8 @@ def _good_images(run: Run, size_px: int) -> Category:
 
 def _copies(some: np.ndarray, others: np.ndarray) -> int:
     """How many of some images are among the others as well."""
-    known = {hashlib.sha256(image.tobytes()).digest() for image in others}
-    return sum(hashlib.sha256(image.tobytes()).digest() in known for image in some)
+    known = set(digests(others))
+    return sum(digest in known for digest in digests(some))
 
 
 def _resized(arrays: np.ndarray, size_px: int) -> np.ndarray:
