@@ -20,10 +20,10 @@ def batch_indices(num_images: int, batch_size: int, step: int, seed: int) -> np.
     Every batch is full: one that begins near the end of a pass is filled from the next, so that a
     category with fewer images than a batch (few-shot) works alike (D16).
     """
-    positions = np.arange(step * batch_size, (step + 1) * batch_size)
+    positions = range(step * batch_size, (step + 1) * batch_size)
     passes = {
         p: np.random.default_rng([seed, 1, p]).permutation(num_images)
-        for p in np.unique(positions // num_images)
+        for p in sorted({i // num_images for i in positions})
     }
     return np.array([passes[i // num_images][i % num_images] for i in positions])
 

@@ -92,6 +92,8 @@ def _snakemake(
     command += ["--snakefile", project_root() / "Snakefile"]
     command += ["--directory", project_root(), "--rerun-incomplete", *where]
     command += ["--quiet", "rules", "host", "reason", "--keep-going", "--nolock"]
+    # Snakemake weighs all that is ready once a timespan for each job that it has started
+    command += ["--max-jobs-per-timespan", "100/10s"]
     command += ["--config", f"profile={settings.name}"]
     command += [f"categories={json.dumps(categories, ensure_ascii=False)}"]
     command += [f"overrides={json.dumps(setting_words(settings.overrides))}"]

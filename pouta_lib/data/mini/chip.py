@@ -69,7 +69,7 @@ def chip(rng: Rng, hurt: Rng, defect: str | None, grid: Grid) -> np.ndarray:
 
 def _around(board: Grid, x: float, y: float, reach: float) -> tuple[slice, slice]:
     """Where in the picture a place of the board lies."""
-    n = np.hypot(board.x[::4, ::4] - x, board.y[::4, ::4] - y).argmin()
+    n = np.argmin(np.hypot(board.x[::4, ::4] - x, board.y[::4, ::4] - y))
     row, column = divmod(int(n), board.x[::4, ::4].shape[1])
     reach_px = int(reach / board.px)
     rows, columns = (slice(max(4 * k - reach_px, 0), 4 * k + reach_px) for k in (row, column))

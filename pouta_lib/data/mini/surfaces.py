@@ -49,7 +49,7 @@ def fabric(rng: Rng, hurt: Rng, defect: str | None, grid: Grid) -> np.ndarray:
     high_warp, high_weft = warp - 0.5 + wave, weft - 0.5 - wave
     high_warp[warp <= 0], high_weft[weft <= 0] = -2, -2
     if defect == "thread_pull":
-        row = np.floor((v - spot.y).ravel()[np.abs(spot.y).argmin()] / pitch).astype(int)
+        row = np.floor((v - spot.y).ravel()[np.argmin(np.abs(spot.y))] / pitch).astype(int)
         lifted = (j == row) & (np.abs(spot.x) < reach) & (weft > 0)
         high_weft[lifted] = 1.1 * weft[lifted] + 0.35
     if defect == "hole":
@@ -77,7 +77,7 @@ def fabric(rng: Rng, hurt: Rng, defect: str | None, grid: Grid) -> np.ndarray:
 def _inside(hurt: Rng, grid: Grid, local: Grid) -> tuple[float, float]:
     """A place in the picture, in the turned coordinates of the cloth."""
     x, y = place(hurt, 0.55)
-    n = np.hypot(grid.x - x, grid.y - y).argmin()
+    n = np.argmin(np.hypot(grid.x - x, grid.y - y))
     return float(local.x.ravel()[n]), float(local.y.ravel()[n])
 
 
