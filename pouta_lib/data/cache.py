@@ -14,9 +14,9 @@ from pouta_lib.data.manifest import read_listing
 from pouta_lib.ground.paths import atomic_path, data_root
 
 WORTH_BYTES = 32_000_000  # of files; below this, decoding again costs about a second
-NAMES = ("train", "test", "masks", "bits")
+NAMES = ("train", "test", "masks", "peaks")
 HASH_FILE = "manifest_hash"
-VERSION = 2  # of the decoding: raise it when the same files give other arrays
+VERSION = 3  # of the decoding: raise it when the same files give other arrays
 
 Read = tuple[dict[str, np.ndarray], str]
 
@@ -48,7 +48,7 @@ def read_through_cache(
             temporary.mkdir(parents=True)
             room = partial(_room, temporary)
             arrays, manifest_hash = read_listing(listing, folder, size_px, room=room)
-            np.save(temporary / "bits.npy", arrays["bits"])
+            np.save(temporary / "peaks.npy", arrays["peaks"])
             (temporary / HASH_FILE).write_text(manifest_hash, encoding="ascii")
             del arrays  # Windows does not move files that are mapped
         return _mapped(entry)

@@ -16,6 +16,7 @@ from pouta_lib.data.files import (
     good_folders,
     pictures_below,
 )
+from pouta_lib.data.images import num_bits, told_of_depth
 from pouta_lib.data.manifest import read_listing
 from pouta_lib.data.registry import kind_of, locate
 from pouta_lib.data.together import Reader
@@ -55,11 +56,13 @@ def load_category(
     max_train: int | None = None,
     max_test: int | None = None,
     cache: bool = True,
+    quiet: bool = False,
 ) -> Category:
     """One category at one size. A limit takes images evenly spread over the sorted ones.
 
     Large categories are decoded once and then mapped from ``<root>/.cache``; ``cache=False``
-    reads the files again and keeps nothing.
+    reads the files again and keeps nothing. What was passed over, is read otherwise than it is
+    called, or has more than 8 bits is told of on stderr, unless it is to be `quiet`.
 
     *Shape*: see :class:`Category`; H = W = size_px.
     *Raises* :class:`PoutaError` for an unknown category and for each kind of damaged data.
@@ -71,8 +74,8 @@ def load_category(
         raise problem(f"a category out of {names}", repr(category), folder, hint)
     listing = reader.listing(folder, category)
     check_listing(listing, folder / category)
-    for line in [*listing.notes, *listing.passed_over.lines()]:
-        print(f"note: {shown(category)}: {line}", file=sys.stderr)
+    if not quiet:
+        _note(category, [*listing.notes, *listing.passed_over.lines()])
     train = _spread(listing.train, max_train)
     test = _spread_over_defects(listing.test, max_test)
     shortened = Listing(train, test, listing.mask_kind, listing.extra_files)
@@ -80,6 +83,10 @@ def load_category(
         arrays, manifest_hash = read_through_cache(shortened, folder, size_px, root)
     else:
         arrays, manifest_hash = read_listing(shortened, folder, size_px)
+    items = [*train, *test]
+    peaks = {item.image: int(peak) for item, peak in zip(items, arrays["peaks"]) if peak}
+    if not quiet:
+        _note(category, told_of_depth(peaks, len(items)))
     return Category(
         dataset=dataset,
         name=category,
@@ -93,8 +100,13 @@ def load_category(
         train_paths=[shown(item.image.relative_to(folder).as_posix()) for item in train],
         test_paths=[shown(item.image.relative_to(folder).as_posix()) for item in test],
         manifest_hash=manifest_hash,
-        bits=int(arrays["bits"]),
+        bits=num_bits(max(peaks.values(), default=0)),
     )
+
+
+def _note(category: str, lines: list[str]) -> None:
+    for line in lines:
+        print(f"note: {shown(category)}: {line}", file=sys.stderr)
 
 
 def check_listing(listing: Listing, where: Path) -> None:

@@ -44,7 +44,7 @@ def read_listing(
     They are filled one image after another, in memory or wherever there is `room`.
 
     Where images have more than 8 bits, the highest value in any of them says how many; the array
-    ``bits`` has the number, and 16 where there are none.
+    ``peaks`` has that of each, 0 for an image of 8 bits, first of those to train on.
 
     The hash covers the size in pixels, and of each file, in a fixed order, its path below
     `folder` and the SHA-256 of its content: it says which data a run saw, wherever they lay.
@@ -60,7 +60,7 @@ def read_listing(
         "test": room("test", (len(listing.test), 3, *side), np.uint8),
         "masks": room("masks", (len(listing.test), *side), bool),
     }
-    peak = 0
+    peaks = np.zeros(len(listing.train) + len(listing.test), np.int32)
     for k, item in enumerate(read_items([*listing.train, *listing.test], folder, size_px, bits)):
         if isinstance(item, PoutaError):
             raise item
@@ -69,10 +69,10 @@ def read_listing(
         if item.mask is not None:
             arrays["masks"][row] = item.mask
         digest.update(b"".join(item.lines))
-        peak = max(peak, item.peak)
-    if num_bits(peak) < bits:
-        return read_listing(listing, folder, size_px, num_bits(peak), room)
-    return arrays | {"bits": np.array(bits)}, digest.hexdigest()
+        peaks[k] = item.peak
+    if (fewer := num_bits(int(peaks.max(initial=0)))) < bits:
+        return read_listing(listing, folder, size_px, fewer, room)
+    return arrays | {"peaks": peaks}, digest.hexdigest()
 
 
 def read_items(

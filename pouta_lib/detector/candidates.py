@@ -37,6 +37,7 @@ AUTO = "auto"
 FEWEST_STEPS = 200  # below which a network is not worth judging
 TOGETHER = 16  # images whose maps are in memory at a time
 FOR_TRAINING = 0.85  # of a network's share of the time; the rest is for judging it
+MORE_TIME = "allow more minutes, or name the method"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +173,11 @@ def _with(settings: Profile, **changes: Any) -> Profile:
 def try_each(
     candidates: list[Candidate], work: Work, deadline: float, rate: float, asked: str
 ) -> list[Candidate]:
-    """Each candidate made without the first fold and judged by it, as far as the time goes."""
+    """Each candidate made without the first fold and judged by it, as far as the time goes.
+
+    *Raises* :class:`PoutaError` for one that cannot be made, where it was `asked` for; with
+    :data:`AUTO` it is told of and left out.
+    """
     reserved = 0.0  # for what a method that only remembers needs after it was chosen
     waiting = sum(one.needs_steps for one in candidates)
     for one in candidates:
@@ -208,8 +213,7 @@ def _allot(one: Candidate, work: Work, seconds: float, left: float) -> None:
     fewest, now = min(full, FEWEST_STEPS), time.monotonic()
 
     if seconds <= 0:
-        todo = "allow more minutes, or name the method"
-        raise problem(f"time for {one.title}", "none left", "the time budget", todo)
+        raise problem(f"time for {one.title}", "none left", "the time budget", MORE_TIME)
 
     def timed() -> Pace:
         each = seconds_per_step(one.profile, one.method, threads=None)
@@ -221,12 +225,9 @@ def _allot(one: Candidate, work: Work, seconds: float, left: float) -> None:
     found = work.keep(one.folder, "steps", Pace, timed)
     if found.steps < fewest:
         needed = fewest * found.each / FOR_TRAINING / 60
-        raise problem(
-            f"{needed:.0f} more minutes for {fewest} steps of {one.title}",
-            f"{left / FOR_TRAINING / 60:.1f}",
-            "the time budget",
-            "allow more minutes, or name the method",
-        )
+        wanted = f"{needed:.0f} more minutes for {fewest} steps of {one.title}"
+        available = f"{left / FOR_TRAINING / 60:.1f}"
+        raise problem(wanted, available, "the time budget", MORE_TIME)
     one.profile = _with(one.profile, steps=found.steps, epochs=None)
     one.until = now + (seconds if found.steps * found.each <= seconds else left)
 
@@ -272,8 +273,7 @@ def _joined(one: Candidate, work: Work, out: np.ndarray) -> nn.Module:
     """A pair of what was made before. *Raises* :class:`PoutaError` where a member was not made."""
     for member in one.members:
         if member.result is None:
-            todo = "allow more minutes, or name the method"
-            raise problem(member.name, "none", one.title, todo)
+            raise problem(member.name, "none", one.title, MORE_TIME)
     images = work.images[one.profile.size_px]
     network, memory = (
         member.model or made_from(member, work, images[~out]) for member in one.members

@@ -68,7 +68,8 @@ def judge(run: Run, progress: Progress | None = None, *, watch: bool = False) ->
 
     *Raises* :class:`PoutaError` where there are too few good images to hold any out.
     """
-    good, large = _good_images(run, run.profile.size_px), _good_images(run, SIZE_PX)
+    good = _good_images(run, run.profile.size_px)
+    large = _good_images(run, SIZE_PX, quiet=True)
     held = every_fourth(len(good.train))
     if not held.any():
         where = f"{run.key.dataset}/{run.key.category}, training images"
@@ -239,10 +240,11 @@ def _fit(
     )
 
 
-def _good_images(run: Run, size_px: int) -> Category:
-    key = run.key
-    max_train = run.profile.max_train
-    return load_category(key.dataset, key.category, size_px, max_train=max_train, max_test=0)
+def _good_images(run: Run, size_px: int, *, quiet: bool = False) -> Category:
+    key, most = run.key, run.profile.max_train
+    return load_category(
+        key.dataset, key.category, size_px, max_train=most, max_test=0, quiet=quiet
+    )
 
 
 def _copies(some: np.ndarray, others: np.ndarray) -> int:

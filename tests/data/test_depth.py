@@ -115,13 +115,27 @@ def test_the_check_tells_of_several_depths(tmp_path):
     assert f"1 of {deep} images of more than 8 bits alone reach 16384, first 000" in notes[0]
 
 
-def test_the_depth_is_kept_in_the_cache(tmp_path, monkeypatch):
+def test_the_depth_is_kept_in_the_cache(tmp_path, monkeypatch, capsys):
+    """And what is told of it, which a run and a judgement tell too."""
     monkeypatch.setattr(cache, "WORTH_BYTES", 0)
-    deepened(tmp_path, 12, gray_png)
-    plain, kept = (load_category("deep", "bolt", 20, root=tmp_path) for _ in range(2))
+    base = deepened(tmp_path, 12, gray_png)
+    Image.fromarray(photo(1)).save(base / "train" / "good" / "000.png")
+    loaded, told = [], []
+    for _ in range(2):
+        loaded.append(load_category("deep", "bolt", 20, root=tmp_path))
+        told.append(capsys.readouterr().err)
+    plain, kept = loaded
     assert isinstance(kept.train, np.memmap)
     assert plain.bits == kept.bits == 12
     assert (plain.train == kept.train).all()
+    count = len(list(base.glob("t*/*/*.png")))
+    assert told[0] == told[1]
+    assert told[0].splitlines() == [
+        "note: bolt: images of 12 bits in files of 16: 4095 is read as white",
+        f"note: bolt: 1 of {count} images have 8 bits, whose white is taken for that of the others",
+    ]
+    load_category("deep", "bolt", 20, root=tmp_path, quiet=True)
+    assert capsys.readouterr().err == ""
 
 
 def test_the_depth_of_a_folder_and_an_image_beyond_it(tmp_path):

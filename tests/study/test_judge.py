@@ -147,6 +147,19 @@ def test_copies_among_the_held_out_are_told_of(good_parts, capsys):
     assert said in capsys.readouterr().err
 
 
+def test_what_is_odd_about_the_images_is_told_once(good_parts, capsys):
+    good = good_parts / "mvtec" / "bolt" / "train" / "good"
+    save(good / "7.png", np.full((40, 40), 4095, np.uint16))
+    (good / "8.gif").write_bytes(b"GIF89a")
+    judge(parts())
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+    assert [line.split(": ", 2)[2].split(":")[0] for line in told] == [
+        "1 file (.gif) of a picture format that is not read, first good/8.gif",
+        "images of 12 bits in files of 16",
+        "7 of 8 images have 8 bits, whose white is taken for that of the others",
+    ]
+
+
 def test_the_command_makes_the_record_once(good_parts, capsys):
     words = parts().key.command("judge").split()[1:]
     assert words[0] == "judge"
