@@ -104,9 +104,10 @@ def _fit(options: argparse.Namespace) -> None:
         overrides=parse_overrides(options.overrides),
         seed=options.seed,
         partial=output.with_name(f"{output.name}.partial"),
+        output=output,
+        replace=options.replace,
         tell=lambda text: print(text, file=sys.stderr, flush=True),
     )
-    detector.save(output, replace=options.replace)
     print(told(detector))
     print(f"detector: {options.output}")
 

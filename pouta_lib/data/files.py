@@ -1,5 +1,6 @@
 """What lies in a folder: photographs, the masks beside them, and what is passed over, and why."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -212,8 +213,12 @@ def readable_suffixes() -> tuple[str, ...]:
 def pictures_below(folder: Path, reason: Reason) -> Iterator[tuple[Reason, Path]]:
     """Whatever may be a photograph in a folder and the folders in it; hidden ones are left out.
 
-    Links to folders are not followed, since they may lead back.
+    Links to folders in it are not followed, and neither is `folder` where it is one that leads
+    back: to the folder that it lies in, or to one that holds that.
     """
+    place = Path(os.path.realpath(folder.parent))
+    if Path(os.path.realpath(folder)) in (place, *place.parents):
+        return
     waiting = [folder]
     while waiting:
         path = waiting.pop()

@@ -225,7 +225,7 @@ def _allot(one: Candidate, work: Work, seconds: float, left: float) -> None:
     found = work.keep(one.folder, "steps", Pace, timed)
     if found.steps < fewest:
         needed = fewest * found.each / FOR_TRAINING / 60
-        wanted = f"{needed:.0f} more minutes for {fewest} steps of {one.title}"
+        wanted = f"{np.ceil(10 * needed) / 10:.1f} minutes left for {fewest} steps of {one.title}"
         available = f"{left / FOR_TRAINING / 60:.1f}"
         raise problem(wanted, available, "the time budget", MORE_TIME)
     one.profile = _with(one.profile, steps=found.steps, epochs=None)

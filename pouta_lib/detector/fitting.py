@@ -24,7 +24,6 @@ from pouta_lib.detector.candidates import (
     made_from,
     try_each,
 )
-from pouta_lib.detector.folds import FOLDS
 from pouta_lib.detector.material import Tell, Work
 from pouta_lib.detector.saved import Detector, Fitted, choose_threshold, scale_between
 from pouta_lib.detector.telling import promise, why
@@ -49,6 +48,8 @@ def fit(
     overrides: dict[str, Any] | None = None,
     seed: int = 0,
     partial: str | Path | None = None,
+    output: str | Path | None = None,
+    replace: bool = False,
     tell: Tell = print,
 ) -> Detector:
     """A detector made from a folder of photographs of good parts.
@@ -58,15 +59,18 @@ def fit(
     unless `overrides` name a size; and pairs last, joined from what was made before. What was
     tried, and what each found, is in ``detector.fitted``. With `partial`, a folder, a fit that was
     stopped goes on from what it left there, if it is asked for the same; one that is refused leaves
-    nothing there.
+    nothing there. With `output` the detector is saved there, as :func:`save_detector` does, before
+    that is removed: where it cannot be, nothing of the work is lost.
 
     *Units*: minutes of wall-clock time, which the choice and the training keep to.
     *Raises* :class:`PoutaError` for fewer than eight photographs, and where no method can be made.
     """
-    if not 0 < false_alarm_rate < 1 or not 0 < minutes < MOST_MINUTES:
-        found = f"{minutes} minutes, a rate of {false_alarm_rate}"
-        wanted = f"minutes above 0 and below {MOST_MINUTES}, a rate in (0, 1)"
-        raise problem(wanted, found, "fit", "say 0.05 for 5 %")
+    if not 0 < minutes < MOST_MINUTES:
+        wanted = f"minutes above 0 and below {MOST_MINUTES}"
+        raise problem(wanted, f"{minutes:g}", "fit", "say how many it may take, such as 10")
+    if not 0 < false_alarm_rate < 1:
+        wanted = "a share of false alarms between 0 and 1"
+        raise problem(wanted, f"{false_alarm_rate:g}", "fit", "say 0.05 for 5 %")
     if not 0 <= seed < 1 << 64:
         raise problem("a seed in [0, 2^64)", str(seed), "fit", "choose one, such as 0")
     if method != AUTO:
@@ -86,6 +90,8 @@ def fit(
     except PoutaError:  # the same again would end the same
         work.clear()
         raise
+    if output is not None:
+        detector.save(output, replace=replace)
     work.clear()
     return detector
 
@@ -177,10 +183,11 @@ def _from_all(
             cast(Pair, model).memory = made_from(best.members[1], work, images)
         return model, parts, how
     how = "a quarter, scored before it was added"
-    if FOLDS * first.fit_seconds < deadline - time.monotonic():
+    num_folds = work.folds.max() + 1  # fewer where there are fewer parts
+    if num_folds * first.fit_seconds < deadline - time.monotonic():
         how = "all of them, each scored without it and its neighbours"
-        for k in range(1, FOLDS):
-            work.tell(f"{best.title}: fold {k + 1} of {FOLDS}")
+        for k in range(1, num_folds):
+            work.tell(f"{best.title}: fold {k + 1} of {num_folds}")
             parts.append(_fold(best, work, k))
     work.tell(f"{best.title}: from all photographs")
     return made_from(best, work, images), parts, how

@@ -16,7 +16,6 @@ from pouta_lib.data.files import (
     Reason,
     beside,
     child,
-    folders_in,
     good_folders,
     look_into,
     readable_suffixes,
@@ -75,7 +74,9 @@ def good_photos(folder: str | Path) -> GoodPhotos:
     looks = [look_at_folder(good) for good in goods]
     left_out = [line for look in looks for line in passed_over(look)]
     if folder not in goods:  # photographs beside good/ are not taken for good ones
-        left_out += beside(folder, folders_in(folder)).lines()
+        parents = list(dict.fromkeys([folder, *(good.parent for good in goods)]))
+        known = [*goods, *parents, *(child(folder, name) for name in ("test", "ground_truth"))]
+        left_out += sum((beside(path, known) for path in parents), PassedOver()).lines()
     return GoodPhotos(goods, [path for look in looks for path in look.files], left_out)
 
 

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -61,12 +62,12 @@ def replaceable(
     folder = _real(folder)
     if folder.is_symlink():
         raise problem(f"a new folder, or an earlier {kind}", "a link to itself", folder, ANOTHER)
-    there = next(path for path in (folder, *folder.parents) if os.path.exists(path))
-    if there.is_dir() and not os.access(there, os.W_OK | os.X_OK):
-        raise problem("a folder that can be written to", "one that may not be", there, ANOTHER)
     wanted = f"a new folder, or an earlier {kind}"
     if folder.exists() and not folder.is_dir():
         raise problem(wanted, "a file", folder, ANOTHER)
+    there = next(path for path in (folder, *folder.parents) if os.path.exists(path))
+    if why_not := _unwritable(there):
+        raise problem("a folder that can be written to", why_not, there, ANOTHER)
     if not folder.exists() or all(path.name.startswith(".") for path in folder.iterdir()):
         return folder
     files = _written(folder, kind)
@@ -108,6 +109,15 @@ def digest_of(path: Path) -> str | None:
         return "no file" if os.path.lexists(path) else None
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _unwritable(folder: Path) -> str:
+    """Why nothing can be written to a folder, which its mode alone does not tell; else nothing."""
+    try:
+        os.rmdir(tempfile.mkdtemp(".tmp", ".", folder))
+    except OSError as error:
+        return f"one that may not be ({error.strerror})"
+    return ""
 
 
 def _real(path: str | Path) -> Path:

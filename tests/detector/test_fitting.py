@@ -1,6 +1,7 @@
 """From photographs to a detector: what is tried, what is chosen, where the threshold comes from."""
 
 import dataclasses
+import errno
 import json
 import shutil
 import sys
@@ -13,11 +14,13 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from trees import photo, save
 
 from pouta_lib import fit
 from pouta_lib.cli import main
 from pouta_lib.detector import candidates, fitting, load_detector, material
 from pouta_lib.detector.folds import deal, hardly_differ, parts_of
+from pouta_lib.detector.photos import good_photos
 from pouta_lib.detector.telling import fitted_table, promise, told, why, with_threshold
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.methods import METHODS, Method
@@ -106,7 +109,7 @@ def test_the_keener_method_is_chosen_and_no_image_is_wasted(
     assert "1 of 20 held-out good photographs lie above it" in detector.how
     (k, n) = map(sum, zip(*fitted.found.values()))
     assert f"It finds {k} of {n} damages" in out and k > n / 2
-    assert "Keen at 64 px tells" in out and "more minutes for" in out
+    assert "Keen at 64 px tells" in out and "minutes left for" in out
     assert len(fitted_table(fitted)) == 3
     moved = with_threshold(detector, sorted(fitted.good)[-5])
     assert "4 of 20 held-out good photographs lie above it" in moved.how
@@ -155,6 +158,22 @@ def test_a_stopped_fit_goes_on_where_it_was(photos, toys, tmp_path, monkeypatch)
     assert not (tmp_path / "partial").exists()
     again = fit(photos, tell=str)
     assert again.threshold == detector.threshold and again.fitted.found == detector.fitted.found
+
+
+def test_work_whose_detector_cannot_be_saved_is_kept(photos, toys, tmp_path, monkeypatch, capsys):
+    """A disk that is full at the end does not cost the hours before it."""
+    words = ["fit", str(photos), "--output", str(tmp_path / "d"), "--method", "keen"]
+    with monkeypatch.context() as patch:
+        full = OSError(errno.ENOSPC, "No space left on device")
+        patch.setattr("pouta_lib.detector.saved.save_weights", Mock(side_effect=full))
+        assert main(words) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert (tmp_path / "d.partial").is_dir() and not (tmp_path / "d").exists()
+    toys.clear()
+    assert main(words) == 0
+    assert toys == [("keen", 20)], "what is not kept alone is made again"
+    assert load_detector(tmp_path / "d").method == "keen"
+    assert not (tmp_path / "d.partial").exists()
 
 
 def test_half_done_work_that_is_damaged_is_made_anew(photos, toys, tmp_path, monkeypatch):
@@ -447,6 +466,33 @@ def test_exposures_of_one_part_are_held_out_together():
     assert len(set(flat)) == 8, "alike, but nothing says that they are nearer than others are"
 
 
+def shots_of_few_parts(parts, shots):
+    """Each part again and again, in another light, with a little noise: ``(N, 3, 48, 48)``."""
+    rng = np.random.default_rng(0)
+    shown = np.kron(rng.uniform(10, 240, (parts, 3, 8, 8)), np.ones((6, 6)))
+    seen = np.repeat(shown, shots, axis=0) * rng.uniform(0.8, 1, (parts * shots, 1, 1, 1))
+    return (seen + rng.normal(0, 0.5, seen.shape)).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("parts", "shots"), [(2, 12), (3, 8), (6, 8), (12, 2)])
+def test_a_part_that_was_taken_again_and_again_is_one_part(parts, shots):
+    """However large its share of all photographs is."""
+    found = parts_of(shots_of_few_parts(parts, shots))
+    assert found.tolist() == np.repeat(np.arange(parts), shots).tolist()
+
+
+def test_three_parts_make_three_folds(toys, tmp_path):
+    for k, picture in enumerate(shots_of_few_parts(3, 4)):
+        save(tmp_path / "photos" / f"{k:02}.png", np.moveaxis(picture, 0, -1))
+    told = []
+    detector = fit(tmp_path / "photos", method="keen", tell=told.append)
+    assert "they show 3 parts, as far as that can be told; one part, one fold" in told
+    assert toys == [("keen", 8)] * 3 + [("keen", 12)]
+    assert len(detector.fitted.good) == 12
+    assert "of 12 held-out good photographs lie above it, which show 3 parts" in detector.how
+    assert "and it stands for 25 %" in detector.how
+
+
 def test_what_a_threshold_promises():
     scores = np.arange(1, 40.0)  # the 38th of 39 for 5 %: one above
     said = promise(scores, 38.0, 0.05)
@@ -482,6 +528,15 @@ def test_what_is_not_taken_for_a_good_photograph_is_told_of(photos, toys, tmp_pa
     assert any("left out: 1 file (.heic) of a picture format" in x for x in said)
 
 
+@pytest.mark.parametrize("good", ["good", "train/good"])
+def test_folders_beside_the_good_ones_are_told_of(tmp_path, good):
+    """But for those of a test set, whose place that is."""
+    for k, name in enumerate((good, "test/bent", "ground_truth/bent", "bad", "train/worse")):
+        save(tmp_path / "bolt" / name / f"{k}.png", photo(k))
+    (found,) = good_photos(tmp_path / "bolt").left_out
+    assert found.startswith("2 files (bolt/bad, train/worse) in folders that are not read")
+
+
 def test_a_warm_start_is_for_pouta_alone(photos, toys):
     warm = {"warm_start": True}
     with pytest.raises(PoutaError, match="a method out of.*'pouta'"):
@@ -503,7 +558,7 @@ def test_a_network_gets_its_share_of_the_time_or_what_is_worth_it(monkeypatch, s
     work = types.SimpleNamespace(images={64: np.empty((4, 3, 64, 64))}, seed=0, keep=keep)
     one = candidates.Candidate("pouta", load_profile("smoke", steps=400, size_px=64))
     if steps is None:
-        with pytest.raises(PoutaError, match=r"4 more minutes for 200 steps of POUTA, found 3.7"):
+        with pytest.raises(PoutaError, match=r"4.0 minutes left for 200 steps of POUTA, found 3.7"):
             candidates._allot(one, work, share, left)
     else:
         candidates._allot(one, work, share, left)

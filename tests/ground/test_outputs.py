@@ -1,6 +1,8 @@
 """Output folders: only what was written by this program, and is as it was written, makes way."""
 
+import errno
 import json
+import tempfile
 
 import pytest
 
@@ -95,13 +97,24 @@ def test_where_results_may_go(tmp_path):
 
 
 def test_what_may_not_be_written_to_is_noticed_before_the_work(tmp_path, monkeypatch):
-    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)
+    make = tempfile.mkdtemp
+
+    def refused(suffix, prefix, folder):
+        if folder == tmp_path:
+            raise OSError(errno.EROFS, "Read-only file system", str(folder))
+        return make(suffix, prefix, folder)
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refused)
     for name in ("new", "new/deeper", "."):
-        with pytest.raises(PoutaError, match="found one that may not be") as error:
+        with pytest.raises(PoutaError, match=r"one that may not be \(Read-only") as error:
             replaceable(tmp_path / name, "answer")
         assert f"where: {tmp_path}\n" in str(error.value)
     (tmp_path / "mine").mkdir()
     assert replaceable(tmp_path / "mine", "answer") == tmp_path / "mine"
+    assert list((tmp_path / "mine").iterdir()) == [], "nothing is left of the attempt"
+    (tmp_path / "mine" / "file").touch()
+    with pytest.raises(PoutaError, match=r"written to, found one that may not be \(Not a dir"):
+        replaceable(tmp_path / "mine" / "file" / "in", "answer")
 
 
 def test_a_link_to_itself_is_no_place(tmp_path):
