@@ -1,7 +1,9 @@
 """What notebooks 01 and 02 write out in full is what the library does."""
 
 import math
+import re
 
+import nbformat
 import numpy as np
 import pytest
 import torch
@@ -75,3 +77,15 @@ def test_blend(synthesis, edge_sigma):
     batch = synthesize(original, textures, generator(4), SynthesisSettings(edge_sigma=edge_sigma))
     found = synthesis["blend"](original, batch.augmented, batch.mask, edge_sigma * 48)
     assert torch.allclose(found, batch.image, atol=1e-6)
+
+
+@pytest.mark.parametrize("study", ["demo", "evening"])
+def test_what_no_training_is_worth_is_what_chapter_10_found(repository, study):
+    """The first column of its three tables, as docs/RESULTS.md quotes it."""
+    copy = repository / "results" / study / "notebooks" / "10_benchmarks.ipynb"
+    cells = nbformat.read(copy, as_version=4).cells
+    shown = [of.get("data", {}).get("text/plain", "") for c in cells for of in c.get("outputs", [])]
+    found = re.findall(r"(?m)^average of 6 +([\d.]+)", "\n".join(shown))
+    assert len(found) == 3
+    told = " ".join((repository / "docs" / "RESULTS.md").read_text(encoding="utf-8").split())
+    assert f"reaches {' / '.join(found)} on the same parts" in told
