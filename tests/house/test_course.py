@@ -2,6 +2,7 @@
 
 import ast
 import math
+import re
 from itertools import pairwise
 
 import nbformat
@@ -163,3 +164,18 @@ def test_solutions_are_linked(repository):
         exercises = repository / "notebooks" / path.name.replace("_solutions", "")
         last = nbformat.read(exercises, as_version=4).cells[-1].source
         assert f"](solutions/{path.name})" in last, exercises.name
+
+
+def test_a_difference_in_place_of_fcm_did_what_its_solution_says(repository):
+    """Ahead in the committed run, and not by channels that correspond."""
+    copy = repository / "results" / "demo" / "notebooks" / "04_discrimination_solutions.ipynb"
+    cells = nbformat.read(copy, as_version=4).cells
+    printed = "".join(of.get("text", "") for c in cells for of in c.get("outputs", []))
+    fcm, difference = (
+        ast.literal_eval(re.search(rf"(?m)^{name} ({{.*}})$", printed)[1])
+        for name in ("FCM", "difference")
+    )
+    assert all(difference[metric] > fcm[metric] for metric in fcm)
+    distances = re.findall(r"level \d: same number ([\d.]+), the next ([\d.]+)", printed)
+    assert len(distances) == 4
+    assert all(float(same) > 0.95 * float(following) for same, following in distances)
