@@ -14,7 +14,7 @@ from pouta_lib.data.manifest import read_items
 from pouta_lib.data.registry import DATASETS, Counts, DatasetInfo, locate
 from pouta_lib.data.textures import dtd_files
 from pouta_lib.data.together import SUFFIX, Reader
-from pouta_lib.ground.errors import PoutaError
+from pouta_lib.ground.errors import PoutaError, shown
 from pouta_lib.ground.paths import data_root
 
 SMALL_PX = 32
@@ -70,10 +70,11 @@ def check_dataset(dataset: str, root: str | Path | None = None) -> Report:
         problems += [f"{name}: {text}" for text in _differences(counts, published.get(name, {}))]
         items = [*listing.train, *listing.test]
         problems += [f"{name}: {text}" for text in listing.passed_over.lines()]
-        damage, peaks = _read(items, folder)
+        damage, peaks, digests = _read(items, folder)
         problems += [f"{name}: {text}" for text in damage]
         told = [*listing.notes, *listing.passed_over.lines(lost=False)]
         told += told_of_depth(peaks, len(items) - len(damage))
+        told += _told_of_copies(listing, digests)
         notes += [f"{name}: {text}" for text in told]
         expected = sum(published.get(name, {}).get(key, 0) for key in COLUMNS)
         rows.append([name, *(counts[key] for key in COLUMNS), expected or None])
@@ -123,15 +124,28 @@ def _differences(counts: Counts, published: Counts) -> list[str]:
     ]
 
 
-def _read(items: list[Item], folder: Path) -> tuple[list[str], dict[Path, int]]:
-    """What is wrong with each file, and the highest values of images of more than 8 bits."""
-    damage, peaks = [], {}
+def _read(items: list[Item], folder: Path) -> tuple[list[str], dict[Path, int], dict[Path, bytes]]:
+    """What is wrong with each file; highest values of images of more than 8 bits; and digests."""
+    damage, peaks, digests = [], {}, {}
     for item, result in zip(items, read_items(items, folder, SMALL_PX), strict=True):
         if isinstance(result, PoutaError):
             damage.append(str(result))
-        elif result.peak:
+            continue
+        digests[item.image] = result.lines[0].rpartition(b" ")[2]
+        if result.peak:
             peaks[item.image] = result.peak
-    return damage, peaks
+    return damage, peaks, digests
+
+
+def _told_of_copies(listing: Listing, digests: dict[Path, bytes]) -> list[str]:
+    """What to say of test images that were trained on."""
+    known = {digests[item.image] for item in listing.train if item.image in digests}
+    copies = [item.image for item in listing.test if digests.get(item.image) in known]
+    if not copies:
+        return []
+    first = shown("/".join(copies[0].parts[-2:]))
+    said = "are copies of training images: what is said of them is no test"
+    return [f"{len(copies)} of {len(listing.test)} test images {said}, first {first}"]
 
 
 def _check_dtd(root: str | Path | None) -> Report:

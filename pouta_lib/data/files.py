@@ -33,7 +33,7 @@ NEUTRAL = frozenset(("parts", "samples", "images", "photos", "pictures", "front"
 _MASK = (
     "masks?|gt|labels?|segm?|segmentation|annot?s?|annotations?|groundtruth|ground[_-]truth|truth"
 )
-MASK_NAME = re.compile(rf"(?i)(?:(.+?)[\W_]*(?:{_MASK})([\W_]*\d+\W*)?|(?:{_MASK})[\W_]*(.+))")
+MASK_NAME = re.compile(rf"(?i)(?:(.+?)(?:{_MASK})([\W_]*\d+\W*)?|(?:{_MASK})(.+))")
 LAYOUT = "read are good, test/good, test/<defect>, ground_truth/<defect>: see docs/DATASETS.md"
 
 
@@ -54,6 +54,7 @@ class Reason(Enum):
     LOOSE = "in no folder of a kind", "move to good, or to the name of the defect", True
     MASK = "named as the mask of an image beside it", "", False
     PART = "named as one of several masks of an image", "merge them into one, a_mask.png", True
+    ORPHAN = "named as the mask of an image that is not there", "find the image", True
     HIDDEN = "hidden", "", False
     NO_FILE = "of the system (pipes, sockets, devices)", "", False
     OTHER = "not named as a picture", "", False
@@ -163,8 +164,8 @@ def look_into(folder: Path, *, below: bool = True) -> Contents:
     by_stem = {path.stem: path for path in files}
     masks = {}
     for path in files:
-        stem, numbered = _named_mask(path)
-        if (photo := by_stem.get(stem)) is not None:
+        stems, numbered = _named_mask(path)
+        if (photo := next(filter(None, map(by_stem.get, stems)), None)) is not None:
             if not numbered:
                 masks[photo] = path
             passed.append((Reason.PART if numbered else Reason.MASK, path))
@@ -234,18 +235,24 @@ def pictures_below(folder: Path, reason: Reason) -> Iterator[tuple[Reason, Path]
             yield Reason.LOCKED, path
 
 
-def _named_mask(mask: Path) -> tuple[str, bool]:
-    """What the photograph would be called if this were its mask, and whether it has a number.
+def _named_mask(mask: Path) -> tuple[list[str], bool]:
+    """What the photograph may be called if this is its mask, and whether the mask has a number.
 
-    Nothing where it is none.
+    The signs between its name and "mask" may belong to either, as in ``part (1)_mask``.
 
-    >>> [_named_mask(Path(n))[0] for n in ("000_GT.png", "a-mask.png", "label_7.png", "bolt.png")]
-    ['000', 'a', '7', '']
-    >>> _named_mask(Path("000_mask_2.png"))
-    ('000', True)
+    >>> [_named_mask(Path(name))[0] for name in ("a-GT.png", "label_7.png", "bolt.png")]
+    [['a-', 'a'], ['_7', '7'], []]
+    >>> _named_mask(Path("a (1)_mask_2.png"))
+    (['a (1)_', 'a (1)', 'a (1'], True)
     """
     match = MASK_NAME.fullmatch(mask.stem)
-    return (match[1] or match[3], bool(match[2])) if match else ("", False)
+    if match is None:
+        return [], False
+    before, numbered, after = match.groups()
+    name = before or after
+    least = len(re.sub(r"[\W_]+\Z" if before else r"\A[\W_]+", "", name)) or 1
+    lengths = range(len(name), least - 1, -1)
+    return [name[:length] if before else name[-length:] for length in lengths], bool(numbered)
 
 
 def beside(folder: Path, read: Iterable[Path]) -> PassedOver:
@@ -266,11 +273,11 @@ def masks_in(folder: Path) -> dict[str, Path]:
     ranked: dict[str, tuple[int, int, Path]] = {}
     for path in look_into(folder, below=False).paths if folder.is_dir() else ():
         suffix = path.suffix.lower()
-        photo, numbered = _named_mask(path)
-        photo = "" if numbered else photo
-        for stem, rank in ((photo, 2 if path.stem == f"{photo}_mask" else 0), (path.stem, 1)):
+        stems, numbered = _named_mask(path)
+        ranks = {} if numbered else {s: 2 if path.stem == f"{s}_mask" else 0 for s in stems}
+        for stem, rank in (ranks | {path.stem: 1}).items():
             entry = (rank, -readable_suffixes().index(suffix), path)
-            if stem and (stem not in ranked or entry[:2] > ranked[stem][:2]):
+            if stem not in ranked or entry[:2] > ranked[stem][:2]:
                 ranked[stem] = entry
     return {stem: path for stem, (*_, path) in ranked.items()}
 
@@ -279,9 +286,19 @@ def several_masks(folder: Path, photos: Iterable[Path]) -> PassedOver:
     """What a folder of masks has beside one mask of each of the photographs: numbered ones."""
     if not folder.is_dir():
         return PassedOver()
-    look, parts = look_into(folder, below=False), {(photo.stem, True) for photo in photos}
+    look, named = look_into(folder, below=False), {photo.stem for photo in photos}
     paths = [*look.paths, *look.passed_over.files.get(Reason.PART, [])]
-    return PassedOver.of((Reason.PART, path) for path in paths if _named_mask(path) in parts)
+    found = ((path, *_named_mask(path)) for path in paths)
+    parts = [path for path, stems, numbered in found if numbered and named.intersection(stems)]
+    return PassedOver.of((Reason.PART, path) for path in parts)
+
+
+def masks_of_none(folder: Path, photos: Iterable[Path]) -> PassedOver:
+    """The masks in a folder whose photographs are not among these: they may have been lost."""
+    named = {photo.stem for photo in photos}
+    paths = look_into(folder, below=False).files if folder.is_dir() else []
+    lost = [path for path in paths if named.isdisjoint([path.stem, *_named_mask(path)[0]])]
+    return PassedOver.of((Reason.ORPHAN, path) for path in lost)
 
 
 def good_folders(parent: Path) -> list[Path]:

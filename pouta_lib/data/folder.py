@@ -20,7 +20,7 @@ from pouta_lib.data.files import (
     masks_in,
     several_masks,
 )
-from pouta_lib.data.mvtec import missing_mask, read_good, read_kinds, renamed
+from pouta_lib.data.mvtec import lost_images, missing_mask, read_good, read_kinds, renamed
 from pouta_lib.ground.errors import problem
 
 
@@ -51,7 +51,9 @@ def listing(folder: Path, category: str) -> Listing:
     else:
         train = [Item(path) for path in passed.files.pop(Reason.LOOSE, [])]
     test, missing = [], []
-    for kind, look in _kinds(test_folder):
+    kinds = list(_kinds(test_folder))
+    passed += lost_images(truth, [look for _, look in kinds])
+    for kind, look in kinds:
         passed += look.passed_over
         masks = masks_in(truth / look.folder.name)
         passed += several_masks(truth / look.folder.name, look.files)

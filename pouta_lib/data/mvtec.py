@@ -16,6 +16,7 @@ from pouta_lib.data.files import (
     good_folders,
     look_into,
     masks_in,
+    masks_of_none,
     means_good,
     several_masks,
 )
@@ -56,6 +57,7 @@ def listing(folder: Path, category: str) -> Listing:
             if kind != GOOD and image.stem not in masks:
                 raise missing_mask(truth / look.folder.name, image)
             test.append(Item(image, kind, masks.get(image.stem)))
+    passed += lost_images(truth, [look for _, look in kinds])
     notes = renamed([*goods, *folders_in(test_folder)])
     return Listing(train, test, passed_over=passed, notes=notes)
 
@@ -71,6 +73,13 @@ def read_kinds(test_folder: Path) -> Iterator[tuple[str, Contents]]:
     """Each folder of test images: ``good``, or the name of its defect, and what lies in it."""
     for folder in folders_in(test_folder):
         yield GOOD if means_good(folder.name) else folder.name, look_into(folder)
+
+
+def lost_images(truth: Path, looks: list[Contents]) -> PassedOver:
+    """The masks in `truth` whose images are in none of the folders of test images."""
+    images = {look.folder.name: look.files for look in looks}
+    folders = (masks_of_none(path, images.get(path.name, [])) for path in folders_in(truth))
+    return sum(folders, PassedOver())
 
 
 def renamed(folders: list[Path]) -> list[str]:

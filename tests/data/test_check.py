@@ -1,6 +1,7 @@
 """Counts against the published ones, and reports that name what is wrong."""
 
 import csv
+import shutil
 
 import pytest
 from trees import dagm_tree, mvtec_tree, photo, save, visa_tree
@@ -96,3 +97,11 @@ def test_dtd_is_counted_by_class(tmp_path):
     report = check_dataset("dtd", tmp_path)
     assert report.problems[0] == "1 classes, 47 published"
     assert "cannot be decoded" in report.problems[1]
+
+
+@pytest.mark.parametrize("to", ["good", "bent"])
+def test_test_images_that_were_trained_on_are_told_of(tmp_path, to):
+    base = mvtec_tree(tmp_path)
+    shutil.copy(base / "train" / "good" / "001.png", base / "test" / to / "000.png")
+    said = "bolt: 1 of 5 test images are copies of training images: what is said of them is no test"
+    assert check_dataset("mvtec", tmp_path).notes == [f"{said}, first {to}/000.png"]

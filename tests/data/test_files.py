@@ -151,6 +151,31 @@ def test_masks_in_ground_truth_under_other_names(tmp_path, name):
     assert load_category("folder", "washer", 20, root=tmp_path).masks.sum() == 80
 
 
+@pytest.mark.parametrize("name", ["part (1)", "5%", "-x \U0001f642", "a[2]", "_b_", "IMG+"])
+@pytest.mark.parametrize("form", ["{}_mask", "{}-gt", "{}.mask", "mask_{}"])
+def test_masks_of_images_whose_names_end_in_signs(tmp_path, name, form):
+    """As those that Windows numbers: ``part (1).png``."""
+    base = washer(tmp_path)
+    for folder in ("test/spot", "ground_truth/spot"):
+        shutil.rmtree(base / "test" / "spot", ignore_errors=True)
+        save(base / "test" / "spot" / f"{name}.png", photo(1))
+        save(base / folder / f"{form.format(name)}.png", mask())
+        assert counted(tmp_path)[:2] == ((3, 2, 1), [])
+        assert load_category("folder", "washer", 20, root=tmp_path).masks.sum() == 40
+    save(base / "test" / "spot" / f"{name}_mask_2.png", mask())
+    assert "one of several masks of an image" in counted(tmp_path)[1][0]
+
+
+@pytest.mark.parametrize("dataset", ["folder", "mvtec"])
+def test_a_mask_without_its_image_is_told_of(tmp_path, dataset):
+    base = mvtec_tree(tmp_path, dataset)
+    (base / "test" / "cut" / "001.png").unlink()
+    save(base / "ground_truth" / "gone" / "000_mask.png", mask())
+    save(base / "ground_truth" / "good" / "000_mask.png", mask())
+    told = "bolt: 2 files named as the mask of an image that is not there, first cut/001_mask.png"
+    assert f"{told}: find the image" in counted(tmp_path, dataset)[1]
+
+
 def test_of_two_masks_the_one_called_mask_counts(tmp_path):
     base = mvtec_tree(tmp_path, "parts")
     for name in ("000.png", "000_gt.png", "000_mask.bmp"):
