@@ -224,7 +224,7 @@ def _aupro(ranking: _Ranking, shares: np.ndarray, limit: float) -> float:
     false = np.column_stack([ranking.false - ranking.tied, ranking.false]).ravel()
     x = np.concatenate([[0.0], false / ranking.negatives, [1.0]])
     y = np.concatenate([[0.0], np.column_stack([before, after]).ravel(), [1.0]])
-    return _area_up_to(x, y, limit) / limit
+    return min(_area_up_to(x, y, limit) / limit, 1.0)  # summed shares may be 1 and a rounding
 
 
 def _area_up_to(x: np.ndarray, y: np.ndarray, limit: float) -> float:

@@ -183,6 +183,14 @@ def test_perfect_and_inverted_maps():
     assert inverted["pixel_aupro"] == 0
 
 
+def test_no_rounding_leads_beyond_one():
+    """A record takes fractions alone, and a perfect map's AUPRO is a sum of many shares."""
+    for seed in range(20):
+        masks, maps = random_case(seed, 0)
+        found = pixel_metrics(masks, masks + maps / 2)
+        assert list(found.values()) == pytest.approx([1.0] * 4) and max(found.values()) <= 1
+
+
 def test_a_constant_map_is_chance():
     masks, maps = random_case(1, 0)
     found = pixel_metrics(masks, np.zeros_like(maps))
