@@ -113,4 +113,5 @@ def sweep(folder: Path, *, deep: bool = True) -> None:
 
 
 def _node() -> str:
-    return re.sub(r"\W", "", platform.node())[:20] or "here"
+    """This machine in a name: a digest, since long names of one cluster differ at their ends."""
+    return hashlib.sha256(platform.node().encode("utf-8", "surrogateescape")).hexdigest()[:12]

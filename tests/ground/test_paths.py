@@ -1,5 +1,7 @@
 """Where things live, and files that are never half written."""
 
+import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ from pouta_lib.ground.paths import (
     project_root,
     results_root,
     sweep,
+    temporary_beside,
 )
 
 
@@ -113,3 +116,17 @@ with atomic_path(Path(sys.argv[1])) as temporary:
         assert live.exists()
     there = sorted(path.name for path in target.parent.iterdir())
     assert there == sorted([others, "a.folder", "b"])  # b was whole, and moved aside
+
+
+def test_the_work_of_another_host_is_left_alone_however_long_its_name(tmp_path, monkeypatch):
+    """On a shared disk: whether a process of another host lives cannot be asked here."""
+    hosts = [f"a-partition-with-a-long-name-node-{k}" for k in (1, 2)]
+    monkeypatch.setattr(platform, "node", lambda: hosts[0])
+    name = temporary_beside(tmp_path / "seed1").name.replace(f"-{os.getpid()}-", f"-{2**30}-")
+    (tmp_path / name).mkdir()
+    monkeypatch.setattr(platform, "node", lambda: hosts[1])
+    sweep(tmp_path)
+    assert (tmp_path / name).is_dir()
+    monkeypatch.setattr(platform, "node", lambda: hosts[0])
+    sweep(tmp_path)
+    assert not (tmp_path / name).exists()
