@@ -136,7 +136,7 @@ def write_judgement(run: "Run", record: dict[str, Any]) -> Judgement:
     whole: dict[str, Any] = {
         "run": {field.name: getattr(key, field.name) for field in fields(Judged)}
     }
-    whole |= {"label": key.label, "profile": run.profile} | made_by()
+    whole |= {"label": key.label, "profile": run.profile} | made_by() | run.code
     whole |= {"threads": torch.get_num_threads(), "strengths": list(STRENGTHS)} | record
     path = judgement_path(key)
     judgement = checked(Judgement, whole, path, TODO)

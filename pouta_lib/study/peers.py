@@ -20,7 +20,6 @@ from pouta_lib.ground.labels import folder_name
 from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.paths import atomic_path, project_root, results_root
 from pouta_lib.ground.validation import write_json
-from pouta_lib.study.records import made_by
 from pouta_lib.study.run import load_run_data, prepare_run
 
 
@@ -90,7 +89,7 @@ def measure_peer(
     metrics = all_metrics(data, maps, scores)
     key = run.key
     told: dict[str, Any] = {"method": peer, "title": about.title}
-    told |= {"dataset": key.dataset, "category": key.category} | made_by()
+    told |= {"dataset": key.dataset, "category": key.category} | run.code
     told |= {"task": task, "profile": run.profile.to_dict()}
     told |= {"seconds": round(float(found["seconds"]), 2)}
     told |= {"manifest_hash": data.manifest_hash, "metrics": metrics}

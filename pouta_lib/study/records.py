@@ -209,8 +209,9 @@ def write_run(
 ) -> Path:
     """Writes ``record.json``, ``model.safetensors`` and ``maps.npz`` in one move.
 
-    `record` is completed with the key, the commit and the versions, and checked before anything
-    is written. A run that is already there is replaced whole. Returns the run's folder.
+    `record` is completed with the key and, where it has none, today's commit and versions, and
+    checked before anything is written. A run that is already there is replaced whole. Returns the
+    run's folder.
     """
     import torch
 

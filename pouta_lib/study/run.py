@@ -2,7 +2,7 @@
 
 import ast
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -15,7 +15,14 @@ from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.paths import data_root
 from pouta_lib.ground.profiles import Profile, load_profile, require_suitable
 from pouta_lib.ground.validation import STRICT, Seed, above, checked
-from pouta_lib.study.records import Record, RunKey, partial_folder, selection_of, write_run
+from pouta_lib.study.records import (
+    Record,
+    RunKey,
+    made_by,
+    partial_folder,
+    selection_of,
+    write_run,
+)
 
 if TYPE_CHECKING:  # torch is imported where it is used: a batch job that waits needs none
     from torch import nn
@@ -40,7 +47,7 @@ class Parameters:
     overrides: dict[str, Any]
 
 
-PARAMETERS = tuple(field.name for field in fields(Parameters))
+PARAMETERS = tuple(parameter.name for parameter in fields(Parameters))
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,8 @@ class Run:
 
     key: RunKey
     profile: Profile
+    # what code it is made by, as it was when the run was prepared; of a finished run nothing
+    code: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def checkpoint(self) -> Path:
@@ -84,7 +93,8 @@ def prepare_run(
         where = f"{data_root()}, dataset {dataset}"
         raise problem(f"a category out of {names}", repr(category), where, "choose one of these")
     check_name(category, "a category")
-    return Run(RunKey(settings.label, dataset, category, variant, shots, seed), settings)
+    key = RunKey(settings.label, dataset, category, variant, shots, seed)
+    return Run(key, settings, made_by())  # before the checkout can change
 
 
 def check_parameters(valid: Sequence[str] = PARAMETERS, cells: Sequence[str] | None = None) -> None:
@@ -201,7 +211,7 @@ def save_run(
     *Shape*: support ``(K,)``, the indices of the training images that the run had.
     """
     few = run.key.shots is not None
-    record = {
+    record = run.code | {
         "profile": run.profile.to_dict(),
         "device": trained.compute.describe(),
         "precision": trained.compute.precision,

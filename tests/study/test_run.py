@@ -1,10 +1,22 @@
 """Run parameters: what they mean, and every way to get one wrong."""
 
 import pytest
+from trees import photo, save
 
 from pouta_lib.ground.errors import PoutaError
-from pouta_lib.study.records import RunKey
-from pouta_lib.study.run import check_parameters, prepare_run, support_indices
+from pouta_lib.method.training import train
+from pouta_lib.score.evaluation import evaluate
+from pouta_lib.study import records
+from pouta_lib.study.judge import judge
+from pouta_lib.study.records import RunKey, read_record
+from pouta_lib.study.run import (
+    check_parameters,
+    load_run_data,
+    prepare_run,
+    run_of,
+    save_run,
+    support_indices,
+)
 
 
 def test_a_run_from_its_parameters(bolt):
@@ -33,6 +45,21 @@ def test_wrong_parameters_are_named(bolt, parameters, message):
     with pytest.raises(PoutaError) as error:
         prepare_run(**({"dataset": "mvtec", "category": "bolt"} | parameters))
     assert message in str(error.value)
+
+
+def test_a_record_names_the_code_that_its_run_began_with(bolt, monkeypatch):
+    """A training takes hours, and the checkout it was started from may be another by then."""
+    save(bolt / "mvtec" / "bolt" / "train" / "good" / "one_more.png", photo(9))
+    monkeypatch.setattr(records, "commit", lambda: ("of then", False))
+    run = prepare_run("smoke", "mvtec", "bolt", overrides={"size_px": 32, "steps": 2})
+    monkeypatch.setattr(records, "commit", lambda: ("of now", True))
+    data, support, textures = load_run_data(run)
+    trained = train(data.train[support], textures, run.profile, "pouta", 0, device="cpu")
+    found = evaluate(trained.model, data, run.profile, trained.compute, "pouta")
+    record = read_record(save_run(run, data, support, trained, found))
+    judgement = judge(run)
+    assert [(r.commit, r.dirty) for r in (record, judgement)] == [("of then", False)] * 2
+    assert run_of(record) == run
 
 
 def test_an_unknown_notebook_parameter_is_refused():
