@@ -1,5 +1,6 @@
 """What a model costs: parameters, multiply-adds and time per image."""
 
+import copy
 import time
 from collections.abc import Callable
 
@@ -17,13 +18,13 @@ def count_multiply_adds(model: nn.Module, size_px: int = 224) -> int:
     """Multiply-adds of ``model(image)`` for one ``(1, 3, size_px, size_px)`` image.
 
     Convolutions and matrix products count; normalisation, activation, pooling and up-sampling do
-    not. Runs on the meta device: nothing is computed.
+    not. A copy runs on the meta device: nothing is computed, and the model stays as it is.
 
     *Source*: Table VI's "FLOPs" are multiply-adds (D24): torch's counter counts each as two.
     """
-    model = model.to("meta").eval()
+    bare = copy.deepcopy(model).to("meta").eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.empty(1, 3, size_px, size_px, device="meta"))
+        bare(torch.empty(1, 3, size_px, size_px, device="meta"))
     return counter.get_total_flops() // 2
 
 

@@ -16,7 +16,9 @@ def test_a_convolution_is_counted_by_hand():
     assert count_parameters(model) == 5 * 3 * 9 + 5 + 2 * 5
     model[0].bias.requires_grad_(False)
     assert count_parameters(model) == 5 * 3 * 9 + 2 * 5
+    before = {name: value.clone() for name, value in model.state_dict().items()}
     assert count_multiply_adds(model, 8) == 8 * 8 * 5 * 3 * 9
+    assert model.training and all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
 def test_the_functions_take_turns_and_the_first_round_does_not_count(monkeypatch):
