@@ -74,7 +74,8 @@ class State:
         """Goes on from a checkpoint.
 
         *Raises* :class:`UnusableCheckpoint` for a damaged one, and for one of another run, of other
-        code, or of another version of torch, whose steps would be others.
+        code, of another kind of device, or of another version of torch, whose steps would be
+        others.
         """
         try:
             with zipfile.ZipFile(path) as parts:  # torch does not look at the checksums
@@ -132,6 +133,7 @@ def identity_of(
         "variant": method,
         "seed": seed,
         "steps": steps,
+        "device": compute.device.type,
         "precision": compute.precision,
         "images": _digest(images),
         "textures": _digest(textures),

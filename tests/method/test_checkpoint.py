@@ -105,6 +105,17 @@ def test_checkpoint_of_other_code_is_refused(tmp_path, monkeypatch):
                 train(IMAGES, TEXTURES, settings(steps=2), "base", 0, checkpoint=checkpoint)
 
 
+def test_checkpoint_of_another_device_is_refused(tmp_path):
+    """Its record would name the one that ended the training for all of it."""
+    checkpoint = tmp_path / "checkpoint.pt"
+    train(IMAGES, TEXTURES, settings(steps=2), "base", 0, device="cpu", checkpoint=checkpoint)
+    kept = torch.load(checkpoint, weights_only=True)
+    kept["identity"]["device"] = "cuda"
+    torch.save(kept, checkpoint)
+    with pytest.raises(PoutaError, match=r"another's: device=cuda in place of cpu\n"):
+        train(IMAGES, TEXTURES, settings(steps=2), "base", 0, device="cpu", checkpoint=checkpoint)
+
+
 @pytest.fixture(scope="module")
 def half_way(tmp_path_factory):
     """A checkpoint of step 2 of 4, as bytes, and what makes and continues it."""
