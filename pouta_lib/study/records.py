@@ -118,7 +118,7 @@ class DataNote:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSeconds:
-    """How long a run took, those stretches before a stop among it."""
+    """How long a run took, those stretches before a stop among it; in older records without."""
 
     train: float  # the steps alone
     evaluate: float
