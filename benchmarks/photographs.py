@@ -21,9 +21,10 @@ def row(out: Path, name: str) -> str:
     detector = load_detector(out / name)
     data = load_category(dataset, category, detector.profile.size_px, max_train=1, cache=False)
     _, scores = detector.look_at(data.test)
-    auroc = image_metrics(data.labels, scores)["image_auroc"] or 0.0
+    auroc = image_metrics(data.labels, scores)["image_auroc"]
+    told_apart = "–" if auroc is None else f"{100 * auroc:.1f}"  # none: images of one kind alone
     refused, bad = scores > detector.threshold, data.labels
-    cells = [name, detector.method, f"{detector.profile.size_px} px", f"{100 * auroc:.1f}"]
+    cells = [name, detector.method, f"{detector.profile.size_px} px", told_apart]
     cells += [f"{refused[~bad].sum()} of {(~bad).sum()}", f"{refused[bad].sum()} of {bad.sum()}"]
     if detector.fitted is not None:
         k, n = map(sum, zip(*detector.fitted.found.values()))

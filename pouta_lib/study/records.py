@@ -163,7 +163,10 @@ class Record:
 
 
 def commit() -> tuple[str | None, bool | None]:
-    """The checkout's commit and whether it has changes; nothing where there is no checkout."""
+    """The checkout's commit and whether it has changes; nothing where there is no checkout.
+
+    A checkout of something else, in a folder of which the library was installed, is none.
+    """
 
     def git(*words: str) -> str:
         run = subprocess.run(
@@ -172,6 +175,8 @@ def commit() -> tuple[str | None, bool | None]:
         return run.stdout.strip()
 
     try:
+        if git("rev-parse", "--show-prefix"):
+            return None, None
         code = ["pouta_lib", "notebooks", "configs", "Snakefile", "requirements.lock"]
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", *code))
     except (OSError, subprocess.CalledProcessError):

@@ -21,6 +21,7 @@ from pouta_lib.study.records import (
     METRICS,
     RunKey,
     arrays_digest,
+    commit,
     find_records,
     in_percent,
     load_arrays,
@@ -252,3 +253,24 @@ def test_which_weights_a_run_keeps():
     assert selection_of(profile, 0) == "no training"
     assert selection_of(profile, 400) == "last step"
     assert selection_of(averaged, 400) == "average over the last 5 % of steps"
+
+
+def test_the_commit_is_that_of_this_checkout_alone(tmp_path, monkeypatch):
+    def git(*words):
+        identity = ["-c", "user.name=x", "-c", "user.email=x@x"]
+        command = ["git", "-C", str(tmp_path), *identity, *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    monkeypatch.setenv("POUTA_HOME", str(tmp_path))
+    (tmp_path / "pouta_lib").mkdir()
+    (tmp_path / "pouta_lib" / "a.py").touch()
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "--message", "x")
+    assert commit() == (git("rev-parse", "HEAD"), False)
+    (tmp_path / "notes").touch()
+    assert commit()[1] is False, "no code"
+    (tmp_path / "pouta_lib" / "b.py").touch()
+    assert commit()[1] is True
+    monkeypatch.setenv("POUTA_HOME", str(tmp_path / "pouta_lib"))  # installed below another project
+    assert commit() == (None, None)
