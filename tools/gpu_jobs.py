@@ -12,10 +12,10 @@ A job is ``[judge:]dataset/category[/method[/k<shots>[/seed<n>]]]``: a run, or a
 takes several lists and does their jobs in order, `--workers` of them side by side. It needs torch,
 torchvision, numpy, scipy, pandas, scikit-learn and safetensors, for judgements pydantic and Pillow
 as well. It starts a job only if, at the pace of those before it, it will end within the budget, and
-stops what is left then. What it leaves in `--keep` is few files, of at most 15 MiB, and whole after
-each job: runs.zip with each run's record, its image scores and small maps, and each judgement; the
-weights of the first runs in half precision, in parts; log.json: how fast each job was and why one
-was left out.
+stops what is left then. What it leaves in `--keep` is few files, whole at any moment: runs.zip with
+each run's record, its image scores and small maps, and each judgement; the weights of the first
+runs in half precision, in parts of at most 15 MiB; log.json: how fast each job was and why one was
+left out.
 
 One training leaves most of a card idle at small sizes. Where CUDA's Multi-Process Service is at
 hand, the workers' kernels run at once; else they take turns.
@@ -168,7 +168,8 @@ def _log_entry(
 def _write_log(log: list[dict[str, Any]], entry: dict[str, Any], keep: Path) -> None:
     log.append(entry)
     print(json.dumps(entry), flush=True)
-    write_json(keep / "log.json", log)
+    with paths.atomic_path(keep / "log.json") as temporary:
+        write_json(temporary, log)
 
 
 def _run_of(job: dict[str, Any]) -> Run:
@@ -258,9 +259,19 @@ def _signed(record: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
 def _keep_judgement(path: Path, keep: Path, plan: dict[str, Any]) -> None:
     """Adds a judgement to runs.zip, under its own place in the results."""
     record = _signed(json.loads(path.read_text(encoding="utf-8")), plan)
-    with zipfile.ZipFile(keep / "runs.zip", "a") as archive:
-        inside = path.relative_to(paths.results_root()).as_posix()
-        archive.writestr(inside, json.dumps(record, indent=1) + "\n")
+    inside = path.relative_to(paths.results_root()).as_posix()
+    _add(keep, {inside: json.dumps(record, indent=1) + "\n"})
+
+
+def _add(keep: Path, files: dict[str, str | bytes]) -> None:
+    """Adds files to runs.zip, in one move: a machine may be taken away at any moment."""
+    whole = keep / "runs.zip"
+    with paths.atomic_path(whole) as temporary:
+        if whole.is_file():
+            shutil.copyfile(whole, temporary)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
 
 
 def _keep_small(folder: Path, keep: Path, name: str, plan: dict[str, Any]) -> None:
@@ -274,9 +285,8 @@ def _keep_small(folder: Path, keep: Path, name: str, plan: dict[str, Any]) -> No
         scores = arrays["scores"]
     packed = io.BytesIO()
     np.savez_compressed(packed, maps=small.numpy().astype(np.float16), scores=scores)
-    with zipfile.ZipFile(keep / "runs.zip", "a") as archive:
-        archive.writestr(f"{name}/record.json", json.dumps(record, indent=1) + "\n")
-        archive.writestr(f"{name}/small.npz", packed.getvalue())
+    files = {f"{name}/record.json": json.dumps(record, indent=1) + "\n"}
+    _add(keep, files | {f"{name}/small.npz": packed.getvalue()})
     _keep_weights(folder / "model.safetensors", keep, name)
 
 
