@@ -71,7 +71,9 @@ def truth_of(
     good = sum(label == "good" for label in said.values())
     if good in (0, len(names)):
         told = "good ones alone" if good else "defective ones alone"
-        todo = "call the good ones good, the others by their defect" if labels else "name others"
+        todo = "call the good ones good, the others by their defect"
+        if not labels:
+            todo = "predict on a folder that has both, or leave the masks out"
         raise problem("good and defective images", told, where, todo)
     return Truth(labels=said, masks=marked)
 

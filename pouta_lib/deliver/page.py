@@ -13,8 +13,9 @@ from PIL import Image
 from pouta_lib.data.images import content_of, decode, read_photo
 from pouta_lib.data.masks import read_mask
 from pouta_lib.deliver.known import Row, Truth, metric_rows, pixel_rows, truth_of
-from pouta_lib.detector.answer import HELD_OUT, SCORES, name_in, overlay_name
+from pouta_lib.detector.answer import HELD_OUT, KIND, SCORES, name_in, overlay_name
 from pouta_lib.ground.errors import PoutaError, problem, shown
+from pouta_lib.ground.outputs import add_own
 from pouta_lib.ground.paths import atomic_path
 
 PAGE = "report.html"
@@ -66,6 +67,7 @@ def write_page(
     try:
         with atomic_path(target) as temporary:
             temporary.write_text(text, encoding="utf-8")
+        add_own(answer, KIND, target)  # the next answer is not to lie beside a page of this one
     except OSError as error:
         wanted = "a place that can be written to"
         raise problem(wanted, str(error), target, "name another") from error

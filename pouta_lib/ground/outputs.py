@@ -87,6 +87,14 @@ def replaceable(
     return folder
 
 
+def add_own(folder: Path, kind: str, path: Path) -> None:
+    """Notes a file that was added to an earlier result of `kind`: it makes way with the rest."""
+    files = _written(folder, kind)
+    if files is not None and path.parent.resolve() == folder.resolve():
+        with atomic_path(folder / MANIFEST) as temporary:
+            write_json(temporary, {"kind": kind, "files": files | {path.name: digest_of(path)}})
+
+
 def refuse_overlap(output: str | Path, inputs: dict[str, str | Path]) -> None:
     """*Raises* :class:`PoutaError` where `output` is, lies in, or holds one of the named inputs.
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -11,7 +12,9 @@ from PIL import Image
 
 from pouta_lib import cli
 from pouta_lib.deliver.page import MARK, _axis, _bars, read_answer, write_page
+from pouta_lib.detector.answer import KIND
 from pouta_lib.ground.errors import PoutaError
+from pouta_lib.ground.outputs import own_files
 from pouta_lib.score.metrics import image_metrics, pixel_metrics
 
 NASTY = '<img src=x onerror="alert(1)">&.png'
@@ -220,6 +223,25 @@ def test_labels_are_read_as_spreadsheets_write_them(answer, tmp_path, separator,
     table.to_csv(tmp_path / "labels.csv", sep=separator, encoding=encoding, index=False)
     page = write_page(answer, tmp_path / "page.html", labels=tmp_path / "labels.csv")
     assert page_of(page).data()["bad"] == [True, True, True, False, False, False]
+
+
+def test_a_page_makes_way_with_the_answer_it_is_of(answer, tmp_path):
+    """Beside the next answer it would show the scores of the last; one that was edited stays."""
+
+    def predicted():
+        with own_files(tmp_path / "own", KIND, "scores.csv") as folder:
+            shutil.copy(answer / "scores.csv", folder)
+
+    predicted()
+    page = write_page(tmp_path / "own")
+    assert write_page(tmp_path / "own") == page, "it may be made again"
+    predicted()
+    assert not page.exists()
+    elsewhere = write_page(tmp_path / "own", tmp_path / "page.html")
+    write_page(tmp_path / "own").write_text("mine")
+    with pytest.raises(PoutaError, match=r"1 of its files changed since, first 'report.html'"):
+        predicted()
+    assert page.read_text() == "mine" and elsewhere.exists()
 
 
 def test_labels_that_do_not_fit_are_refused(answer, tmp_path):
