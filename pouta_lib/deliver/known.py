@@ -92,6 +92,9 @@ def _read_labels(path: Path) -> dict[str, str]:
         separator = max(",;\t", key=text.partition("\n")[0].count)
         table = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False)
         table.columns = table.columns.str.strip().str.lower()
+        if not {"file", "label"} <= set(table.columns):
+            columns = shown(", ".join(table.columns))
+            raise problem("columns file and label", f"a first line {columns}", path, todo)
         names = table["file"].map(lambda name: re.split(r"[/\\]", name_in(name))[-1])
         table = pd.DataFrame({"file": names, "label": table["label"].str.strip()})
         table = table[table["label"] != ""].drop_duplicates()
@@ -103,7 +106,7 @@ def _read_labels(path: Path) -> dict[str, str]:
         raise
     except OSError as error:
         raise problem("labels", f"none ({error.strerror})", path, todo) from error
-    except (ValueError, KeyError) as error:
+    except ValueError as error:
         raise problem("labels", f"an unreadable file ({error})", path, todo) from error
 
 
