@@ -249,7 +249,7 @@ def test_labels_that_do_not_fit_are_refused(answer, tmp_path):
     with pytest.raises(PoutaError, match="labels, found none"):
         write_page(answer, labels=path)
     path.write_text("name,kind\n")
-    with pytest.raises(PoutaError, match=r"file and label, found a first line name, kind\n.*\n.*file and label"):
+    with pytest.raises(PoutaError, match=r"file and label, found a first line name, kind\n"):
         write_page(answer, labels=path)
     path.write_text("file,label\na.png,good\n")
     with pytest.raises(PoutaError, match="found none for 5 images, first b b.png"):
