@@ -96,6 +96,14 @@ def read_answer(answer: Path) -> pd.DataFrame:
     return table.sort_values("score", ascending=False, kind="stable", ignore_index=True)
 
 
+def _unread(answer: Path) -> list[str]:
+    """The names of the images of an answer that have no score."""
+    table = pd.read_csv(answer / SCORES, dtype=str, keep_default_na=False)
+    if "verdict" not in table:
+        return []
+    return [shown(name_in(cell)) for cell in table.loc[table["verdict"] == "not read", "file"]]
+
+
 def _held_out(answer: Path) -> np.ndarray | None:
     """Scores of good parts that came with the answer."""
     path = answer / HELD_OUT
@@ -191,6 +199,7 @@ def _rendered(
         mark=MARK,
         name=shown(answer.resolve().name),
         rows=rows,
+        unread=_unread(answer),
         num_pictures=min(len(rows), MOST_PICTURES),
         labelled=truth is not None,
         metrics=metrics,
