@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from PIL import Image
 from pouta_lib.data.files import masks_in, means_good, read_list, several_masks
 from pouta_lib.data.images import content_of, decode
 from pouta_lib.data.masks import marked_in, read_mask
-from pouta_lib.detector.answer import map_name, name_in
+from pouta_lib.detector.answer import map_name, name_in, overlay_name
 from pouta_lib.ground.errors import PoutaError, problem, shown
 from pouta_lib.score.metrics import image_metrics, pixel_metrics
 from pouta_lib.score.uncertainty import ENDS, drawn_again
@@ -146,10 +147,7 @@ def pixel_rows(
         if name not in truth.masks:
             masks.append(np.zeros((size_px, size_px), bool))
             continue
-        where = truth.masks[name]
-        mask = decode(content_of(where), where)
-        photo = decode(content_of(images / name), images / name, size_px) if images else mask
-        masks.append(read_mask(mask, where, photo, size_px))
+        masks.append(marked_on(answer, name, truth.masks[name], images, size_px))
     all_maps, all_masks, bad = np.stack(maps), np.stack(masks), bad[use]
     step = max(1, round(np.sqrt(all_maps.size / MOST_PIXELS)))
 
@@ -161,6 +159,32 @@ def pixel_rows(
         return pixel_metrics(all_masks[chosen, rows, rows], all_maps[chosen, rows, rows])
 
     return _rows(PIXEL_TITLES, found, thinned, bad, PIXEL_REPEATS)
+
+
+def marked_on(answer: Path, name: str, mask: Path, images: Path | None, size_px: int) -> np.ndarray:
+    """What a mask marks, as the photograph lies: ``(size_px, size_px)`` bool.
+
+    *Raises* :class:`PoutaError` for what ``read_mask`` refuses; and where the photograph is not at
+    hand and its overlay lies otherwise than the mask, so that EXIF may have turned it.
+    """
+    drawn = decode(content_of(mask), mask)
+    if images:
+        photo = decode(content_of(images / name), images / name, size_px)
+        return read_mask(drawn, mask, photo, size_px)
+    width, height = across, down = drawn.size
+    with suppress(OSError), Image.open(overlay_of(answer, name) or mask) as overlay:
+        across, down = overlay.size
+    if (width - height) * (across - down) < 0:
+        found = f"{width} x {height} for one of {across} x {down}"
+        todo = "name the photographs as well, by which masks are turned (--images)"
+        raise problem("a mask that lies as its photograph", found, mask, todo)
+    return read_mask(drawn, mask, drawn, size_px)
+
+
+def overlay_of(answer: Path, name: str) -> Path | None:
+    """The overlay of an image of this name; a PNG in older answers."""
+    path = answer / overlay_name(name)
+    return next(filter(Path.is_file, (path, path.with_suffix(".png"))), None)
 
 
 def _rows(

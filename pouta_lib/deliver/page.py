@@ -10,10 +10,17 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from pouta_lib.data.images import content_of, decode, read_photo
-from pouta_lib.data.masks import read_mask
-from pouta_lib.deliver.known import Row, Truth, metric_rows, pixel_rows, truth_of
-from pouta_lib.detector.answer import HELD_OUT, KIND, SCORES, name_in, overlay_name
+from pouta_lib.data.images import read_photo
+from pouta_lib.deliver.known import (
+    Row,
+    Truth,
+    marked_on,
+    metric_rows,
+    overlay_of,
+    pixel_rows,
+    truth_of,
+)
+from pouta_lib.detector.answer import HELD_OUT, KIND, SCORES, name_in
 from pouta_lib.ground.errors import PoutaError, problem, shown
 from pouta_lib.ground.outputs import add_own
 from pouta_lib.ground.paths import atomic_path
@@ -223,12 +230,12 @@ def _row(
     pictures = []
     if pictured:
         mask = truth.masks.get(name) if truth else None
-        marked = _marked(mask, images / name if images else None) if mask else None
+        marked = marked_on(answer, name, mask, images, THUMBNAIL_PX) if mask else None
         pictures = [
             (kind, _thumbnail(path, marked if kind == "map" else None))
             for kind, path in (
                 ("photograph", images / name if images else None),
-                ("map", next(filter(Path.is_file, _overlays(answer, name)), None)),
+                ("map", overlay_of(answer, name)),
             )
             if path
         ]
@@ -238,18 +245,6 @@ def _row(
         "label": shown(row.get("label", "")),
         "pictures": [(kind, address) for kind, address in pictures if address],
     }
-
-
-def _overlays(answer: Path, name: str) -> list[Path]:
-    path = answer / overlay_name(name)
-    return [path, path.with_suffix(".png")]  # as it was in older answers
-
-
-def _marked(mask: Path, photo: Path | None) -> np.ndarray:
-    """What a mask marks: ``(THUMBNAIL_PX, THUMBNAIL_PX)`` bool, as the photograph lies."""
-    drawn = decode(content_of(mask), mask)
-    seen = decode(content_of(photo), photo, THUMBNAIL_PX) if photo else drawn
-    return read_mask(drawn, mask, seen, THUMBNAIL_PX)
 
 
 def _thumbnail(path: Path, marked: np.ndarray | None) -> str:

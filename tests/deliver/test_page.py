@@ -271,6 +271,21 @@ def test_labels_that_do_not_fit_are_refused(answer, tmp_path):
         write_page(answer, masks=tmp_path / "masks")
 
 
+def test_a_mask_that_lies_otherwise_than_the_photograph_asks_for_that(answer, tmp_path):
+    """Drawn on the file's own grid, which EXIF turns; the photograph alone says how."""
+    drawn = np.zeros((900, 600), np.uint8)
+    drawn[300:500, 200:300] = 255
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(drawn).save(tmp_path / "masks" / "a.png")
+    with pytest.raises(PoutaError, match=r"found 600 x 900 for one of 900 x 600\n.*\n.*--images"):
+        write_page(answer, masks=tmp_path / "masks")
+    exif = Image.Exif()
+    exif[0x112] = 6
+    Image.new("RGB", (600, 900)).save(tmp_path / "photos" / "a.png", exif=exif)
+    write_page(answer, masks=tmp_path / "masks", images=tmp_path / "photos")
+
+
 def test_an_empty_mask_is_that_of_a_good_part(answer, tmp_path):
     masks = tmp_path / "masks"
     masks.mkdir()
