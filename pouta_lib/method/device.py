@@ -7,7 +7,6 @@ import platform
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -25,11 +24,22 @@ class Compute:
     device: torch.device
     precision: str  # "fp32", "tf32" or "bf16"
 
-    def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """bf16 autocast where it was chosen, else nothing."""
-        if self.precision != "bf16":
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+    @contextlib.contextmanager
+    def autocast(self) -> Iterator[None]:
+        """bf16 autocast where it was chosen, and TF32 in a card's convolutions but in fp32.
+
+        So the members of a pair compute in a precision each: what is set for all is the last one's.
+        """
+        before = torch.backends.cudnn.allow_tf32
+        torch.backends.cudnn.allow_tf32 = self.precision != "fp32"
+        try:
+            if self.precision != "bf16":
+                yield
+                return
+            with torch.autocast(self.device.type, dtype=torch.bfloat16):
+                yield
+        finally:
+            torch.backends.cudnn.allow_tf32 = before
 
     def describe(self) -> str:
         """The device's own name, for the run record."""

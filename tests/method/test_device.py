@@ -5,7 +5,7 @@ import torch
 
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.profiles import load_profile
-from pouta_lib.method.device import choose_compute, within_memory
+from pouta_lib.method.device import Compute, choose_compute, within_memory
 
 
 def test_devices():
@@ -25,6 +25,18 @@ def test_an_empty_variable_is_none(monkeypatch):
 def test_what_is_recorded_is_what_is_computed():
     assert choose_compute("cpu", "tf32").precision == "fp32"
     assert choose_compute("cpu", "bf16").precision == "bf16"
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_what_another_has_asked_for_counts_for_nothing(monkeypatch, precision, before):
+    """TF32 is set for the whole process: of a pair on a card, one member is in float32."""
+    cudnn = torch.backends.cudnn
+    monkeypatch.setattr(cudnn, "allow_tf32", before)
+    with Compute(torch.device("cpu"), precision).autocast():
+        assert cudnn.allow_tf32 == (precision != "fp32")
+        assert torch.is_autocast_enabled("cpu") == (precision == "bf16")
+    assert cudnn.allow_tf32 == before and not torch.is_autocast_enabled("cpu")
 
 
 @pytest.mark.parametrize(
