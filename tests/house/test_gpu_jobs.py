@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from concurrent.futures import Future
+from concurrent.futures import BrokenExecutor, Future
 
 import gpu_jobs
 import numpy as np
@@ -178,6 +178,32 @@ def test_what_is_not_done_when_the_time_is_up_is_said_and_stopped(tmp_path, monk
     monkeypatch.setattr(gpu_jobs, "ProcessPoolExecutor", Stuck)
     log = gpu_jobs.run_jobs({"jobs": jobs}, 0.0, tmp_path)
     assert [entry["left_out"] for entry in log] == ["the time was up"] * 2
+
+
+def test_a_killed_worker_costs_its_own_job_alone(tmp_path, monkeypatch):
+    pools = []
+
+    class Mortal(Stuck):
+        """The first pool dies of its first job; the next one does what it is given."""
+
+        def __init__(self, *_):
+            pools.append(self)
+
+        def submit(self, *_):
+            future = Future()
+            if self is pools[0]:
+                future.set_exception(BrokenExecutor("killed"))
+            else:
+                future.set_result({"left_out": "there already"})
+            return future
+
+    words = ["mvtec/bolt", "mvtec/bolt/base"]
+    jobs = [gpu_jobs._job(word, load_profile("smoke")) for word in words]
+    monkeypatch.setattr(gpu_jobs, "ProcessPoolExecutor", Mortal)
+    first, second = gpu_jobs.run_jobs({"jobs": jobs}, 1e6, tmp_path)
+    assert first["failed"] == "BrokenExecutor: killed"
+    assert second["left_out"] == "there already" and len(pools) == 2
+    assert json.loads((tmp_path / "log.json").read_text()) == [first, second]
 
 
 class Stuck:
