@@ -28,6 +28,7 @@ from pouta_lib.method.training import train
 from pouta_lib.method.warm_start import start_warm
 from pouta_lib.method.weights import load_weights, save_weights
 from pouta_lib.report.table_files import write_tables
+from pouta_lib.study.batch import run_study
 from pouta_lib.study.cluster import cluster_options
 from pouta_lib.study.plan import planned_runs
 from pouta_lib.study.records import RunKey, load_arrays, read_record
@@ -222,6 +223,11 @@ def cluster(words: str, text: str | None) -> None:
 cluster("`--cluster` with a folder that is no Snakemake profile", None)
 cluster("a Snakemake profile that names no executor", "jobs: 4")
 cluster("an executor whose plugin is not installed", "executor: none-such")
+
+
+@wrong(MACHINE, "`--cores 0`")
+def _(root: Path) -> None:
+    run_study("smoke", [], [], cores=0)
 
 
 @wrong(MACHINE, "Slurm where there is none")

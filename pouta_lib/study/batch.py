@@ -38,8 +38,11 @@ def run_study(
 
     With `cluster`, the folder of a Snakemake profile, on the cluster that it describes.
 
-    *Raises* :class:`PoutaError` for a study without runs, and for what its plan refuses.
+    *Raises* :class:`PoutaError` for a study without runs, for no cores, and for what its plan
+    refuses.
     """
+    if cores < 1:
+        raise problem("one core or more", str(cores), "--cores", "leave it out: all are taken then")
     settings = load_profile(profile, **parse_overrides(overrides))
     plan = planned_study(settings, categories)
     if not plan.runs:
