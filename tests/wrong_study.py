@@ -27,9 +27,10 @@ from pouta_lib.method.models import build_model
 from pouta_lib.method.training import train
 from pouta_lib.method.warm_start import start_warm
 from pouta_lib.method.weights import load_weights, save_weights
-from pouta_lib.report.table_files import write_tables
+from pouta_lib.report.table_files import explain_cell, write_tables
 from pouta_lib.study.batch import run_study
 from pouta_lib.study.cluster import cluster_options
+from pouta_lib.study.execution import execute_notebook
 from pouta_lib.study.plan import planned_runs
 from pouta_lib.study.records import RunKey, load_arrays, read_record
 from pouta_lib.study.run import prepare_run
@@ -202,6 +203,25 @@ checkpoint("a checkpoint of another run", lambda c: c["identity"].update(seed=7)
 checkpoint("a checkpoint of other code", lambda c: c["identity"].update(sources="0123"))
 checkpoint("a checkpoint without its optimiser", lambda c: c.pop("optimizer"))
 checkpoint("a checkpoint beyond the last step", lambda c: c.update(step=9))
+
+
+def provenance(words: str, text: str) -> None:
+    """What stands beside a table that `pouta why` is asked about."""
+
+    @wrong(KEPT, words)
+    def _(root: Path) -> None:
+        (root / "table_1_mvtec.provenance.json").write_text(text)
+        explain_cell(root / "table_1_mvtec.csv", "chip", "pouta pixel_ap")
+
+
+provenance("a table's provenance that is cut off", '{"chip|pouta|all|pixel_ap": [')
+provenance("a table's provenance that is a list", "[1]")
+
+
+@wrong(KEPT, "a notebook to execute that is none")
+def _(root: Path) -> None:
+    (root / "notes.ipynb").write_text("no notebook")
+    execute_notebook(root / "notes.ipynb", root / "made.ipynb", {})
 
 
 @wrong(MACHINE, "a second `pouta study` beside a running one")

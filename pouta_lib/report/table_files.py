@@ -4,7 +4,7 @@ import json
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -12,6 +12,7 @@ from pouta_lib.ground.errors import problem
 from pouta_lib.ground.labels import folder_name, parse_label, set_options, setting_words
 from pouta_lib.ground.methods import COMPARED, METHODS, Modules
 from pouta_lib.ground.paths import atomic_path, results_root
+from pouta_lib.ground.validation import checked, read_json
 from pouta_lib.report.published import PROTOCOL, read_published
 from pouta_lib.report.reading import AVERAGE, METRIC_NAMES, METRIC_WORDS
 from pouta_lib.report.tables import (
@@ -26,7 +27,15 @@ from pouta_lib.report.tables import (
     home_of,
     source_of,
 )
-from pouta_lib.study.records import Record, RunKey, find_records, read_record, require, selection_of
+from pouta_lib.study.records import (
+    Metric,
+    Record,
+    RunKey,
+    find_records,
+    read_record,
+    require,
+    selection_of,
+)
 
 ROMAN = {1: "I", 2: "II", 3: "III", 4: "IV", 5: "V", 6: "VI"}
 KINDS = {"benchmark": benchmark_table, "few_shot": few_shot_table, "ablation": ablation_table}
@@ -249,14 +258,17 @@ def explain_cell(table: Path, row: str, column: str) -> str:
     ``4-shot``, metric. The average is meant where the words fit several categories and it is
     among them.
 
-    *Raises* :class:`PoutaError` for words that fit no cell, or several.
+    *Raises* :class:`PoutaError` for words that fit no cell, or several, and for a table whose
+    provenance is missing or damaged.
     """
     name = Path(table).name.removesuffix(".provenance.json")
     name = name.removesuffix(".csv").removesuffix(".md")
     path = Path(table).with_name(f"{name}.provenance.json")
     if not path.is_file():
         raise problem("a table written by the study", "no provenance", path, "make study")
-    cells = json.loads(path.read_text(encoding="utf-8"))
+    todo = "pouta tables makes it again"
+    found = read_json(path, "a table's provenance", todo, todo)
+    cells = checked(dict[str, list[str]], found, path, todo)
     asked = {word.lower() for word in f"{row} {column}".replace("|", " ").split()}
     whole = [name for name in cells if asked <= set(name.lower().split("|"))]
     in_part = [name for name in cells if asked <= set(name.lower().replace("|", " ").split())]
@@ -269,7 +281,7 @@ def explain_cell(table: Path, row: str, column: str) -> str:
         todo = f"choose one of each: {'; '.join(', '.join(words) for words in known)}"
         raise problem("the words of one cell", found, path, todo)
     (name,) = fitting
-    metric, lines = name.split("|")[-1], []
+    metric, lines = cast(Metric, name.split("|")[-1]), []
     root = path.parents[2]
     for source in cells[name]:
         record = read_record(root / source)

@@ -37,13 +37,19 @@ def execute_notebook(source: Path, target: Path, parameters: dict[str, Any]) -> 
 
     Where a cell fails, the copy up to that cell is kept as ``<target>.failed.ipynb``.
 
-    *Raises* :class:`PoutaError` with the failing cell's error.
+    *Raises* :class:`PoutaError` for a file that is no notebook, and with the failing cell's error.
     """
     # jsonschema would build a grammar of web addresses, a second's work that nobody here asks for
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]  # None: not to be found
+    import nbformat
     import papermill
     from nbclient.exceptions import DeadKernelError
 
+    try:
+        nbformat.read(source, as_version=4)
+    except Exception as error:  # of many kinds: it reads what it is given as if it were one
+        todo = "name a notebook, such as notebooks/10_benchmarks.ipynb"
+        raise problem("a notebook", f"none ({type(error).__name__})", source, todo) from error
     os.environ.setdefault("POUTA_PROGRESS", "lines")
     failed = target.with_suffix(".failed.ipynb")
     folder = temporary_beside(target)
