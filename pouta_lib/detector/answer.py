@@ -1,6 +1,7 @@
 """What a detector says of a folder of images: scores, verdicts, and maps over the photographs."""
 
 import hashlib
+import io
 import os
 import re
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -125,12 +126,19 @@ def _answer(
         said = verdict(score, detector.threshold)
         row |= {"score": score, "verdict": said, "overlay": name}
         if maps:
-            kept = Image.fromarray(np.asarray(anomaly_map, np.float32))
-            kept.save(folder / map_name(photo.path.name), compression="tiff_adobe_deflate")
+            (folder / map_name(photo.path.name)).write_bytes(_packed(anomaly_map))
         drawn.append(pool.submit(_draw, detector, photo.shown, anomaly_map, folder / name))
     for done in drawn:
         done.result()
     return rows
+
+
+def _packed(anomaly_map: np.ndarray) -> bytes:
+    """A map as a TIFF of floats; written by Python, which knows odd names and full disks."""
+    content = io.BytesIO()
+    kept = Image.fromarray(np.asarray(anomaly_map, np.float32))
+    kept.save(content, "TIFF", compression="tiff_adobe_deflate")
+    return content.getvalue()
 
 
 def cell(name: str) -> str:

@@ -98,7 +98,16 @@ class Detector:
     darkest: int | None = None  # of these: the highest value of the darkest; see photos.least_peak
 
     def look_at(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Anomaly maps and image scores: ``(M, 3, S, S)`` uint8 gives ``(M, S, S)``, ``(M,)``."""
+        """Anomaly maps and image scores: ``(M, 3, S, S)`` uint8 gives ``(M, S, S)``, ``(M,)``.
+
+        *Raises* :class:`PoutaError` for others, such as floats, or images of another size S.
+        """
+        side = self.profile.size_px
+        if images.dtype != np.uint8 or images.shape != (len(images) or 1, 3, side, side):
+            wanted = f"images (M, 3, {side}, {side}) uint8, RGB, of one or more"
+            found = f"{images.shape} {images.dtype}"
+            todo = "read them with pouta_lib.detector.read_photos, which resizes them"
+            raise problem(wanted, found, "look_at", todo)
         return detect(self.model, images, self.profile, self.compute, self.method)
 
     def save(self, folder: str | Path, *, replace: bool = False) -> Path:

@@ -10,6 +10,7 @@ import math
 import os
 import weakref
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -199,7 +200,9 @@ def test_names_of_any_bytes(folder, tmp_path, capsys):
     output = tmp_path / "answer"
     words = ["predict", str(folder), str(tmp_path / "latin"), "--output", str(output)]
     assert main([*words, "--json"]) == 0
-    assert main(words) == 0
+    assert main([*words, "--maps"]) == 0
+    with Image.open(output / answer.map_name(os.fsdecode(b"stra\xdfe.png"))) as kept:
+        assert kept.mode == "F"
     assert r"stra\udcdfe.png," in (output / "scores.csv").read_text("utf-8")
 
 
@@ -555,6 +558,28 @@ def test_what_the_system_refuses_is_wrong_usage_too(folder, photos, tmp_path, ca
     words = ["predict", str(folder), str(photos), "--output", str(tmp_path / ("x" * 300))]
     assert main(words) == 2
     assert "expected a disk to read and write" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "images",
+    [np.zeros((2, 3, 64, 64), np.float32), np.zeros((0, 3, 64, 64), np.uint8)]
+    + [np.zeros(shape, np.uint8) for shape in ((2, 3, 32, 32), (2, 64, 64, 3), (3, 64, 64))],
+)
+def test_what_is_no_image_of_its_size_is_not_looked_at(folder, images):
+    """Floats in 0 to 1 would be black, and another size is another picture."""
+    with pytest.raises(
+        PoutaError, match=r"expected images \(M, 3, 64, 64\) uint8.*\n.*\n.*resizes"
+    ):
+        load_detector(folder).look_at(images)
+
+
+def test_a_disk_that_is_full_of_maps_is_told_of(folder, photos, tmp_path, monkeypatch, capsys):
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(Path, "write_bytes", Mock(side_effect=full))
+    words = ["predict", str(folder), str(photos), "--output", str(tmp_path / "answer"), "--maps"]
+    assert main(words) == 2
+    assert "expected a disk to read and write, found No space left" in capsys.readouterr().err
+    assert not (tmp_path / "answer").exists()
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
