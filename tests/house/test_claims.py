@@ -114,11 +114,16 @@ def test_the_claim_at_todays_settings_is_what_their_runs_say(repository, page):
     frame = run_frame(records, [METRICS[0], METRICS[2]])
     frame = frame.pivot(index=["metric", "category"], columns=["seed", "method"], values="percent")
     first, second = (frame[seed]["pouta"] - frame[seed]["vanilla"] for seed in (0, 1))
-    gain, again = first.dropna(), second.dropna()
+    first, second = first.dropna(), second.dropna()
+    both = first[second.index]
     shown = [
-        f"{of.mean():+.1f} ({(of > 0).sum()} of {len(of)})" for of in map(gain.get, METRICS[::2])
+        f"{of.mean():+.1f} ({(of > 0).sum()} of {len(of)})"
+        for gain in (first, both, second)
+        for of in map(gain.get, METRICS[::2])
     ]
-    text = " ".join(page.split())
-    assert "POUTA less Vanilla is {} in image AUROC and {} in pixel AP".format(*shown) in text
-    (one, other) = (of[METRICS[0], "transistor"] for of in (gain, again))
-    assert len(again) == 2 and f"is {one:+.1f} with one and {other:+.1f} with the other" in text
+    told = (
+        "POUTA less Vanilla is {} in image AUROC and {} in pixel AP. Neither is more than what a "
+        "seed moves: on the three categories that have a second seed, it is {} in image AUROC and "
+        "{} in pixel AP with the first, and {} and {} with the second."
+    )
+    assert told.format(*shown) in " ".join(page.split())

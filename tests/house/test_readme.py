@@ -259,11 +259,12 @@ def test_todays_settings_at_their_own_length(repository):
         records = [of[NAMES[name], category] for category in order]
         assert cells == [told(record) for record in records]
         assert mean == f"{100 * sum(r.metrics[METRICS[0]] for r in records) / 4:.1f}"
-    others = find_records("real-cpu", repository / "results" / "real", seed=1)
-    second = {record.run.variant: told(record) for record in others}
-    assert len(others) == 2
-    text = " ".join(results_page(repository).split())
-    assert f"alone, POUTA has {second['pouta']} and Vanilla {second['vanilla']}:" in text
+    again = rows_below(results_page(repository), "seed 1, 7200 steps")
+    records = find_records("real-cpu", repository / "results" / "real", seed=1)
+    second = {(record.run.variant, record.run.category): told(record) for record in records}
+    assert len(again) * len(again[0][1:]) == len(second)
+    for name, *cells in again:
+        assert cells == [second[NAMES[name], category] for category in order[: len(cells)]]
 
 
 def test_the_ablation_on_photographs_is_that_of_the_tables(repository):
