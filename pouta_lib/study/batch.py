@@ -54,6 +54,10 @@ def run_study(
         where = ["--cores", str(cores), "--resources", f"gpu={_parallel_runs(cores)}"]
     else:
         where = cluster_options(cluster, study)
+    shown = (study / "tables", figures_root() / study.name)
+    if plan.notebooks and not all(folder.is_dir() for folder in shown):
+        # written by notebooks as they are executed: Snakemake does not know of them
+        where += ["--forcerun", "study"]
     told = f"study {settings.label}: {len(plan.runs)} runs, {len(missing)} to make"
     print(f"{told}, {cluster or f'{cores} cores'}", flush=True)
     # the first notebook's tables, I to III, are what a reader waits for: its runs come first

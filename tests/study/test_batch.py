@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -107,6 +108,17 @@ def test_a_finished_study_is_not_made_again(folder: Path, category: str) -> None
     done = study(folder, "--categories", category)
     assert done.returncode == 0, done.stderr
     assert made(folder) == before
+
+
+def test_figures_that_were_removed_are_drawn_again(folder: Path, category: str) -> None:
+    before = made(folder)
+    drawn = {name for name in before if name.startswith("figures/")}
+    shutil.rmtree(folder / "figures")
+    assert drawn and study(folder, "--categories", category).returncode == 0
+    after = made(folder)
+    assert drawn <= set(after)
+    runs = [name for name in before if "/runs/" in name]
+    assert [after[name] for name in runs] == [before[name] for name in runs]
 
 
 def test_an_unknown_category_stops_the_study(tmp_path: Path) -> None:
