@@ -70,7 +70,7 @@ def read_listing(
             arrays["masks"][row] = item.mask
         digest.update(b"".join(item.lines))
         peaks[k] = item.peak
-    if (fewer := num_bits(int(peaks.max(initial=0)))) < bits:
+    if (fewer := num_bits(max(map(int, peaks), default=0))) < bits:
         return read_listing(listing, folder, size_px, fewer, room)
     return arrays | {"peaks": peaks}, digest.hexdigest()
 
