@@ -50,6 +50,9 @@ def made(tmp_path, monkeypatch):
     monkeypatch.setenv("STAND_IN_LOG", str(log))
     monkeypatch.setenv("POUTA_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("POUTA_RESULTS", str(tmp_path / "results in $HOME it's"))
+    monkeypatch.setenv("POUTA_FIGURES", str(tmp_path / "figures"))
+    for shown in ("results in $HOME it's/smoke/tables", "figures/smoke"):
+        (tmp_path / shown).mkdir(parents=True)  # the stand-in's notebooks write none
     for category in CATEGORIES:
         mvtec_tree(tmp_path / "data", DATASET, category)
 
