@@ -60,7 +60,7 @@ def read_listing(
         "test": room("test", (len(listing.test), 3, *side), np.uint8),
         "masks": room("masks", (len(listing.test), *side), bool),
     }
-    peaks = np.zeros(len(listing.train) + len(listing.test), np.int32)
+    peaks: list[int] = []
     for k, item in enumerate(read_items([*listing.train, *listing.test], folder, size_px, bits)):
         if isinstance(item, PoutaError):
             raise item
@@ -69,10 +69,10 @@ def read_listing(
         if item.mask is not None:
             arrays["masks"][row] = item.mask
         digest.update(b"".join(item.lines))
-        peaks[k] = item.peak
-    if (fewer := num_bits(max(map(int, peaks), default=0))) < bits:
+        peaks.append(item.peak)
+    if (fewer := num_bits(max(peaks, default=0))) < bits:
         return read_listing(listing, folder, size_px, fewer, room)
-    return arrays | {"peaks": peaks}, digest.hexdigest()
+    return arrays | {"peaks": np.array(peaks, np.int32)}, digest.hexdigest()
 
 
 def read_items(

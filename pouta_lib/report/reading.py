@@ -115,9 +115,7 @@ def order_holds(means: Mapping[str, float], order: Iterable[Iterable[str]], spre
     heights = [sum(means[name] for name in group) / len(group) for group in groups]
     steps = [b - a for a, b in pairwise(heights)]
     names = pairwise("/".join(group) for group in groups)
-    told = "; ".join(
-        f"{a} to {b} {round(step, 1) + 0.0:+.1f}" for (a, b), step in zip(names, steps, strict=True)
-    )
+    told = "; ".join(f"{a} to {b} {step:+z.1f}" for (a, b), step in zip(names, steps, strict=True))
     if pd.isna(spread):
         return f"{told}. From one seed it cannot be said which steps to believe."
     up, down = (sum(sign * step > spread for step in steps) for sign in (1, -1))

@@ -204,7 +204,7 @@ def _wide(part: pd.DataFrame, real: bool) -> str:
         row[name] = undefined if pd.isna(r.measured) else _number(r.measured, r.std)
         if real:
             row[f"{name}, published"] = "" if pd.isna(r.published) else f"{r.published:.1f}"
-            points = "" if pd.isna(r.difference) else f"{round(r.difference, 1) + 0.0:+.1f}"
+            points = "" if pd.isna(r.difference) else f"{r.difference:+z.1f}"
             row[f"{name}, difference"] = points
     frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("category").reset_index()
     frame = frame[[c for c in frame.columns if c != "seeds"] + ["seeds"]]
