@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -70,3 +71,12 @@ def mapped(count: int, side: int) -> np.ndarray:
         whole[start : start + DISTINCT] = np.moveaxis(some, -1, 1)[: count - start]
     del whole
     return np.load(path, mmap_mode="c")
+
+
+def patches(count: int) -> Any:
+    """Features of 1,024 dimensions, of which 64 carry most: a tensor."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    found = torch.randn(count, 64, generator=generator) @ torch.randn(64, 1024, generator=generator)
+    return found.add_(torch.randn(found.shape, generator=generator), alpha=0.1)

@@ -14,7 +14,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-from material import at_size, mapped, masks_and_maps, nuts, photographs
+from material import at_size, mapped, masks_and_maps, nuts, patches, photographs
 
 Done = Callable[[], Any]  # does the work once
 Line = dict[str, Callable[[str], Done]]  # from a size's name to what prepares the work
@@ -97,6 +97,17 @@ def patchcore_fit(count: int, tiny: bool) -> Done:
     return lambda: fit(images, images, profile, "patchcore", 0, device="cpu")
 
 
+def coreset(count: int, tiny: bool) -> Done:
+    """A hundredth of the features of 1,024 dimensions."""
+    import torch
+
+    from pouta_lib.method.models.patchcore import greedy_coreset
+
+    features = patches(max(count, 200))
+    picks = len(features) // 100
+    return lambda: greedy_coreset(features, picks, torch.Generator().manual_seed(0))
+
+
 def scoring(count: int, tiny: bool) -> Done:
     """Maps, scores, metrics and repaired images of a test set at `demo`, as a run makes them."""
     from pouta_lib.data import Category
@@ -147,6 +158,7 @@ LINES: dict[str, Line] = {
     "looking": line(looking, (512, 1024, 2048), "px"),
     "training_set": line(training, (100, 1000, 10_000), "images"),
     "patchcore_fit": line(patchcore_fit, (50, 200, 800), "images"),
+    "coreset_of_many": line(coreset, (10_000, 40_000, 163_856), "features"),
     "scoring": line(scoring, (100, 300, 1000), "images"),
     "metrics_of_many": line(metrics, (100, 300, 1000), "maps"),
     "scores_of_many": line(scores, (100, 300, 1000), "maps"),

@@ -19,14 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from material import masks_and_maps
-from scale import LINES
+from material import masks_and_maps, patches
+from scale import LINES, coreset
 
 Done = Callable[[], Any]  # does the work once
 SIZES = ("full", "tiny")
 STEPS = {"demo": 10, "paper": 1}  # of a training
 BATCH = {"full": (8, 224), "tiny": (2, 64)}  # images, and their side in pixels
 TEST_SET = {"full": (83, 224), "tiny": (6, 48)}  # maps, and their side in pixels
+PATCHES = {"full": 40_000, "tiny": 600}
 
 
 def metrics_here(size: str) -> Done:
@@ -85,24 +86,8 @@ def scores_of_torch(size: str) -> Done:
     return lambda: F.avg_pool2d(maps, 21, stride=1, padding=10).amax(dim=(1, 2, 3)).numpy()
 
 
-def patches(size: str) -> Any:
-    """Features of 1,024 dimensions, of which 64 carry most."""
-    import torch
-
-    count = 40_000 if size == "full" else 600
-    generator = torch.Generator().manual_seed(0)
-    found = torch.randn(count, 64, generator=generator) @ torch.randn(64, 1024, generator=generator)
-    return found.add_(torch.randn(found.shape, generator=generator), alpha=0.1)
-
-
 def coreset_here(size: str) -> Done:
-    import torch
-
-    from pouta_lib.method.models.patchcore import greedy_coreset
-
-    features = patches(size)
-    count = len(features) // 100
-    return lambda: greedy_coreset(features, count, torch.Generator().manual_seed(0))
+    return coreset(PATCHES[size], False)
 
 
 def coreset_by_passes(size: str) -> Done:
@@ -111,7 +96,7 @@ def coreset_by_passes(size: str) -> Done:
 
     from pouta_lib.method.models.patchcore import PROJECTED
 
-    features = patches(size)
+    features = patches(PATCHES[size])
 
     def done() -> Any:
         generator = torch.Generator().manual_seed(0)
@@ -131,7 +116,7 @@ def coreset_by_passes(size: str) -> Done:
 def coreset_of_anomalib(size: str) -> Done:
     from anomalib.models.components.sampling import KCenterGreedy
 
-    features = patches(size)
+    features = patches(PATCHES[size])
     return lambda: KCenterGreedy(features, sampling_ratio=0.01).select_coreset_idxs()
 
 
