@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from trees import dagm_tree, mask, mvtec_tree, photo, save, visa_tree
 from wrong import wrong
 
@@ -68,6 +69,12 @@ def white_is_zero() -> bytes:
     return out.getvalue()
 
 
+def wordy() -> bytes:
+    info = PngInfo()
+    info.add_text("workflow", "x" * (2 << 20), zip=True)
+    return png(photo(1), pnginfo=info)
+
+
 image("an empty file", lambda: b"")
 image("a text or a web page under a picture's name", lambda: b"<html>sign in</html>")
 image("a file that was cut off", lambda: png(photo(1))[:-40])
@@ -77,6 +84,7 @@ image("a head that claims 30,000 x 30,000 pixels", claim)
 image("a TIFF of several pages, or an animation", pages)
 image("zeros in place of its end (an interrupted copy)", half_copied)
 image("a TIFF of 16 bits with white as 0, or a colour at a time", white_is_zero)
+image("a PNG with a text that is longer than Pillow reads", wordy)
 image("float values", lambda: png(np.ones((9, 9), np.float32), "TIFF"))
 image("negative values", lambda: png(np.full((9, 9), -1, np.int32), "TIFF"))
 image(
@@ -136,6 +144,10 @@ def turned(path: Path) -> None:
     Image.fromarray(photo(1)).save(path.parents[2] / "test" / "cut" / "000.png", exif=exif)
 
 
+def twin_of(path: Path) -> Path:
+    return path.parents[2] / "test" / "cut" / "000.jpg"
+
+
 def loco(path: Path) -> None:
     path.unlink()
     save(path.with_name("000") / "000.png", mask())
@@ -150,6 +162,7 @@ masked("a gray photograph in its place", lambda p: save(p, photo(1)[..., 0] // 3
 masked("class numbers in a JPEG", jpeg(mask(value=3)))
 masked("of a photograph that EXIF turns, where nothing tells its grid", turned)
 masked("a folder of masks (MVTec LOCO AD)", loco)
+masked("of two images that are named alike", lambda p: save(twin_of(p), photo(1)))
 masked("cut off", lambda path: path.write_bytes(path.read_bytes()[:40]))
 
 
@@ -201,6 +214,7 @@ folder("pictures by content alone", lambda b: png_file(b / "train" / "good" / "I
 folder("images in deeper folders", lambda b: save(b / "train/good/tuesday/a.png", photo(1)))
 folder("folders beside the ones that are read", lambda b: save(b / "spot" / "a.png", photo(1)))
 folder("several masks of one image", lambda b: save(b / "test/cut/000_mask_2.png", mask()))
+folder("a second mask of one image", lambda b: save(b / "ground_truth/cut/000_gt.png", mask()))
 folder("images in no folder of a kind", lambda b: save(b / "a.png", photo(1)))
 folder("hidden files and folders", lambda b: (b / "test" / ".ipynb_checkpoints").mkdir(), "parts")
 folder("other files among the images", lambda b: (b / "train/good/Thumbs.db").write_bytes(b"x"))

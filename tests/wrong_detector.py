@@ -13,8 +13,16 @@ from PIL import Image
 from safetensors.torch import load_file
 from wrong import wrong
 
-from pouta_lib.detector import Detector, load_detector, predict_folder, save_detector
+from pouta_lib.detector import (
+    Detector,
+    load_detector,
+    predict_folder,
+    read_photos,
+    save_detector,
+)
+from pouta_lib.detector.blank import told_of_blank
 from pouta_lib.detector.fitting import fit
+from pouta_lib.ground.locks import only_one
 from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.device import compute_of
 from pouta_lib.method.models import build_model
@@ -131,6 +139,20 @@ def _(root: Path) -> None:
 @wrong(ASKED, "one photograph many times")
 def _(root: Path) -> None:
     fit(photographs(root, 20, 1), tell=str)
+
+
+@wrong(ASKED, "two of ten photographs through a covered lens")
+def _(root: Path) -> str:
+    for path in sorted(photographs(root, 10, 10).iterdir())[2:]:
+        Image.effect_noise((64, 64), 90).save(path)
+    images, files = (read_photos(root / "photos", 64)[k] for k in (1, 0))
+    return told_of_blank(images, files)[0]
+
+
+@wrong(ASKED, "another fit is making the detector")
+def _(root: Path) -> None:
+    with only_one(root / "detector" / ".fit.lock", "the first"):
+        fit(photographs(root, 8, 8), output=root / "detector", tell=str)
 
 
 @wrong(ASKED, "no minutes")

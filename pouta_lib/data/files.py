@@ -3,12 +3,13 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 from pouta_lib.ground.errors import problem, shown
@@ -54,6 +55,7 @@ class Reason(Enum):
     LOOSE = "in no folder of a kind", "move to good, or to the name of the defect", True
     MASK = "named as the mask of an image beside it", "", False
     PART = "named as one of several masks of an image", "merge them into one, a_mask.png", True
+    SECOND = "named as the mask of an image that has another", "keep the right one", True
     ORPHAN = "named as the mask of an image that is not there", "find the image", True
     HIDDEN = "hidden", "", False
     NO_FILE = "of the system (pipes, sockets, devices)", "", False
@@ -162,14 +164,20 @@ def look_into(folder: Path, *, below: bool = True) -> Contents:
         found = error.strerror or str(error)
         raise problem("a readable folder", found, folder, "check its permissions") from error
     by_stem = {path.stem: path for path in files}
-    masks = {}
+    masks: dict[Path, Path] = {}
     for path in files:
         stems, numbered = _named_mask(path)
-        if (photo := next(filter(None, map(by_stem.get, stems)), None)) is not None:
-            if not numbered:
-                masks[photo] = path
-            passed.append((Reason.PART if numbered else Reason.MASK, path))
-    kept = set(files) - {path for reason, path in passed if reason in (Reason.MASK, Reason.PART)}
+        if (photo := next(filter(None, map(by_stem.get, stems)), None)) is None:
+            continue
+        if numbered:
+            passed.append((Reason.PART, path))
+            continue
+        if photo in masks:
+            passed.append((Reason.SECOND, masks[photo]))
+        masks[photo] = path
+    passed += [(Reason.MASK, path) for path in masks.values()]
+    no_photos = (Reason.MASK, Reason.PART, Reason.SECOND)
+    kept = set(files) - {path for reason, path in passed if reason in no_photos}
     return Contents(folder, sorted(kept), masks, PassedOver.of(passed))
 
 
@@ -283,14 +291,44 @@ def masks_in(folder: Path) -> dict[str, Path]:
 
 
 def several_masks(folder: Path, photos: Iterable[Path]) -> PassedOver:
-    """What a folder of masks has beside one mask of each of the photographs: numbered ones."""
+    """What a folder of masks has beside the one of each photograph that is read."""
     if not folder.is_dir():
         return PassedOver()
-    look, named = look_into(folder, below=False), {photo.stem for photo in photos}
-    paths = [*look.paths, *look.passed_over.files.get(Reason.PART, [])]
-    found = ((path, *_named_mask(path)) for path in paths)
-    parts = [path for path, stems, numbered in found if numbered and named.intersection(stems)]
-    return PassedOver.of((Reason.PART, path) for path in parts)
+    look, named = look_into(folder, below=False), {photo.stem: photo.name for photo in photos}
+    more = (look.passed_over.files.get(reason, []) for reason in (Reason.PART, Reason.SECOND))
+    masks, passed = masks_in(folder), []
+    read = {masks[stem] for stem in named if stem in masks}
+    for path in sorted([*look.paths, *chain.from_iterable(more)]):
+        stems, numbered = _named_mask(path)
+        if numbered and not named.keys().isdisjoint(stems):
+            passed.append((Reason.PART, path))
+        elif (
+            path not in read
+            and path.name != named.get(path.stem)  # a copy of the photograph
+            and not named.keys().isdisjoint([path.stem, *stems])
+        ):
+            passed.append((Reason.SECOND, path))
+    return PassedOver.of(passed)
+
+
+def alike(photos: Iterable[Path]) -> list[list[Path]]:
+    """Those that are named alike but for their suffixes: by its name a mask is that of each.
+
+    >>> alike([Path("a.jpg"), Path("a.png"), Path("b.png")]) == [[Path("a.jpg"), Path("a.png")]]
+    True
+    """
+    by_stem: dict[str, list[Path]] = {}
+    for photo in photos:
+        by_stem.setdefault(photo.stem, []).append(photo)
+    return [group for group in by_stem.values() if len(group) > 1]
+
+
+def refuse_alike(photos: Iterable[Path], masks: Container[str]) -> None:
+    """*Raises* :class:`PoutaError` for photographs named alike, one of whose stem has a mask."""
+    for first, second, *_ in alike(photo for photo in photos if photo.stem in masks):
+        names = f"{shown(first.name)} and {shown(second.name)}"
+        todo = "rename one, and its mask; or remove it, where it is a copy, or the mask itself"
+        raise problem("a mask for each image", f"one for {names}", first.parent, todo)
 
 
 def masks_of_none(folder: Path, photos: Iterable[Path]) -> PassedOver:

@@ -12,16 +12,18 @@ from pouta_lib.data.category import GOOD, Item, Listing
 from pouta_lib.data.files import (
     Contents,
     Reason,
+    alike,
     beside,
     child,
     folders_in,
     good_folders,
     image_files,
     masks_in,
+    refuse_alike,
     several_masks,
 )
 from pouta_lib.data.mvtec import lost_images, missing_mask, read_good, read_kinds, renamed
-from pouta_lib.ground.errors import problem
+from pouta_lib.ground.errors import problem, shown
 
 
 def categories(folder: Path) -> list[str]:
@@ -50,26 +52,31 @@ def listing(folder: Path, category: str) -> Listing:
         passed += sum((beside(path, goods) for path in parents), more)
     else:
         train = [Item(path) for path in passed.files.pop(Reason.LOOSE, [])]
-    test, missing = [], []
+    test, missing, twins = [], [], []
     kinds = list(_kinds(test_folder))
     passed += lost_images(truth, [look for _, look in kinds])
     for kind, look in kinds:
         passed += look.passed_over
         masks = masks_in(truth / look.folder.name)
         passed += several_masks(truth / look.folder.name, look.files)
+        masks = {image.stem: mask for image, mask in look.masks.items()} | masks
+        if kind != GOOD:
+            refuse_alike(look.files, masks)
+            twins += alike(look.files)
         for image in look.files:
-            mask = masks.get(image.stem, look.masks.get(image)) if kind != GOOD else None
+            mask = masks.get(image.stem) if kind != GOOD else None
             test.append(Item(image, kind, mask))
             missing += [image] if kind != GOOD and mask is None else []
     masked = any(item.mask for item in test) or truth.is_dir()
     if masked and missing:
         raise missing_mask(truth / missing[0].parent.name, missing[0])
+    notes = renamed([*goods, *folders_in(test_folder)])
+    if twins:
+        first = " and ".join(shown("/".join(path.parts[-2:])) for path in twins[0])
+        todo = f"if one is a mask, call it {shown(twins[0][0].stem)}_mask.png"
+        notes.append(f"{len(twins)} defective images come twice, as {first}: {todo}")
     return Listing(
-        train,
-        test,
-        mask_kind="exact" if masked else "none",
-        passed_over=passed,
-        notes=renamed([*goods, *folders_in(test_folder)]),
+        train, test, mask_kind="exact" if masked else "none", passed_over=passed, notes=notes
     )
 
 

@@ -36,6 +36,7 @@ MOST_BYTES = 8 * MOST_PIXELS + (64 << 20)  # of a file: four values of 16 bits a
 LARGE_PIXELS = 8_000_000  # from here on decoded at reduced size, where less is asked for
 END_OF_JPEG = b"\xff\xd9"
 AGAIN = "copy it again or remove it"
+SAVE_PLAIN = "save it again without its metadata (texts, colour profile), which is too long"
 
 _one_large_at_a_time = Lock()
 
@@ -92,7 +93,8 @@ def decode(content: bytes, path: Path, near_px: int | None = None) -> Picture:
         raise problem("an image", found, path, "convert it to PNG or JPEG, or remove it") from error
     except Exception as error:  # of damaged bytes Pillow's readers raise errors of many kinds
         found = f"a file that cannot be decoded ({error})"
-        raise problem("an image", found, path, AGAIN) from error
+        todo = SAVE_PLAIN if "text chunk" in str(error).lower().replace("_", " ") else AGAIN
+        raise problem("an image", found, path, todo) from error
 
 
 def _decode(content: bytes, path: Path, near_px: int | None) -> Picture:

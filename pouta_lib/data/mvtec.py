@@ -18,6 +18,7 @@ from pouta_lib.data.files import (
     masks_in,
     masks_of_none,
     means_good,
+    refuse_alike,
     several_masks,
 )
 from pouta_lib.ground.errors import PoutaError, problem, shown
@@ -53,6 +54,7 @@ def listing(folder: Path, category: str) -> Listing:
         passed += look.passed_over
         masks = masks_in(truth / look.folder.name) if kind != GOOD else {}
         passed += several_masks(truth / look.folder.name, look.files)
+        refuse_alike(look.files, masks)
         for image in look.files:
             if kind != GOOD and image.stem not in masks:
                 raise missing_mask(truth / look.folder.name, image)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from pouta_lib.data.files import masks_in, means_good, read_list, several_masks
+from pouta_lib.data.files import masks_in, means_good, read_list, refuse_alike, several_masks
 from pouta_lib.data.images import content_of, decode
 from pouta_lib.data.masks import marked_in, read_mask
 from pouta_lib.detector.answer import map_name, name_in, overlay_name
@@ -55,7 +55,8 @@ def truth_of(
         raise problem("a folder of masks", "no such folder", folder, "check the path")
     found = masks_in(folder) if folder else {}
     if folder and (several := several_masks(folder, map(Path, names))):
-        raise problem("one mask for each image", several.lines()[0], folder, "merge those of one")
+        raise problem("one mask for each image", several.lines()[0], folder, "leave one for each")
+    refuse_alike(map(Path, names), found)
     masked = {name: found[stem] for name in names if (stem := Path(name).stem) in found}
     marked = {name: mask for name, mask in masked.items() if not _is_empty(mask)}
     said = {name: "defective" if name in marked else "good" for name in names}

@@ -6,6 +6,8 @@ from the others is taken. The threshold comes from good images that its model ha
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,10 +27,12 @@ from pouta_lib.detector.candidates import (
     try_each,
 )
 from pouta_lib.detector.material import Tell, Work
-from pouta_lib.detector.saved import Detector, Fitted, choose_threshold, scale_between
+from pouta_lib.detector.saved import KIND, Detector, Fitted, choose_threshold, scale_between
 from pouta_lib.detector.telling import promise, why
-from pouta_lib.ground.errors import PoutaError, problem
+from pouta_lib.ground.errors import PoutaError, problem, shown
+from pouta_lib.ground.locks import only_one
 from pouta_lib.ground.methods import find_method
+from pouta_lib.ground.outputs import replaceable
 from pouta_lib.ground.profiles import Profile, load_profile, profile_name, require_suitable
 from pouta_lib.method.device import compute_of
 from pouta_lib.method.models.pair import Pair
@@ -60,10 +64,11 @@ def fit(
     tried, and what each found, is in ``detector.fitted``. With `partial`, a folder, a fit that was
     stopped goes on from what it left there, if it is asked for the same; one that is refused leaves
     nothing there. With `output` the detector is saved there, as :func:`save_detector` does, before
-    that is removed: where it cannot be, nothing of the work is lost.
+    that is removed: where it cannot be, nothing of the work is lost. One fit at a time makes one.
 
     *Units*: minutes of wall-clock time, which the choice and the training keep to.
-    *Raises* :class:`PoutaError` for fewer than eight photographs, and where no method can be made.
+    *Raises* :class:`PoutaError` for fewer than eight photographs, where no method can be made, and,
+    before the work, for an `output` that is not to be written to or that another fit is at.
     """
     if not 0 < minutes < MOST_MINUTES:
         wanted = f"minutes above 0 and below {MOST_MINUTES}"
@@ -80,20 +85,37 @@ def fit(
     if method != AUTO:
         require_suitable(settings, method)
     candidates = candidates_for(settings, method, overrides or {})
-    work = Work.of(
-        photos, [(one.method, one.profile) for one in candidates], minutes, seed, partial, tell
-    )
-    try:
-        tried = try_each(candidates, work, deadline, false_alarm_rate, method)
-        best = _best([one for one in tried if method in (AUTO, one.method)], work)
-        detector = _finish(best, tried, work, deadline, false_alarm_rate)
-    except PoutaError:  # the same again would end the same
+    asked = [(one.method, one.profile) for one in candidates]
+    with nullcontext() if output is None else _alone_at(output, replace):
+        work = Work.of(photos, asked, minutes, seed, partial, tell)
+        try:
+            tried = try_each(candidates, work, deadline, false_alarm_rate, method)
+            best = _best([one for one in tried if method in (AUTO, one.method)], work)
+            detector = _finish(best, tried, work, deadline, false_alarm_rate)
+        except PoutaError:  # the same again would end the same
+            work.clear()
+            raise
+        if output is not None:
+            detector.save(output, replace=replace)
         work.clear()
-        raise
-    if output is not None:
-        detector.save(output, replace=replace)
-    work.clear()
     return detector
+
+
+@contextmanager
+def _alone_at(output: str | Path, replace: bool) -> Iterator[None]:
+    """While the block runs, no other fit makes the detector in the folder `output`.
+
+    The lock lies in it: above it, not all may write.
+    """
+    folder = replaceable(output, KIND, replace=replace)
+    new = not folder.exists()
+    try:
+        with only_one(folder / ".fit.lock", f"the fit that makes {shown(folder.name)}"):
+            yield
+    finally:
+        if new:
+            with suppress(OSError):  # a detector lies in it
+                folder.rmdir()
 
 
 def _settings(profile: str, overrides: dict[str, Any], tell: Tell) -> Profile:

@@ -244,6 +244,52 @@ def test_several_masks_of_one_image_are_no_photographs(tmp_path):
         assert "1 file named as one of several masks of an image, first cut/000_mask_2" in problem
 
 
+@pytest.mark.parametrize("dataset", ["folder", "parts"])
+def test_a_second_mask_of_an_image_is_told_of(tmp_path, dataset):
+    """As documented the one called mask is read; whether that is right is for the user to say."""
+    base = mvtec_tree(tmp_path, dataset)
+    save(base / "ground_truth" / "cut" / "000_gt.png", mask())
+    save(base / "ground_truth" / "cut" / "000_mask.bmp", mask())
+    said = "bolt: 2 files named as the mask of an image that has another, first cut/000_gt.png"
+    assert counted(tmp_path, dataset)[1] == [f"{said}: keep the right one"]
+    for name in ("000_gt.png", "000_mask.bmp"):
+        (base / "ground_truth" / "cut" / name).unlink()
+    save(base / "ground_truth" / "cut" / "000.png", photo(20))
+    assert counted(tmp_path, dataset)[1] == [], "a copy of the photograph is no mask"
+
+
+def test_a_second_mask_beside_an_image_is_told_of(tmp_path):
+    base = washer(tmp_path)
+    for name in ("000_mask", "000_gt", "001_mask"):
+        save(base / "test" / "spot" / f"{name}.png", mask())
+    counts, problems, _ = counted(tmp_path)
+    said = "washer: 1 file named as the mask of an image that has another, first spot/000_gt.png"
+    assert counts == (3, 2, 2) and problems == [f"{said}: keep the right one"]
+
+
+@pytest.mark.parametrize("dataset", ["folder", "parts"])
+def test_images_named_alike_do_not_share_a_mask(tmp_path, dataset):
+    base = mvtec_tree(tmp_path, dataset)
+    save(base / "test" / "good" / "000.jpg", photo(3))
+    assert counted(tmp_path, dataset)[1] == [], "a good one needs no mask"
+    save(base / "test" / "cut" / "000.jpg", photo(4))
+    (said,) = check_dataset(dataset, tmp_path).problems
+    assert "expected a mask for each image, found one for 000.jpg and 000.png" in said
+    assert "to do: rename one, and its mask; or remove it, where it is a copy, or the mask" in said
+
+
+def test_images_named_alike_share_no_mask_beside_them_either(tmp_path):
+    """Without any mask they are only told of: one may be a mask that is called as its image is."""
+    base = washer(tmp_path)
+    save(base / "test" / "spot" / "000.jpg", photo(4))
+    counts, problems, notes = counted(tmp_path)
+    said = "1 defective images come twice, as spot/000.jpg and spot/000.png: if one is a mask"
+    assert (counts, problems) == ((3, 2, 3), [])
+    assert notes == [f"washer: {said}, call it 000_mask.png"]
+    save(base / "test" / "spot" / "000_mask.png", mask())
+    assert "found one for 000.jpg and 000.png" in check_dataset("folder", tmp_path).problems[0]
+
+
 def test_a_folder_that_links_to_nothing_is_told_of(tmp_path):
     """Its category is none, beside others as alone."""
     base = washer(tmp_path).parent / "bolt"

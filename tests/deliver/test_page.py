@@ -309,6 +309,22 @@ def test_several_masks_of_one_image_are_refused(answer, tmp_path):
         write_page(answer, masks=masks)
 
 
+def test_masks_that_do_not_tell_images_apart_are_refused(answer, tmp_path):
+    """Two images of one stem, and two masks of one image."""
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for name in ("a.png", "a_gt.png"):
+        Image.new("L", (900, 600), 255).save(masks / name)
+    with pytest.raises(PoutaError, match=r"found 1 file named as the mask .* another, .*/a_gt.png"):
+        write_page(answer, masks=masks)
+    (masks / "a_gt.png").unlink()
+    table = pd.read_csv(answer / "scores.csv")
+    table.loc[table["file"] == "c.png", "file"] = "a.jpg"
+    table.to_csv(answer / "scores.csv", index=False)
+    with pytest.raises(PoutaError, match=r"a mask for each image, found one for a\.\w+ and a\.\w+"):
+        write_page(answer, masks=masks)
+
+
 def test_what_is_outlined_is_what_the_mask_marks(answer, tmp_path):
     """The noise of compression is not, and what EXIF turns is turned."""
     photos, turned = tmp_path / "photos", Image.Exif()

@@ -3,6 +3,8 @@
 import dataclasses
 import errno
 import json
+import os
+import platform
 import shutil
 import sys
 import time
@@ -18,12 +20,15 @@ from trees import photo, save
 
 from pouta_lib import fit
 from pouta_lib.cli import main
-from pouta_lib.detector import candidates, fitting, load_detector, material
+from pouta_lib.detector import candidates, fitting, load_detector, material, read_photos
+from pouta_lib.detector.blank import told_of_blank
 from pouta_lib.detector.folds import deal, hardly_differ, parts_of
 from pouta_lib.detector.photos import good_photos
 from pouta_lib.detector.telling import fitted_table, promise, told, why, with_threshold
 from pouta_lib.ground.errors import PoutaError
+from pouta_lib.ground.locks import only_one
 from pouta_lib.ground.methods import METHODS, Method
+from pouta_lib.ground.outputs import MANIFEST
 from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.device import compute_of
 from pouta_lib.method.history import HISTORY
@@ -136,6 +141,26 @@ def test_an_earlier_detector_and_the_photographs_are_safe(photos, toys, tmp_path
     assert main(words) == 1
     assert "an earlier detector" in capsys.readouterr().err
     assert main([*words, "--replace"]) == 0
+
+
+def test_one_fit_at_a_time_makes_a_detector(photos, toys, tmp_path, capsys):
+    """The second is told at its beginning, not at its end; and nothing is left of it."""
+    words = ["fit", str(photos), "--output", str(tmp_path / "d"), "--method", "keen"]
+    with only_one(tmp_path / "d" / ".fit.lock", "the first"):
+        assert main(words) == 1
+        assert toys == []
+        said = capsys.readouterr().err
+        assert "expected one process at a time for the fit that makes d, found" in said
+        assert f"found process {os.getpid()} on {platform.node()}" in said and "to do: wait" in said
+    with pytest.raises(PoutaError, match="expected image files"):
+        fit(tmp_path / "d", output=tmp_path / "other", tell=str)
+    assert main(words) == 0
+    assert {path.name for path in (tmp_path / "d").iterdir()} == {
+        "detector.json", "model.safetensors", MANIFEST
+    }  # fmt: skip
+    with pytest.raises(PoutaError, match="earlier detector"):
+        fit(photos, method="keen", output=tmp_path / "d", tell=str)
+    assert [path.name for path in tmp_path.iterdir()] == ["d"]
 
 
 def test_a_stopped_fit_goes_on_where_it_was(photos, toys, tmp_path, monkeypatch):
@@ -479,6 +504,40 @@ def test_a_part_that_was_taken_again_and_again_is_one_part(parts, shots):
     """However large its share of all photographs is."""
     found = parts_of(shots_of_few_parts(parts, shots))
     assert found.tolist() == np.repeat(np.arange(parts), shots).tolist()
+
+
+def test_photographs_that_show_nothing_are_named(photos, toys, tmp_path):
+    """Through a covered lens, and overexposed; a dark part is one all the same."""
+    rng, told, folder = np.random.default_rng(0), [], tmp_path / "photos"
+    shutil.copytree(photos / "good", folder)
+    seen = np.asarray(Image.open(folder / "00.png"))
+    save(folder / "dark.png", (seen * 0.3).astype(np.uint8))
+    assert told_of_blank(*read_for_telling(folder)) == []
+    save(folder / "cap_1.png", rng.integers(0, 4, (64, 64, 3), np.uint8))
+    save(folder / "cap_2.png", np.zeros((64, 64, 3), np.uint8))
+    save(folder / "sun.png", np.full((64, 64, 3), 255, np.uint8))
+    fit(folder, method="keen", tell=told.append)
+    (said,) = [line for line in told if "next to nothing" in line]
+    assert said.startswith("3 of 24 good photographs show next to nothing")
+    assert ": photos/cap_1.png, photos/cap_2.png, photos/sun.png: look at them, and remove" in said
+    for path in folder.iterdir():
+        if path.name != "cap_2.png":
+            save(path, rng.integers(0, 4, (64, 64, 3), np.uint8))
+    assert told_of_blank(*read_for_telling(folder))[0].startswith("24 of 24 good photographs show")
+
+
+def read_for_telling(folder):
+    files, images, _ = read_photos(folder, 224)
+    return images, files
+
+
+@pytest.mark.parametrize("category", ["surface/magnetic_tile", "mvtec/leather_mini"])
+def test_honest_photographs_show_something(repository, category):
+    """In many exposures, and of hardly any contrast."""
+    root = repository / "../shared/data"
+    if not root.is_dir():
+        pytest.skip("needs photographs")
+    assert told_of_blank(*read_for_telling(root / category)) == []
 
 
 def test_three_parts_make_three_folds(toys, tmp_path):
