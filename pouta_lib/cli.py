@@ -42,7 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"pouta: {error}", file=sys.stderr)
         return failed
     except KeyboardInterrupt:
-        print("pouta: stopped; the same command goes on from the checkpoints", file=sys.stderr)
+        resumed = getattr(options, "resumed", "begins again")
+        print(f"pouta: stopped; the same command {resumed}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `pouta why ... | head`: what was not read needs no traceback
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

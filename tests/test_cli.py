@@ -9,7 +9,7 @@ import pytest
 
 import pouta_lib
 from pouta_lib import cli
-from pouta_lib.commands import results
+from pouta_lib.commands import results, study
 
 
 def test_it_prints_errors_without_a_traceback(bolt, capsys):
@@ -48,8 +48,11 @@ def test_stopping_says_how_to_go_on(monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(results, "_tables", stop)
-    assert cli.main(["tables"]) == 130
-    assert "pouta: stopped; the same command goes on" in capsys.readouterr().err
+    monkeypatch.setattr(study, "_run", stop)
+    assert cli.main(["tables"]) == cli.main(["run"]) == 130
+    begins, goes_on = capsys.readouterr().err.splitlines()
+    assert begins == "pouta: stopped; the same command begins again"
+    assert goes_on == "pouta: stopped; the same command goes on from the checkpoints"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +91,7 @@ def test_threads_wait_passively_before_torch_is_there(told, policy):
     program = """
 import os, sys
 from pouta_lib import cli
-from pouta_lib.commands import results
+from pouta_lib.commands import results, study
 results._tables = lambda options: print(os.environ["OMP_WAIT_POLICY"], "torch" in sys.modules)
 cli.main(["tables"])
 """

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TypeAlias
 
+RESUMED = "goes on from the checkpoints"  # when the same is asked for again
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 

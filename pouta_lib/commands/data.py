@@ -17,7 +17,7 @@ def add(commands: Commands) -> None:
     get.add_argument(
         "--any-digest", action="store_true", help="it is a part, a mirror's or packed again"
     )
-    get.set_defaults(command=_get)
+    get.set_defaults(command=_get, resumed="goes on with the download")
     check = actions.add_parser(
         "check", help="count a dataset's images against the published counts"
     )

@@ -5,7 +5,7 @@ import errno
 import json
 import sys
 
-from pouta_lib.commands.arguments import Commands, add_override, path_of
+from pouta_lib.commands.arguments import RESUMED, Commands, add_override, path_of
 from pouta_lib.ground.errors import problem
 
 
@@ -29,7 +29,7 @@ def _add_fit(commands: Commands) -> None:
     fit.add_argument("--profile", default="", help="default: $POUTA_PROFILE, else real-cpu")
     add_override(fit)
     fit.add_argument("--data-root", help="where DTD's textures may be; default: $POUTA_DATA, data/")
-    fit.set_defaults(command=_fit)
+    fit.set_defaults(command=_fit, resumed=RESUMED)
 
 
 def _add_predict(commands: Commands) -> None:

@@ -4,6 +4,7 @@ import argparse
 import os
 
 from pouta_lib.commands.arguments import (
+    RESUMED,
     Commands,
     add_categories,
     add_common,
@@ -23,13 +24,13 @@ def add(commands: Commands) -> None:
         "--cluster", type=path_of, metavar="FOLDER", help="a Snakemake profile, say configs/slurm"
     )
     study.add_argument("--dry-run", action="store_true", help="only say what would be made")
-    study.set_defaults(command=_study)
+    study.set_defaults(command=_study, resumed=RESUMED)
 
     run = commands.add_parser("run", help="make one run: its method's notebook with these")
     add_common(run)
     add_one_category(run)
     run.add_argument("--shots", type=int)
-    run.set_defaults(command=_run)
+    run.set_defaults(command=_run, resumed=RESUMED)
 
     judge = commands.add_parser(
         "judge", help="try settings on good images alone: a quarter held out, damaged and changed"
@@ -38,7 +39,7 @@ def add(commands: Commands) -> None:
     add_one_category(judge)
     judge.add_argument("--watch", action="store_true", help="judge along the training as well")
     judge.add_argument("--again", action="store_true", help="even where there is a record")
-    judge.set_defaults(command=_judge)
+    judge.set_defaults(command=_judge, resumed=RESUMED)
 
     peers = commands.add_parser("peers", help="measure a method that anomalib keeps")
     add_common(peers)

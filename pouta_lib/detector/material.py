@@ -84,6 +84,8 @@ class Work:
             folder = Path(partial).expanduser() / digest.hexdigest()[:16]
             try:
                 folder.mkdir(parents=True, exist_ok=True)
+                if any(folder.iterdir()):
+                    tell(f"this fit goes on from what an earlier one left in {shown(folder)}")
             except OSError as error:  # only the detector's own folder may be writable
                 tell(f"stopped, this fit will not go on: {folder.parent}: {error.strerror}")
                 folder = None

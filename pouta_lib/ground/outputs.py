@@ -12,10 +12,9 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from uuid import uuid4
 
 from pouta_lib.ground.errors import problem
-from pouta_lib.ground.paths import atomic_path
+from pouta_lib.ground.paths import atomic_path, sweep, temporary_beside
 from pouta_lib.ground.validation import write_json
 
 MANIFEST = "pouta_files.json"
@@ -28,13 +27,14 @@ def own_files(folder: str | Path, kind: str, last: str) -> Iterator[Path]:
 
     An earlier result of the same `kind` makes way for them. When the block raises, `folder` stays
     as it was. The file called `last`, without which a result is none, leaves first and comes last.
-    A link to a folder is followed and stays.
+    A link to a folder is followed and stays. What a killed process had begun there is removed.
 
     *Raises* :class:`PoutaError`, before anything is written, as :func:`replaceable` does.
     """
     folder = replaceable(folder, kind)
     new = not folder.exists()
-    temporary = folder / f".{uuid4().hex[:8]}.tmp"
+    sweep(folder, deep=False)
+    temporary = temporary_beside(folder / kind)
     try:
         temporary.mkdir(parents=True)
     except OSError as error:

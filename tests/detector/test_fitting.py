@@ -178,8 +178,10 @@ def test_a_stopped_fit_goes_on_where_it_was(photos, toys, tmp_path, monkeypatch)
         fit(photos, partial=tmp_path / "partial", tell=str)
     first = len(toys)
     made += [("", "")] * 9
-    detector = fit(photos, partial=tmp_path / "partial", tell=str)
+    told = []
+    detector = fit(photos, partial=tmp_path / "partial", tell=told.append)
     assert len(toys) - first == 3, "two folds, and all"
+    assert any("this fit goes on from what an earlier one left in" in line for line in told)
     assert not (tmp_path / "partial").exists()
     again = fit(photos, tell=str)
     assert again.threshold == detector.threshold and again.fitted.found == detector.fitted.found

@@ -2,6 +2,9 @@
 
 import errno
 import json
+import signal
+import subprocess
+import sys
 import tempfile
 
 import pytest
@@ -46,6 +49,23 @@ def test_an_interrupted_change_can_be_made_again(tmp_path):
     (tmp_path / "last.txt").unlink()
     write(tmp_path, one="2")
     assert texts(tmp_path) == {"one": "2", "last": "whole"}
+
+
+def test_what_a_killed_process_had_begun_is_removed(tmp_path):
+    """Of one that is at work, and of the user's own hidden folders, nothing is."""
+    code = "import sys, os, signal; from pouta_lib.ground.outputs import own_files\n"
+    code += "with own_files(sys.argv[1], 'answer', 'last.txt') as folder:\n"
+    code += "    (folder / 'one.txt').touch(); os.kill(os.getpid(), signal.SIGKILL)"
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")])
+        assert done.returncode == -signal.SIGKILL
+        assert len(list((tmp_path / "a").iterdir())) == 1
+    (tmp_path / "a" / ".mine.tmp").mkdir()
+    with own_files(tmp_path / "a", "answer", "last.txt") as at_work:
+        write(tmp_path / "a", one="1")
+        assert at_work.is_dir()
+        (at_work / "last.txt").write_text("whole")
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {".mine.tmp", "last.txt", MANIFEST}
 
 
 def test_other_peoples_files_are_in_nobodys_way(tmp_path):
