@@ -57,8 +57,8 @@ def listing(folder: Path, category: str) -> Listing:
     passed += lost_images(truth, [look for _, look in kinds])
     for kind, look in kinds:
         passed += look.passed_over
-        masks = masks_in(truth / look.folder.name)
-        passed += several_masks(truth / look.folder.name, look.files)
+        masks = masks_in(child(truth, look.folder.name))
+        passed += several_masks(child(truth, look.folder.name), look.files)
         masks = {image.stem: mask for image, mask in look.masks.items()} | masks
         if kind != GOOD:
             refuse_alike(look.files, masks)
@@ -69,7 +69,7 @@ def listing(folder: Path, category: str) -> Listing:
             missing += [image] if kind != GOOD and mask is None else []
     masked = any(item.mask for item in test) or truth.is_dir()
     if masked and missing:
-        raise missing_mask(truth / missing[0].parent.name, missing[0])
+        raise missing_mask(child(truth, missing[0].parent.name), missing[0])
     notes = renamed([*goods, *folders_in(test_folder)])
     if twins:
         first = " and ".join(shown("/".join(path.parts[-2:])) for path in twins[0])

@@ -14,6 +14,7 @@ from pouta_lib.data.files import (
     child,
     folders_in,
     good_folders,
+    image_files,
     pictures_below,
 )
 from pouta_lib.data.images import num_bits, told_of_depth
@@ -38,6 +39,13 @@ def _another_layout(folder: Path, reader: Reader) -> str:
     if good_folders(child(folder, "train")):
         return f"{shown(folder.name)} is a category itself: name a folder above it"
     deeper = folders_in(folder)
+    for path in deeper:
+        train = child(path, "train")
+        if train.is_dir() and (loose := image_files(train)):
+            where = shown(f"{path.name}/{train.name}")
+            return f"move the {len(loose)} images in {where} to {where}/good"
+        if child(path, "test").is_dir():
+            return f"put good images into {shown(path.name)}/train/good: none are there"
     for path in [*deeper, *(inner for outer in deeper for inner in folders_in(outer))]:
         if names := reader.categories(path):
             move = f"move what is in {shown(path.relative_to(folder).as_posix())} up to here"

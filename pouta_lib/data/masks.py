@@ -8,7 +8,7 @@ from PIL import Image
 from pouta_lib.data.images import TURNS, Picture
 from pouta_lib.ground.errors import problem
 
-MOST_MARKED = 0.9  # of the image
+MOST_MARKED = 0.9  # of the image; half of it, where the whole edge is marked
 MOST_BETWEEN = 0.25  # of a mask in gray levels, from a quarter of the highest value to three
 OFTEN_ALIKE = 0.8  # of the neighbours in a mask of class numbers
 
@@ -22,16 +22,18 @@ def read_mask(mask: Picture, path: Path, photo: Picture, size_px: int) -> np.nda
     lose keeps the pixel its centre falls on.
 
     *Raises* :class:`PoutaError` for a mask of another size than its photograph, of a photograph
-    that EXIF turns without saying whether the mask is turned, for a mask that marks nothing or
-    nearly everything, and for a photograph in its place.
+    that EXIF turns without saying whether the mask is turned, for a mask that marks nothing,
+    nearly everything, or more than half and the whole edge, as an inverted one does, and for a photograph in its place.
     """
     marked = marked_in(_on_grid(mask, path, photo), mask.lossy, path)
     if not marked.any():
         todo = "mark the defect, or move the image to the good ones"
         above = "127 in a file stored with losses" if mask.lossy else "0"
         raise problem("a mask that marks the defect", f"nothing above {above}", path, todo)
-    if marked.mean() > MOST_MARKED:
+    edge = np.concatenate([marked[[0, -1]].ravel(), marked[:, [0, -1]].ravel()])
+    if marked.mean() > (MOST_MARKED if not edge.all() else 0.5):
         found = f"{marked.mean():.0%} of the image marked"
+        found += ", and all of its edge" if edge.all() else ""
         todo = "mark the defect white on black: it may be inverted, or the photograph itself"
         raise problem("a mask that marks the defect alone", found, path, todo)
     whole = Image.fromarray(marked.astype(np.uint8) * 255)

@@ -52,12 +52,13 @@ def listing(folder: Path, category: str) -> Listing:
         raise problem(f"a folder test/{GOOD}", found, test_folder, todo)
     for kind, look in kinds:
         passed += look.passed_over
-        masks = masks_in(truth / look.folder.name) if kind != GOOD else {}
-        passed += several_masks(truth / look.folder.name, look.files)
+        of_kind = child(truth, look.folder.name)
+        masks = masks_in(of_kind) if kind != GOOD else {}
+        passed += several_masks(of_kind, look.files)
         refuse_alike(look.files, masks)
         for image in look.files:
             if kind != GOOD and image.stem not in masks:
-                raise missing_mask(truth / look.folder.name, image)
+                raise missing_mask(of_kind, image)
             test.append(Item(image, kind, masks.get(image.stem)))
     passed += lost_images(truth, [look for _, look in kinds])
     notes = renamed([*goods, *folders_in(test_folder)])
@@ -79,8 +80,8 @@ def read_kinds(test_folder: Path) -> Iterator[tuple[str, Contents]]:
 
 def lost_images(truth: Path, looks: list[Contents]) -> PassedOver:
     """The masks in `truth` whose images are in none of the folders of test images."""
-    images = {look.folder.name: look.files for look in looks}
-    folders = (masks_of_none(path, images.get(path.name, [])) for path in folders_in(truth))
+    images = {child(truth, look.folder.name): look.files for look in looks}
+    folders = (masks_of_none(path, images.get(path, [])) for path in folders_in(truth))
     return sum(folders, PassedOver())
 
 

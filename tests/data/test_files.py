@@ -319,6 +319,10 @@ def test_folders_in_other_case_are_read(tmp_path):
     (base / "test").rename(base / "Test")
     (base / "good").rename(base / "Good")
     assert counted(tmp_path)[0] == (3, 2, 2)
+    for dataset in ("folder", "parts"):
+        truth = mvtec_tree(tmp_path / "other", dataset) / "ground_truth"
+        (truth / "cut").rename(truth / "Cut")
+        assert counted(tmp_path / "other", dataset)[:2] == ((3, 2, 3), [])
 
 
 def test_hints_where_the_layout_is_anothers(tmp_path):
@@ -334,6 +338,16 @@ def test_hints_where_the_layout_is_anothers(tmp_path):
     washer(tmp_path)
     with pytest.raises(PoutaError, match=r"found a folder good of images(.|\n)*the folder above"):
         list_categories("folder", tmp_path / "folder" / "washer")
+    for dataset in ("folder", "flat"):
+        flat = mvtec_tree(tmp_path / "flat", dataset) / "train"
+        for path in list((flat / "good").iterdir()):
+            path.rename(flat / path.name)
+        (flat / "good").rmdir()
+        with pytest.raises(PoutaError, match=r"move the 3 images in bolt/train to bolt/train/good"):
+            list_categories(dataset, tmp_path / "flat")
+        shutil.rmtree(flat)
+        with pytest.raises(PoutaError, match=r"put good images into bolt/train/good: none"):
+            list_categories(dataset, tmp_path / "flat")
     path = base / "ground_truth" / "cut" / "000_mask.png"
     path.unlink()
     save(path.with_name("000") / "000.png", mask())

@@ -122,6 +122,23 @@ def test_a_mask_that_marks_nearly_everything_is_refused(share, fmt):
         marked(written(Image.fromarray(array), fmt, **({"quality": 95} if fmt == "JPEG" else {})))
 
 
+@pytest.mark.parametrize("value", [1, 255])
+def test_an_inverted_mask_of_a_large_defect_is_refused(value):
+    """A defect of a third of the image, cut off or not by one edge; upright it is a mask."""
+    for place in (slice(20, 80), slice(0, 60)):
+        array = np.zeros((100, 100), np.uint8)
+        array[place, 20:75] = value
+        assert 0.3 < marked(written(Image.fromarray(array))).mean() < 0.35
+        if place.start:
+            with pytest.raises(PoutaError, match="67% of the image marked, and all of its edge"):
+                marked(written(Image.fromarray(value - array)))
+    for value in (9, 255):
+        array = np.full((100, 100), value, np.uint8)
+        array[30:70, 0] = 0
+        with pytest.raises(PoutaError, match="found 100% of the image marked\n"):
+            marked(written(Image.fromarray(array)))
+
+
 def test_a_photograph_in_place_of_a_mask_is_refused_or_in_gray_levels():
     bright = np.full((60, 60, 3), 180, np.uint8) + photo(1, 60, 60) // 4
     with pytest.raises(PoutaError, match="of the image marked"):
