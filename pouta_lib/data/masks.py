@@ -23,7 +23,8 @@ def read_mask(mask: Picture, path: Path, photo: Picture, size_px: int) -> np.nda
 
     *Raises* :class:`PoutaError` for a mask of another size than its photograph, of a photograph
     that EXIF turns without saying whether the mask is turned, for a mask that marks nothing,
-    nearly everything, or more than half and the whole edge, as an inverted one does, and for a photograph in its place.
+    nearly everything, or more than half and the whole edge, as an inverted one does, and for a
+    photograph in its place.
     """
     marked = marked_in(_on_grid(mask, path, photo), mask.lossy, path)
     if not marked.any():

@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,15 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from pouta_lib.data.files import masks_in, means_good, read_list, refuse_alike, several_masks
+from pouta_lib.data.files import (
+    look_into,
+    masks_in,
+    masks_of_none,
+    means_good,
+    read_list,
+    refuse_alike,
+    several_masks,
+)
 from pouta_lib.data.images import content_of, decode
 from pouta_lib.data.masks import marked_in, read_mask
 from pouta_lib.detector.answer import map_name, name_in, overlay_name
@@ -27,6 +35,7 @@ PIXEL_TITLES = {
 }
 REPEATS, PIXEL_REPEATS = 500, 100
 MOST_PIXELS = 400_000  # of all maps together, for the intervals: every second row and column, ...
+NAME_MASKS = "name the folder that they lie in, and each as its image is called, with _mask"
 Row = tuple[str, float, float, float]  # title, value, and the ends of its 95 % interval
 
 
@@ -39,11 +48,15 @@ class Truth:
 
 
 def truth_of(
-    table: pd.DataFrame, labels: str | Path | None, masks: str | Path | None
+    table: pd.DataFrame,
+    labels: str | Path | None,
+    masks: str | Path | None,
+    unread: Sequence[str] = (),
 ) -> Truth | None:
     """What a file of labels and a folder of masks say of an answer's images; None without both.
 
-    With masks alone, an image without one counts as good; so does one whose mask is empty.
+    With masks alone, an image without one counts as good; so does one whose mask is empty. Masks
+    may also be of images that were `unread`.
 
     *Raises* :class:`PoutaError` for a file that cannot be read, and for names that fit nothing.
     """
@@ -58,6 +71,12 @@ def truth_of(
         raise problem("one mask for each image", several.lines()[0], folder, "leave one for each")
     refuse_alike(map(Path, names), found)
     masked = {name: found[stem] for name in names if (stem := Path(name).stem) in found}
+    if folder and not masked:
+        found_none = "; ".join(["none", *look_into(folder).passed_over.lines()])
+        raise problem("masks of these images", found_none, folder, NAME_MASKS)
+    if folder and not labels and (lost := masks_of_none(folder, map(Path, [*names, *unread]))):
+        todo = f"{NAME_MASKS}; or say by --labels which images are good"
+        raise problem("masks of these images alone", lost.lines()[0], folder, todo)
     marked = {name: mask for name, mask in masked.items() if not _is_empty(mask)}
     said = {name: "defective" if name in marked else "good" for name in names}
     where: object = masks
@@ -67,7 +86,9 @@ def truth_of(
         missing = [name for name in names if name not in said]
         if missing:
             told = f"none for {len(missing)} images, first {shown(missing[0])}"
-            todo = "add them, or predict without them"
+            if others := sorted(said.keys() - set(names)):
+                told += f", but {len(others)} for others, first {shown(others[0])}"
+            todo = "add them, by the images' names, or predict without them"
             raise problem("a label for each image", told, where, todo)
         said = {name: "good" if means_good(said[name]) else said[name] for name in names}
     good = sum(label == "good" for label in said.values())
@@ -93,6 +114,8 @@ def _read_labels(path: Path) -> dict[str, str]:
         # a spreadsheet separates by what its country does not write in numbers
         separator = max(",;\t", key=text.partition("\n")[0].count)
         table = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False)
+        if not isinstance(table.index, pd.RangeIndex):  # the first cells stand for rows' names
+            raise problem("as many cells in each line as in the first", "more", path, todo)
         table.columns = table.columns.str.strip().str.lower()
         if not {"file", "label"} <= set(table.columns):
             columns = shown(", ".join(table.columns))
@@ -103,7 +126,8 @@ def _read_labels(path: Path) -> dict[str, str]:
         if (twice := table["file"][table["file"].duplicated()]).any():
             found = f"several for {shown(twice.iloc[0])}"
             raise problem("one label for each image", found, path, "correct the file")
-        return dict(zip(table["file"], table["label"], strict=True))
+        said = dict(zip(table["file"], table["label"], strict=True))
+        return {name.strip(): label for name, label in said.items()} | said
     except PoutaError:
         raise
     except OSError as error:

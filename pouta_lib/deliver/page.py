@@ -59,7 +59,7 @@ def write_page(
     answer = Path(answer).expanduser()
     target = Path(output).expanduser() if output else answer / PAGE
     table = read_answer(answer)
-    truth = truth_of(table, labels, masks)
+    truth = truth_of(table, labels, masks, _unread(answer))
     if truth:
         table["label"] = [truth.labels[name] for name in table["file"]]
     if threshold is not None:
@@ -108,7 +108,7 @@ def _unread(answer: Path) -> list[str]:
     table = pd.read_csv(answer / SCORES, dtype=str, keep_default_na=False)
     if "verdict" not in table:
         return []
-    return [shown(name_in(cell)) for cell in table.loc[table["verdict"] == "not read", "file"]]
+    return [name_in(cell) for cell in table.loc[table["verdict"] == "not read", "file"]]
 
 
 def _held_out(answer: Path) -> np.ndarray | None:
@@ -206,7 +206,7 @@ def _rendered(
         mark=MARK,
         name=shown(answer.resolve().name),
         rows=rows,
-        unread=_unread(answer),
+        unread=[shown(name) for name in _unread(answer)],
         num_pictures=min(len(rows), MOST_PICTURES),
         labelled=truth is not None,
         metrics=metrics,

@@ -267,8 +267,26 @@ def test_labels_that_do_not_fit_are_refused(answer, tmp_path):
     with pytest.raises(PoutaError, match="found none for 5 images, first b b.png"):
         write_page(answer, labels=path)
     (tmp_path / "masks").mkdir()
-    with pytest.raises(PoutaError, match="good ones alone"):
+    with pytest.raises(PoutaError, match="masks of these images, found none\n"):
         write_page(answer, masks=tmp_path / "masks")
+
+
+def test_masks_of_no_image_do_not_make_it_good(answer, tmp_path):
+    """Misnamed, or a folder deeper; what could not be read has its mask all the same."""
+    masks, drawn = tmp_path / "masks", np.zeros((600, 900), np.uint8)
+    drawn[200:400, 300:600] = 255
+    (masks / "cut").mkdir(parents=True)
+    Image.fromarray(drawn).save(masks / "cut" / "a_mask.png")
+    with pytest.raises(PoutaError, match="found none; 1 file in deeper folders, first cut/a_mask"):
+        write_page(answer, masks=masks)
+    for name in ("a", "e"):
+        Image.fromarray(drawn).save(masks / f"{name}_mask.png")
+    said = r"images alone, found 1 file named as .* not there, first masks/e_mask.png.*\n.*\n.*--la"
+    with pytest.raises(PoutaError, match=said):
+        write_page(answer, masks=masks)
+    with (answer / "scores.csv").open("a") as table:
+        table.write("e.png,,0.45,not read\n")
+    write_page(answer, masks=masks)
 
 
 def test_a_mask_that_lies_otherwise_than_the_photograph_asks_for_that(answer, tmp_path):
@@ -353,6 +371,7 @@ def test_what_is_outlined_is_what_the_mask_marks(answer, tmp_path):
         ("a.png,\n", "none for 1 images, first a.png"),
         ("a.png,  \n", "none for 1 images, first a.png"),
         ("old/a.png,good\nnew/a.png,bent\n", "several for a.png"),
+        ("A.PNG,good\n", "none for 1 images, first a.png, but 1 for others, first A.PNG"),
     ],
 )
 def test_labels_that_are_missing_or_contradict_each_other(answer, tmp_path, rows, found):
@@ -360,6 +379,19 @@ def test_labels_that_are_missing_or_contradict_each_other(answer, tmp_path, rows
     others += '"<img src=x onerror=""alert(1)"">&.png",good\n'
     (tmp_path / "labels.csv").write_text(f"file,label\n{rows}{others}", encoding="utf-8")
     with pytest.raises(PoutaError, match=f"found {found}"):
+        write_page(answer, labels=tmp_path / "labels.csv")
+
+
+def test_labels_between_spaces_are_read_and_more_cells_than_columns_refused(answer, tmp_path):
+    rows = [f" {name} , {'cut' if name == 'a.png' else 'good'} " for name in SCORES]
+    nasty = '"<img src=x onerror=""alert(1)"">&.png",good'
+    lines = ["file,label", nasty, *(row for row in rows if "<img" not in row)]
+    (tmp_path / "labels.csv").write_text("\n".join(lines), encoding="utf-8")
+    page = page_of(write_page(answer, labels=tmp_path / "labels.csv"))
+    assert page.data()["bad"] == [False] * 4 + [True, False]
+    lines[1:] = [f"{line},bent" for line in lines[1:]]
+    (tmp_path / "labels.csv").write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(PoutaError, match="as many cells in each line as in the first, found more"):
         write_page(answer, labels=tmp_path / "labels.csv")
 
 
