@@ -26,11 +26,14 @@ def expectations(detector: Detector) -> list[str]:
         return [f"Threshold {detector.threshold:.4g}: {detector.how}."]
     found = ", ".join(f"{k} of {n} {name}" for name, (k, n) in fitted.found.items())
     (k, n), (changed, of) = map(sum, zip(*fitted.found.values())), fitted.changed_alarms
-    return [
+    told = [
         f"Threshold {detector.threshold:.4g}: {detector.how}.",
         f"It finds {k} of {n} damages drawn on photographs that it had not seen: {found}.",
         f"Of good ones in another light, position or focus, it refuses {changed} of {of}.",
     ]
+    if k * of <= changed * n:
+        told.append("Do not rely on it: it tells damaged ones no better than by chance.")
+    return told
 
 
 def fitted_table(fitted: Fitted) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from pouta_lib.ground.validation import write_json
 
 MANIFEST = "pouta_files.json"
 ANOTHER = "name another folder"
+REPLACE = f"{ANOTHER}, or ask to replace it (--replace)"
 
 
 @contextlib.contextmanager
@@ -74,7 +75,7 @@ def replaceable(
     if files is None:
         raise problem(wanted, "other files", folder, ANOTHER)
     if not replace:
-        raise problem("a new folder", f"an earlier {kind}", folder, f"{ANOTHER}, or ask to replace")
+        raise problem("a new folder", f"an earlier {kind}", folder, REPLACE)
     changed = sorted(
         name for name, digest in files.items() if digest_of(folder / name) not in (None, digest)
     )

@@ -296,7 +296,9 @@ def test_a_home_folder_is_understood(folder, photos, tmp_path, monkeypatch):
 
 def test_an_earlier_detector_makes_way_only_when_asked(folder, model, tmp_path):
     later = pouta_of(model, 0.5)
-    with pytest.raises(PoutaError, match=r"an earlier detector\n.*\n.*ask to replace"):
+    with pytest.raises(
+        PoutaError, match=r"an earlier detector\n.*\n.*ask to replace it \(--replace\)"
+    ):
         save_detector(later, folder)
     assert load_detector(folder).threshold == 0.25
     save_detector(later, folder, replace=True)

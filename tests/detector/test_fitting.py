@@ -554,6 +554,17 @@ def test_three_parts_make_three_folds(toys, tmp_path):
     assert "and it stands for 25 %" in detector.how
 
 
+@pytest.mark.parametrize(
+    ("found", "alarms", "warned"), [(3, 9, True), (9, 9, True), (12, 9, False)]
+)
+def test_a_detector_that_is_of_no_use_is_called_so(photos, toys, found, alarms, warned):
+    """It finds no larger share of the damages than it refuses of good ones in another light."""
+    detector = fit(photos, method="keen", tell=str)
+    counts = {"found": {"scratch": (found, 30)}, "changed_alarms": (alarms, 30)}
+    poor = dataclasses.replace(detector, fitted=dataclasses.replace(detector.fitted, **counts))
+    assert ("Do not rely on it" in told(poor)) == warned
+
+
 def test_what_a_threshold_promises():
     scores = np.arange(1, 40.0)  # the 38th of 39 for 5 %: one above
     said = promise(scores, 38.0, 0.05)
