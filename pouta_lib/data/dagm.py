@@ -6,11 +6,22 @@ without regard to upper and lower case, which copies of the dataset have changed
 """
 
 import re
+from itertools import chain
 from pathlib import Path
 
 from pouta_lib.data.category import GOOD, Item, Listing
-from pouta_lib.data.files import child, image_files, read_list
-from pouta_lib.ground.errors import problem
+from pouta_lib.data.files import (
+    PassedOver,
+    Reason,
+    beside,
+    child,
+    folders_in,
+    image_files,
+    look_into,
+    pictures_below,
+    read_list,
+)
+from pouta_lib.ground.errors import problem, shown
 
 AGAIN = "unpack the dataset again"
 
@@ -31,7 +42,7 @@ def listing(folder: Path, category: str) -> Listing:
 
     *Raises* :class:`PoutaError` when Labels.txt and the files do not belong together.
     """
-    splits, lists = {}, []
+    splits, lists, passed = {}, [], PassedOver()
     for split in ("Train", "Test"):
         base = child(folder / category, split)
         if not base.is_dir():
@@ -39,6 +50,8 @@ def listing(folder: Path, category: str) -> Listing:
         labels = child(child(base, "Label"), "Labels.txt")
         splits[split] = _items(base, labels)
         lists.append(labels)
+        passed += _passed_over(base, labels.parent, splits[split])
+    passed += beside(folder / category, [path.parent.parent for path in lists])
     train = [item for item in splits["Train"] if item.defect == GOOD]
     return Listing(
         train,
@@ -46,13 +59,26 @@ def listing(folder: Path, category: str) -> Listing:
         mask_kind="coarse",
         extra_files=lists,
         num_left_out=len(splits["Train"]) - len(train),
+        passed_over=passed,
     )
+
+
+def _passed_over(base: Path, labels: Path, read: list[Item]) -> PassedOver:
+    """What lies in a split's folder, or in that of its labels, and belongs to nothing that is read.
+
+    That includes a label of an image which the list calls good.
+    """
+    deeper = (pictures_below(path, Reason.DEEPER) for path in folders_in(base) if path != labels)
+    known = {item.mask for item in read}
+    unlisted = ((Reason.UNLISTED, path) for path in image_files(labels) if path not in known)
+    passed = PassedOver.of(chain(*deeper, unlisted))
+    return passed + look_into(base, below=False).passed_over
 
 
 def _items(base: Path, list_file: Path) -> list[Item]:
     labels = _labels(list_file)
-    files = {path.name.lower(): path for path in image_files(base)}
-    masks = {path.name.lower(): path for path in image_files(list_file.parent)}
+    files = _by_name(image_files(base))
+    masks = _by_name(image_files(list_file.parent))
     items = []
     for name, mask_name in sorted(labels.items()):
         if name not in files:
@@ -69,6 +95,16 @@ def _items(base: Path, list_file: Path) -> list[Item]:
         found = f"{len(unlisted)} images without a line, first {unlisted[0]}"
         raise problem("a line for each image", found, list_file, AGAIN)
     return items
+
+
+def _by_name(paths: list[Path]) -> dict[str, Path]:
+    """By their names in lower case. *Raises* :class:`PoutaError` where two have one name so."""
+    found: dict[str, Path] = {}
+    for path in paths:
+        if (other := found.setdefault(path.name.lower(), path)) != path:
+            names = f"{shown(other.name)} and {shown(path.name)}"
+            raise problem("names that differ in more than case", names, path.parent, "remove one")
+    return found
 
 
 def _labels(path: Path) -> dict[str, str | None]:

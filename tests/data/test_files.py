@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from trees import mask, mvtec_tree, photo, save
+from trees import dagm_tree, mask, mvtec_tree, photo, save
 
 from pouta_lib.data import files, list_categories, load_category
 from pouta_lib.data.check import check_dataset
@@ -100,6 +100,28 @@ def test_folders_side_by_side_are_named(tmp_path):
     told = "washer: 2 files (mask/scratch, washer/scratch) in folders that are not read"
     assert problems[0].startswith(told)
     assert "read are good, test/good, test/<defect>, ground_truth/<defect>" in problems[0]
+
+
+def test_what_dagms_list_does_not_lead_to_is_counted(tmp_path):
+    base = dagm_tree(tmp_path)
+    save(base / "Train" / "more" / "0009.PNG", photo(1)[..., 0])
+    save(base / "Other" / "0009.PNG", photo(1)[..., 0])
+    save(base / "Test" / "Label" / "0001_label.PNG", mask())
+    (base / "Test" / "0009.raw").write_bytes(b"x")
+    (passed, *_) = [p for p in check_dataset("dagm", tmp_path).problems if "Other" in p]
+    assert passed.startswith("Class1: 1 file (Class1/Other) in folders that are not read")
+    said = "; ".join(check_dataset("dagm", tmp_path).problems)
+    assert "1 file in deeper folders, first more/0009.PNG" in said
+    assert "1 file that the dataset's list does not name, first Label/0001_label.PNG" in said
+    assert "1 file (.raw) of a picture format that is not read, first Test/0009.raw" in said
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the file system takes no such names")
+def test_two_of_dagms_images_whose_names_differ_in_case_alone(tmp_path):
+    base = dagm_tree(tmp_path)
+    save(base / "Train" / "0001.png", photo(9)[..., 0])
+    with pytest.raises(PoutaError, match=r"more than case, found 0001.PNG and 0001.png"):
+        load_category("dagm", "Class1", 16, root=tmp_path)
 
 
 def test_what_lies_beside_the_folders_is_counted(tmp_path):
