@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import nullcontext, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from pouta_lib.ground.threads import wait_passively
 from pouta_lib.study.cluster import cluster_options, own_queue
 from pouta_lib.study.plan import Study, planned_study, seconds_per_step
 from pouta_lib.study.records import RunKey, is_whole
+from pouta_lib.study.warm import nursery
 
 PATIENCE = 20.0  # seconds from SIGTERM to SIGKILL
 
@@ -73,8 +75,12 @@ def run_study(
         sweep(figures_root() / study.name)
         if missing and cluster is None:
             _announce(settings, missing, cores)
-        with nullcontext() if cluster is None else own_queue(study):
-            status = _follow(command, environment, lock)
+        if cluster is None:
+            with nursery(environment) as files:
+                status = _follow(command, environment, lock, files)
+        else:
+            with own_queue(study):
+                status = _follow(command, environment, lock)
     if status == 0:
         _require_whole(plan)
         minutes = (time.monotonic() - started) / 60
@@ -107,14 +113,16 @@ def _snakemake(
     return [*command, "--prioritize", first]
 
 
-def _follow(command: list[str | Path], environment: dict[str, str], lock: Lock) -> int:
+def _follow(
+    command: list[str | Path], environment: dict[str, str], lock: Lock, files: Sequence[int] = ()
+) -> int:
     """Runs Snakemake to its end. What stops this process stops all that Snakemake has started.
 
-    Where this process is killed, and Snakemake is not, the lock stays with Snakemake.
+    Where this process is killed, and Snakemake is not, the lock and `files` stay with Snakemake.
     """
     own_group: dict[str, Any] = {}
     if os.name == "posix":
-        own_group = {"start_new_session": True, "pass_fds": [lock.file]}
+        own_group = {"start_new_session": True, "pass_fds": [lock.file, *files]}
     process = subprocess.Popen(command, env=environment, **own_group)
     lock.note(f" (its Snakemake: process {process.pid})")
     try:
