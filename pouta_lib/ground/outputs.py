@@ -13,7 +13,8 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pouta_lib.ground.errors import problem
+from pouta_lib.ground.errors import problem, shown
+from pouta_lib.ground.locks import only_one
 from pouta_lib.ground.paths import atomic_path, sweep, temporary_beside
 from pouta_lib.ground.validation import write_json
 
@@ -42,7 +43,8 @@ def own_files(folder: str | Path, kind: str, last: str) -> Iterator[Path]:
         raise problem("a folder that can be written to", str(error), folder, ANOTHER) from error
     try:
         yield temporary
-        _move_in(temporary, folder, kind, last)
+        with only_one(folder / f".{kind}.lock", f"the {kind} in {shown(folder.name)}", wait=True):
+            _move_in(temporary, folder, kind, last)
     finally:
         shutil.rmtree(temporary)
         if new and not any(folder.iterdir()):

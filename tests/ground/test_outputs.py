@@ -6,9 +6,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from pouta_lib.ground import outputs
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.outputs import MANIFEST, own_files, refuse_overlap, replaceable
 
@@ -66,6 +69,25 @@ def test_what_a_killed_process_had_begun_is_removed(tmp_path):
         assert at_work.is_dir()
         (at_work / "last.txt").write_text("whole")
     assert {path.name for path in (tmp_path / "a").iterdir()} == {".mine.tmp", "last.txt", MANIFEST}
+
+
+def test_two_results_that_are_ready_at_once_do_not_mix(tmp_path, monkeypatch):
+    """The second waits until the first has moved in, whole, and then makes it way."""
+    moved = []
+
+    def slowly(temporary, folder, kind, last):
+        moved.append("in")
+        time.sleep(0.3)
+        move_in(temporary, folder, kind, last)
+        moved.append("out")
+
+    move_in = outputs._move_in
+    monkeypatch.setattr(outputs, "_move_in", slowly)
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(write, tmp_path / "a", **{name: "1"}) for name in ("one", "two")]:
+            done.result()
+    assert moved == ["in", "out"] * 2
+    assert len(texts(tmp_path / "a")) == 2
 
 
 def test_other_peoples_files_are_in_nobodys_way(tmp_path):
