@@ -334,19 +334,24 @@ def test_false_alarms_are_those_of_the_judgements(repository):
 
 def test_widths_and_sizes_are_those_of_the_judgements(repository):
     rows = rows_below(results_page(repository), "found / both / false alarms, %, at equal time")
+    merits = {}
     for name, *cells in rows:
         size, width, steps = map(int, re.findall(r"(\d+) px, width (\d+), (\d+) steps", name)[0])
         own = load_profile("real-cpu")
         asked = {"size_px": size, "width": width, "steps": steps}
         changes = {field: value for field, value in asked.items() if value != getattr(own, field)}
         folder = repository / "results" / "real" / folder_name(make_label("real-cpu", changes))
-        for category, cell in zip(("transistor", "toothbrush"), cells, strict=True):
-            path = folder / "judged" / "mvtec" / category / "pouta" / "seed0.json"
+        places = ("mvtec/transistor", "mvtec/toothbrush", "visa/macaroni1", "surface/magnetic_tile")
+        paths = [folder / "judged" / place / "pouta" / "seed0.json" for place in places]
+        for path, cell in zip(paths, cells, strict=True):
             assert path.is_file() == (cell != "–")
             if path.is_file():
                 (row,) = judged_frame([read_judgement(path)]).to_dict("records")
                 found = [row[column] for column in ("found", "both", "false alarms")]
                 assert cell == " / ".join(f"{value:.1f}" for value in found)
+                merits.setdefault(size, []).append(row["both"])
+    ahead = sum(merits[96][:4]) / 4 - sum(merits[128]) / 4
+    assert load_profile("real-cpu").size_px == 96 and 0.05 < ahead < 0.15  # "a tenth of a point"
 
 
 def test_calm_by_method_is_that_of_the_judgements(repository):
