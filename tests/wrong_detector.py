@@ -149,6 +149,16 @@ def _(root: Path) -> str:
     return told_of_blank(images, files)[0]
 
 
+@wrong(ASKED, "a black photograph whose score is that of a good part")
+def _(root: Path) -> None:
+    (root / "photos").mkdir()
+    Image.new("RGB", (64, 64), (3, 3, 3)).save(root / "photos" / "a.png")
+    _, (told,) = predict_folder(
+        replace(made(POUTA), threshold=0.99, contrast=30.0), root / "photos", root / "answer"
+    )
+    raise told
+
+
 @wrong(ASKED, "another fit is making the detector")
 def _(root: Path) -> None:
     with only_one(root / "detector" / ".fit.lock", "the first"):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pouta_lib.detector import Detector
+from pouta_lib.detector.blank import least_contrast
 from pouta_lib.detector.photos import least_peak
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.methods import find_method, resolve
@@ -253,6 +254,7 @@ def _note(detector: Detector, form: Form) -> dict[str, Any]:
         },
         "white": (1 << detector.bits) - 1,  # becomes 255, in files of more than 8 bits ...
         "least": least_peak(detector.bits, detector.darkest),  # ... whose highest value is this
+        "least_contrast": least_contrast(detector.contrast),  # of what may be called good
         "map": {"shape": [batch, side, side], "shown_between": list(detector.scale)},
         "threshold": detector.threshold,
         "defective": "score > threshold",

@@ -15,6 +15,7 @@ import pandas as pd
 from PIL import Image
 
 from pouta_lib.data.images import resize_image
+from pouta_lib.detector.blank import is_blank
 from pouta_lib.detector.photos import WORKERS, in_order, look_at_folder, passed_over, read_upright
 from pouta_lib.detector.saved import Detector, Scale
 from pouta_lib.ground.errors import PoutaError, problem
@@ -44,8 +45,9 @@ def predict_folder(
     Beside them :data:`HELD_OUT`, where the detector knows such scores: what good parts get.
 
     One row per image: its score, the threshold, and the verdict: ``good``, ``defective`` (the score
-    is above the threshold), or ``not read``, with the reason. What was not read, and what was
-    passed over, is returned as errors; none of it ends the rest. With `maps` the anomaly maps are
+    is above the threshold), or ``not read``, with the reason: also for one that shows next to
+    nothing and would be called good. What was not read, and what was passed over, is returned as
+    errors; none of it ends the rest. With `maps` the anomaly maps are
     kept as well, as TIFF files of floats. A few images are in memory at a
     time, however many there are.
 
@@ -124,6 +126,11 @@ def _answer(
         # as a float of the threshold's kind, so that what is compared is what is written
         score, name = float(score), overlay_name(photo.path.name)
         said = verdict(score, detector.threshold)
+        if said == "good" and photo.small is not None and is_blank(photo.small, detector.contrast):
+            nothing = "hardly any contrast, as through a covered lens, and a good part's score"
+            todo = "look at it, and photograph the part again"
+            row["reason"] = str(problem("a photograph of a part", nothing, photo.path, todo))
+            continue
         row |= {"score": score, "verdict": said, "overlay": name}
         if maps:
             (folder / map_name(photo.path.name)).write_bytes(_packed(anomaly_map))

@@ -24,8 +24,8 @@ def told_of_blank(images: np.ndarray, paths: Sequence[Path]) -> list[str]:
     *Source*: our choice: of six categories of photographs, the least is 0.28 of the usual contrast,
     of the exposures of magnetic_tile; in the others it is 0.84 and more.
     """
-    contrasts = np.array([_contrast(image) for image in images])
-    least = max(NEXT_TO_NONE, LITTLE * float(np.median(contrasts)) if len(images) else 0.0)
+    contrasts = [_contrast(image) for image in images]
+    least = max(NEXT_TO_NONE, least_contrast(usual_contrast(images)))
     blank = [path for path, contrast in zip(paths, contrasts, strict=True) if contrast < least]
     if not blank:
         return []
@@ -34,6 +34,21 @@ def told_of_blank(images: np.ndarray, paths: Sequence[Path]) -> list[str]:
     said = f"{len(blank)} of {len(images)} good photographs show next to nothing"
     todo = "look at them, and remove them unless good parts look so: such would pass as good"
     return [f"{said} (a covered lens, no light, or too much?): {', '.join(names)}{more}: {todo}"]
+
+
+def usual_contrast(images: np.ndarray) -> float:
+    """The median contrast of photographs. *Shape*: images ``(N, 3, S, S)`` uint8; 0 where N is."""
+    return float(np.median([_contrast(image) for image in images])) if len(images) else 0.0
+
+
+def least_contrast(usual: float | None) -> float:
+    """Below which a photograph shows next to nothing; 0 where nobody knows what is usual."""
+    return LITTLE * (usual or 0.0)
+
+
+def is_blank(image: np.ndarray, usual: float | None) -> bool:
+    """Has it less than a tenth of the `usual` contrast? *Shape*: ``(3, S, S)`` uint8."""
+    return _contrast(image) < least_contrast(usual)
 
 
 def _contrast(image: np.ndarray) -> float:

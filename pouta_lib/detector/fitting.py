@@ -15,6 +15,7 @@ import numpy as np
 from torch import nn
 
 from pouta_lib.data.textures import dtd_files
+from pouta_lib.detector.blank import usual_contrast
 from pouta_lib.detector.candidates import (
     AUTO,
     Candidate,
@@ -36,6 +37,7 @@ from pouta_lib.ground.outputs import replaceable
 from pouta_lib.ground.profiles import Profile, load_profile, profile_name, require_suitable
 from pouta_lib.method.device import compute_of
 from pouta_lib.method.models.pair import Pair
+from pouta_lib.study.judge import SIZE_PX
 
 PROFILE = "real-cpu"  # where neither the caller nor $POUTA_PROFILE names one
 MOST_MINUTES = 100_000  # ten weeks
@@ -182,6 +184,7 @@ def _finish(
         ),
         bits=work.bits,
         darkest=work.darkest,
+        contrast=usual_contrast(work.images[SIZE_PX]),
     )
     detector.check(best.title)
     return detector

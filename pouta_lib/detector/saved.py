@@ -80,6 +80,7 @@ class DetectorNote:
     fitted: Fitted | None = None
     bits: Literal[8, 10, 12, 14, 16] = 16
     darkest: Annotated[int, within(0, 65535)] | None = None
+    contrast: Annotated[float, within(0, 255)] | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ class Detector:
     fitted: Fitted | None = None  # None: made by hand
     bits: int = 16  # of the photographs where they have more than 8: see data.images.num_bits
     darkest: int | None = None  # of these: the highest value of the darkest; see photos.least_peak
+    contrast: float | None = None  # of these, the usual one: see detector.blank
 
     def look_at(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Anomaly maps and image scores: ``(M, 3, S, S)`` uint8 gives ``(M, S, S)``, ``(M,)``.
@@ -218,6 +220,7 @@ def save_detector(detector: Detector, folder: str | Path, *, replace: bool = Fal
         "threshold": float(detector.threshold),
         "how": detector.how,
         "darkest": detector.darkest,
+        "contrast": detector.contrast,
         "scale": [float(bound) for bound in detector.scale],
         "weights": weights_digest(detector.model.state_dict()),
         "fitted": None if detector.fitted is None else asdict(detector.fitted),
@@ -251,8 +254,8 @@ def load_detector(folder: str | Path) -> Detector:
     compute = compute_of(note.variant, profile)
     model = model.to(compute.device)
     chosen = note.threshold, note.how, note.scale
-    depth = note.bits, note.darkest
-    detector = Detector(model, note.variant, profile, *chosen, compute, note.fitted, *depth)
+    photos = note.bits, note.darkest, note.contrast
+    detector = Detector(model, note.variant, profile, *chosen, compute, note.fitted, *photos)
     detector.check(folder)
     return detector
 

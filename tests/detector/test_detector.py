@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from trees import save
 
 from pouta_lib.cli import main
 from pouta_lib.deliver.page import read_answer, write_page
@@ -143,6 +144,26 @@ def test_an_overlay_shows_a_map_between_the_bounds_of_its_scale():
     assert choose_scale(np.full((2, 4, 4), 0.3), "pouta") == (0.0, 1.0)
     low, high = choose_scale(np.full((2, 4, 4), 3.0), "patchcore")
     assert low == 3.0 < high, "maps that are all alike are no division by zero"
+
+
+@pytest.mark.parametrize("usual", [30.0, None])
+def test_a_photograph_that_shows_nothing_is_not_called_good(model, tmp_path, usual):
+    """Nor is its verdict lost where it is called defective, as a part that is missing may be."""
+    rng = np.random.default_rng(0)
+    for name, picture in {
+        "cap": rng.integers(0, 4, (64, 64, 3), np.uint8),
+        "dim": np.kron(rng.integers(0, 30, (8, 8, 3), np.uint8), np.ones((8, 8, 1), np.uint8)),
+    }.items():
+        save(tmp_path / "photos" / f"{name}.png", picture)
+    for threshold in (0.999, 1e-6):
+        made = dataclasses.replace(pouta_of(model, threshold), contrast=usual)
+        saved = load_detector(save_detector(made, tmp_path / "d", replace=True))
+        table, left_out = predict_folder(saved, tmp_path / "photos", tmp_path / "answer")
+        said = dict(zip(table["file"], table["verdict"], strict=True))
+        good = "good" if threshold > 0.5 else "defective"
+        blank = "not read" if usual and good == "good" else good
+        assert said == {"cap.png": blank, "dim.png": good}
+        assert len(left_out) == (blank == "not read")
 
 
 def test_a_damaged_image_is_named_and_the_rest_is_done(folder, photos, tmp_path, capsys):
