@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from pouta_lib.commands.arguments import Commands, add_categories, add_common
+from pouta_lib.ground.errors import problem
 
 
 def add(commands: Commands) -> None:
@@ -34,6 +35,10 @@ def _notebook(options: argparse.Namespace) -> None:
     from pouta_lib.ground.profiles import parse_overrides
     from pouta_lib.study.execution import execute_notebook
 
+    if options.target.suffix != ".ipynb" or options.target.resolve() == options.source.resolve():
+        found = "the source itself" if options.target.suffix == ".ipynb" else "another name"
+        todo = "name a new file, or an earlier copy"
+        raise problem("a target named .ipynb, apart from the source", found, options.target, todo)
     parameters = {"profile": options.profile, "categories": options.categories}
     parameters["overrides"] = parse_overrides(options.overrides)
     execute_notebook(options.source, options.target, parameters)

@@ -62,6 +62,7 @@ def execute_notebook(source: Path, target: Path, parameters: dict[str, Any]) -> 
             parameters,
             cwd=source.parent,
             kernel_name="python3",
+            language="python",  # where the notebook does not say so
             progress_bar=False,
             request_save_on_cell_execute=False,  # the copy counts when it is whole
             stderr_file=sys.stderr,

@@ -30,3 +30,18 @@ def test_a_notebook_gets_its_parameters(tmp_path):
     cells = nbformat.read(tmp_path / "made" / "a.ipynb", as_version=4).cells
     text = cells[-1].outputs[0]["text"]
     assert text == "smoke ['mini-mvtec/nut', 'mini-visa'] {'lr': 0.0001}\n"
+
+
+def test_a_notebook_that_names_no_language_is_executed_beside_itself(tmp_path, capsys):
+    """Neither it nor what is no copy of it is written over."""
+    source, notes = tmp_path / "a.ipynb", tmp_path / "notes.txt"
+    nbformat.write(new_notebook(cells=[new_code_cell("print(2 + 2)")]), source)
+    notes.write_text("mine")
+    before = source.read_bytes()
+    for target, found in ((source, "the source itself"), (notes, "another name")):
+        assert cli.main(["notebook", str(source), str(target)]) == 1
+        assert f"apart from the source, found {found}\n" in capsys.readouterr().err
+    assert (source.read_bytes(), notes.read_text()) == (before, "mine")
+    assert cli.main(["notebook", str(source), str(tmp_path / "b.ipynb")]) == 0
+    cells = nbformat.read(tmp_path / "b.ipynb", as_version=4).cells
+    assert cells[-1].outputs[0]["text"] == "4\n"
