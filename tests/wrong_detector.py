@@ -199,6 +199,12 @@ def _(root: Path) -> None:
     predict_folder(made(POUTA), root, root.parent / "answer")
 
 
+@wrong(ASKED, "an answer in place of photographs")
+def _(root: Path) -> None:
+    predict_folder(made(POUTA), photographs(root, 1, 1), root / "answer")
+    predict_folder(made(POUTA), root / "answer", root / "another")
+
+
 @wrong(ASKED, "an answer among the photographs")
 def _(root: Path) -> None:
     predict_folder(made(POUTA), photographs(root, 1, 1), root / "photos" / "answer")

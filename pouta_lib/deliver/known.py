@@ -91,6 +91,13 @@ def truth_of(
             todo = "add them, by the images' names, or predict without them"
             raise problem("a label for each image", told, where, todo)
         said = {name: "good" if means_good(said[name]) else said[name] for name in names}
+        if both := [name for name in marked if said[name] == "good"]:
+            found_both = (
+                f"{len(both)} called good whose masks mark something, first {shown(both[0])}"
+            )
+            raise problem(
+                "labels and masks that agree", found_both, where, "correct the one or other"
+            )
     good = sum(label == "good" for label in said.values())
     if good in (0, len(names)):
         told = "good ones alone" if good else "defective ones alone"

@@ -16,7 +16,14 @@ from PIL import Image
 
 from pouta_lib.data.images import resize_image
 from pouta_lib.detector.blank import is_blank
-from pouta_lib.detector.photos import WORKERS, in_order, look_at_folder, passed_over, read_upright
+from pouta_lib.detector.photos import (
+    ANSWER,
+    WORKERS,
+    in_order,
+    look_at_folder,
+    passed_over,
+    read_upright,
+)
 from pouta_lib.detector.saved import Detector, Scale
 from pouta_lib.ground.errors import PoutaError, problem
 from pouta_lib.ground.methods import find_method
@@ -31,7 +38,7 @@ BATCH = 8  # images that are scored together
 COLUMNS = ("file", "score", "threshold", "verdict", "overlay", "reason")
 SCORES = "scores.csv"
 HELD_OUT = "held_out.csv"  # scores of good photographs that the detector's threshold comes from
-KIND = "answer"  # in the folder's manifest
+KIND = ANSWER
 FORMULA = tuple("=+-@\t")  # what begins with one of these is computed by a spreadsheet
 UNWRITABLE = re.compile(r"[\r\ud800-\udfff]")  # in a CSV of UTF-8 that any program can read
 WRITTEN = re.compile(r"\\u(000d|d[89a-f][0-9a-f]{2})")

@@ -22,11 +22,13 @@ from pouta_lib.data.files import (
 )
 from pouta_lib.data.images import content_of, decode, num_bits, peaks_of, resize_image, to_rgb
 from pouta_lib.ground.errors import PoutaError, problem
+from pouta_lib.ground.outputs import holds
 from pouta_lib.ground.spread import spread
 
 WORKERS = min(4, os.cpu_count() or 1)
 FULL_PEAK = 1 << 14  # that a photograph of 16 bits reaches, where the others have 8
 FEWER_BITS = 4  # than the others have: too few gray levels are left, whatever the light
+ANSWER = "answer"  # what an answer to a folder of photographs is called in its manifest
 NEAR_PX = 256  # large photographs are decoded as if for this size, whatever the detector's is
 
 Item = TypeVar("Item")
@@ -36,13 +38,17 @@ Result = TypeVar("Result")
 def look_at_folder(folder: str | Path) -> Contents:
     """The photographs of a folder, and what else lies there.
 
-    *Raises* :class:`PoutaError` for a folder that is not there or has no image file in it.
+    *Raises* :class:`PoutaError` for a folder that is not there or has no image file in it, and for
+    an answer, whose overlays are no photographs.
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         absent = "a link to nothing" if folder.is_symlink() else "no such folder"
         found = "a file" if folder.exists() else absent
         raise problem("a folder of images", found, folder, "check the path")
+    if holds(folder, ANSWER):
+        todo = "name the folder of photographs that it was made of"
+        raise problem("a folder of images", "an answer, whose pictures are overlays", folder, todo)
     look = look_into(folder)
     if not look.files:
         wanted = f"image files ({', '.join(readable_suffixes())})"

@@ -90,6 +90,11 @@ def replaceable(
     return folder
 
 
+def holds(folder: Path, kind: str) -> bool:
+    """Does a result of `kind` lie in the folder?"""
+    return _written(folder, kind) is not None
+
+
 def add_own(folder: Path, kind: str, path: Path) -> None:
     """Notes a file that was added to an earlier result of `kind`: it makes way with the rest."""
     files = _written(folder, kind)

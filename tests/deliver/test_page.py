@@ -382,6 +382,24 @@ def test_labels_that_are_missing_or_contradict_each_other(answer, tmp_path, rows
         write_page(answer, labels=tmp_path / "labels.csv")
 
 
+def test_labels_and_masks_that_contradict_each_other(answer, tmp_path):
+    (tmp_path / "masks").mkdir()
+    drawn = np.zeros((600, 900), np.uint8)
+    drawn[200:400, 300:600] = 255
+    Image.fromarray(drawn).save(tmp_path / "masks" / "a_mask.png")
+    Image.fromarray(drawn * 0).save(tmp_path / "masks" / "c_mask.png")
+    for bad in ("a.png", "b b.png"):
+        table = pd.DataFrame({"file": list(SCORES)})
+        table["label"] = np.where(table["file"] == bad, "cut", "good")
+        table.to_csv(tmp_path / "labels.csv", index=False)
+        known = {"labels": tmp_path / "labels.csv", "masks": tmp_path / "masks"}
+        if bad == "a.png":
+            write_page(answer, **known)
+        else:
+            with pytest.raises(PoutaError, match="1 called good whose masks mark .* first a.png"):
+                write_page(answer, **known)
+
+
 def test_labels_between_spaces_are_read_and_more_cells_than_columns_refused(answer, tmp_path):
     rows = [f" {name} , {'cut' if name == 'a.png' else 'good'} " for name in SCORES]
     nasty = '"<img src=x onerror=""alert(1)"">&.png",good'
