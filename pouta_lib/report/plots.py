@@ -1,5 +1,6 @@
 """The pictures, and the one function that saves them with the list of what they show."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -181,7 +182,7 @@ def plot_panels(
             draw(ax)
     for ax, title in zip(axes[0], column_titles, strict=True):
         if title:  # else a panel may have one of its own
-            ax.set_title(title, fontsize=8, parse_math=False)
+            ax.set_title(title, fontsize=8, parse_math=_has_formula(title))
     _row_titles(axes, row_titles)
     add_bars(figure, axes)
     return figure
@@ -285,6 +286,11 @@ def plot_detections(
     return figure
 
 
+def _has_formula(title: str) -> bool:
+    """Whether a title has a symbol of the course, as ``$W_{sp(1)}$``; other dollars are a name's."""
+    return re.search(r"\$[^$]*[A-Z]_[^$]*\$", title) is not None
+
+
 def _row_titles(axes: np.ndarray, titles: Sequence[str]) -> None:
     """A title left of each row, and no axis at all: each is laid out four times, seen or not."""
     for ax in axes.flat:
@@ -295,6 +301,7 @@ def _row_titles(axes: np.ndarray, titles: Sequence[str]) -> None:
         ax.annotate(
             title,
             (0, 0.5),
+            parse_math=_has_formula(title),
             xytext=(-4, 0),
             xycoords="axes fraction",
             textcoords="offset points",

@@ -29,8 +29,8 @@ IMPORTS = [
     "torch",
     "tqdm.auto",
 ]
-# What is asked for at import. Where a kernel's pictures go is ipykernel's own answer; of the process
-# that it serves it has none to look for, since `_end_with` does.
+# What is asked for at import. Where a kernel's pictures go is ipykernel's own answer; the process
+# that it serves it need not look for, since `_end_with` does.
 ASKED = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "JPY_PARENT_PID": "1"}
 
 

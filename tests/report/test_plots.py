@@ -64,3 +64,14 @@ def test_a_bar_says_whose_it_is_where_maps_have_two_scales():
     ):
         figure = plots.plot_detections(columns, stages, linear=linear)
         assert figure.axes[-1].get_ylabel() == label
+
+
+def test_formulas_are_set_and_names_are_left_as_they_are():
+    panel = partial(plots.show_map, anomaly_map=np.eye(8))
+    rows, columns = ["rebuilt $I_r$", "$\\no$"], ["$W_{sp(1)}$", "$(touch x)$"]
+    figure = plots.plot_panels([[panel] * 2] * 2, rows, columns)
+    titles = [figure.axes[k].title for k in (0, 1)]
+    beside = [figure.axes[k].texts[0] for k in (0, 2)]
+    assert [text.get_text() for text in (*titles, *beside)] == [*columns, *rows]
+    assert [text.get_parse_math() for text in (*titles, *beside)] == [True, False, True, False]
+    figure.canvas.draw()  # an unknown command would end it
