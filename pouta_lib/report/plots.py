@@ -287,7 +287,7 @@ def plot_detections(
 
 
 def _has_formula(title: str) -> bool:
-    """Whether a title has a symbol of the course, as ``$W_{sp(1)}$``; other dollars are a name's."""
+    """Whether a title has a symbol of the course, ``$W_{sp(1)}$``; other dollars are a name's."""
     return re.search(r"\$[^$]*[A-Z]_[^$]*\$", title) is not None
 
 
