@@ -18,6 +18,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 HEIC = (".heic", ".heif")
 OF_SYSTEMS = frozenset(  # folders that systems put beside photographs, with thumbnails in some
     ("__macosx", "@eadir", "$recycle.bin", "system volume information")
+    + ("#recycle", "@recycle", "#snapshot", "found.000")
 )
 _OTHERS = (
     "3fr arw avif bay cr2 cr3 dcm dib dng emf eps erf exr fff gif hdr hif ico iiq insp j2c j2k "
@@ -32,9 +33,10 @@ GOOD_WORDS = frozenset(
 )
 NEUTRAL = frozenset(("parts", "samples", "images", "photos", "pictures", "front", "back", "side"))
 _MASK = (
-    "masks?|gt|labels?|segm?|segmentation|annot?s?|annotations?|groundtruth|ground[_-]truth|truth"
+    "maske?s?|gt|labels?|segm?|segmentation|annot?s?|annotations?|groundtruth|ground[_-]truth|truth"
 )
-MASK_NAME = re.compile(rf"(?i)(?:(.+?)(?:{_MASK})([\W_]*\d+\W*)?|(?:{_MASK})(.+))")
+MASK_NAME = re.compile(rf"(?i)(?:(.+?)(?:{_MASK})([\W_]*\d+)?\W*|(?:{_MASK})(.+))")
+AND_WORDS = re.compile(r"(.+?)(?:[\W_]+[^\W\d_]+)+\W*")  # a name, and words behind it
 LAYOUT = "read are good, test/good, test/<defect>, ground_truth/<defect>: see docs/DATASETS.md"
 
 
@@ -321,6 +323,23 @@ def alike(photos: Iterable[Path]) -> list[list[Path]]:
     for photo in photos:
         by_stem.setdefault(photo.stem, []).append(photo)
     return [group for group in by_stem.values() if len(group) > 1]
+
+
+def named_as_another(photos: Iterable[Path]) -> list[tuple[Path, Path]]:
+    """Photographs named as another one, or as that and words: one of each two may be a mask.
+
+    >>> found = named_as_another(map(Path, ("a.jpg", "a.png", "a 1.png", "a_roi left.png")))
+    >>> [f"{one} {other}" for one, other in found]
+    ['a.jpg a.png', 'a.jpg a_roi left.png']
+    """
+    photos = list(photos)
+    first = {photo.stem: photo for photo in reversed(photos)}
+    pairs = [(first[photo.stem], photo) for photo in photos if first[photo.stem] != photo]
+    for photo in photos:
+        match = AND_WORDS.fullmatch(photo.stem)
+        if match is not None and match[1] in first:
+            pairs.append((first[match[1]], photo))
+    return pairs
 
 
 def refuse_alike(photos: Iterable[Path], masks: Container[str]) -> None:

@@ -12,13 +12,13 @@ from pouta_lib.data.category import GOOD, Item, Listing
 from pouta_lib.data.files import (
     Contents,
     Reason,
-    alike,
     beside,
     child,
     folders_in,
     good_folders,
     image_files,
     masks_in,
+    named_as_another,
     refuse_alike,
     several_masks,
 )
@@ -62,7 +62,7 @@ def listing(folder: Path, category: str) -> Listing:
         masks = {image.stem: mask for image, mask in look.masks.items()} | masks
         if kind != GOOD:
             refuse_alike(look.files, masks)
-            twins += alike(look.files)
+            twins += named_as_another(look.files)
         for image in look.files:
             mask = masks.get(image.stem) if kind != GOOD else None
             test.append(Item(image, kind, mask))
@@ -74,7 +74,7 @@ def listing(folder: Path, category: str) -> Listing:
     if twins:
         first = " and ".join(shown("/".join(path.parts[-2:])) for path in twins[0])
         todo = f"if one is a mask, call it {shown(twins[0][0].stem)}_mask.png"
-        notes.append(f"{len(twins)} defective images come twice, as {first}: {todo}")
+        notes.append(f"{len(twins)} defective images are named as another, first {first}: {todo}")
     return Listing(
         train, test, mask_kind="exact" if masked else "none", passed_over=passed, notes=notes
     )

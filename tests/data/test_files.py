@@ -153,7 +153,9 @@ def test_hidden_files_and_folders_are_no_images(tmp_path, dataset):
 ENDINGS = ["_mask", "_gt", "_GT", "_label", "-mask", ".mask", "_ground_truth", "_seg", "Mask"]
 
 
-@pytest.mark.parametrize("name", [*(f"{{}}{ending}" for ending in ENDINGS), "mask_{}", "GT-{}"])
+@pytest.mark.parametrize(
+    "name", [*(f"{{}}{ending}" for ending in ENDINGS), "mask_{}", "GT-{}", "{} (mask)", "Maske_{}"]
+)
 def test_masks_beside_images_under_other_names(tmp_path, name):
     base = washer(tmp_path)
     for k in range(2):
@@ -246,6 +248,7 @@ def test_thumbnails_of_a_system_are_no_defects(tmp_path):
     for name in ("test/@eaDir/a.png", "good/@eaDir/000.png/a.jpg", "test/__MACOSX/a.png"):
         save(base / name, photo(1))
     save(base / "$RECYCLE.BIN" / "good" / "a.png", photo(1))
+    save(base / "test" / "#recycle" / "a.png", photo(1))
     counts, problems, notes = counted(tmp_path)
     assert counts == (3, 2, 2) and problems == []
     assert any("hidden, first" in note for note in notes)
@@ -305,11 +308,21 @@ def test_images_named_alike_share_no_mask_beside_them_either(tmp_path):
     base = washer(tmp_path)
     save(base / "test" / "spot" / "000.jpg", photo(4))
     counts, problems, notes = counted(tmp_path)
-    said = "1 defective images come twice, as spot/000.jpg and spot/000.png: if one is a mask"
+    said = "1 defective images are named as another, first spot/000.jpg and spot/000.png: if one is"
     assert (counts, problems) == ((3, 2, 3), [])
-    assert notes == [f"washer: {said}, call it 000_mask.png"]
+    assert notes == [f"washer: {said} a mask, call it 000_mask.png"]
     save(base / "test" / "spot" / "000_mask.png", mask())
     assert "found one for 000.jpg and 000.png" in check_dataset("folder", tmp_path).problems[0]
+
+
+@pytest.mark.parametrize("word", ["_roi", " (bw)", "-left top", "_mask_final"])
+def test_images_named_as_another_and_a_word_are_told_of(tmp_path, word):
+    base = washer(tmp_path)
+    save(base / "test" / "spot" / f"000{word}.png", photo(4))
+    save(base / "test" / "good" / f"000{word}.png", photo(4))
+    counts, problems, notes = counted(tmp_path)
+    said = "washer: 1 defective images are named as another, first spot/000.png and spot/000"
+    assert (counts, problems, len(notes)) == ((3, 3, 3), [], 1) and notes[0].startswith(said + word)
 
 
 def test_a_folder_that_links_to_nothing_is_told_of(tmp_path):
