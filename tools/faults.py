@@ -25,6 +25,7 @@ import numpy as np
 import psutil
 
 from pouta_lib.ground.paths import LEFT, project_root
+from pouta_lib.study.nursery import KERNEL
 from pouta_lib.study.records import load_arrays, read_record
 
 SETTLE = 15  # seconds for a kernel to notice that it is alone
@@ -104,13 +105,21 @@ def _interruptible() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell starts what is in its background without
 
 
+def is_kernel(process: psutil.Process) -> bool:
+    """Whether a process is a notebook's kernel, forked from a nursery or started by itself."""
+    try:
+        return process.name() == KERNEL or "ipykernel_launcher" in " ".join(process.cmdline())
+    except psutil.Error:  # it has ended in between
+        return False
+
+
 def kill_groups(process: subprocess.Popen[str]) -> None:
     """SIGKILL to a study's group and to those of its children, but to no notebook kernel."""
     with suppress(psutil.NoSuchProcess):
         family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(True)]
         for member in family:
             with suppress(psutil.NoSuchProcess):
-                if "ipykernel_launcher" not in " ".join(member.cmdline()):
+                if not is_kernel(member):
                     member.kill()
     process.communicate()
 
@@ -173,7 +182,7 @@ def two_batches(place: Place) -> list[Row]:
 def stopped(place: Place, number: signal.Signals) -> list[Row]:
     """A study that is told to stop: all that it started ends."""
     study = place.study()
-    while study.poll() is None and not any("ipykernel" in str(p.cmdline()) for p in place.living()):
+    while study.poll() is None and not any(map(is_kernel, place.living())):
         time.sleep(0.2)
     began = time.monotonic()
     study.send_signal(number)

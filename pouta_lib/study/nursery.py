@@ -31,6 +31,7 @@ IMPORTS = [
 ]
 # What is asked for at import. Where a kernel's pictures go is ipykernel's own answer; the process
 # that it serves it need not look for, since `_end_with` does.
+KERNEL = "pouta-kernel"
 ASKED = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "JPY_PARENT_PID": "1"}
 
 
@@ -64,6 +65,8 @@ def become_kernel(owner: socket.socket, request: dict[str, Any], files: list[int
     """Turns this process into the kernel of `owner`, until it is shut down."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
+    with open("/proc/self/comm", "w") as name:  # as `top` shows it
+        name.write(KERNEL)
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])

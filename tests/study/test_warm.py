@@ -13,6 +13,7 @@ import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
+from pouta_lib.study.nursery import KERNEL
 from pouta_lib.study.warm import ADDRESS, ForkedKernel, nursery
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a fork is safe on Linux alone")
@@ -77,6 +78,7 @@ def test_a_kernel_of_a_nursery_is_as_any_other_with_its_imports_done(tmp_path, e
 def test_a_kernel_ends_with_its_owner(tmp_path, environment):
     kernel = ForkedKernel(["-f", str(tmp_path / "kernel.json")], environment, str(tmp_path))
     assert kernel.poll() is None and os.getpgid(kernel.pid) == kernel.pid
+    assert psutil.Process(kernel.pid).name() == KERNEL
     kernel.send_signal(0)
     kernel._tie.close()  # as the system does when the owner is killed
     assert has_ended(kernel.pid)
@@ -90,6 +92,7 @@ def test_a_kernel_that_cannot_start_leaves_the_nursery_as_it_was(tmp_path, envir
 
 KILLED = """
 import os, signal, subprocess, sys
+from pouta_lib.study.nursery import KERNEL
 from pouta_lib.study.warm import ADDRESS, nursery
 environment = dict(os.environ)
 with nursery(environment) as files:
