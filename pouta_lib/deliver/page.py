@@ -62,9 +62,9 @@ def write_page(
     truth = truth_of(table, labels, masks, _unread(answer))
     if truth:
         table["label"] = [truth.labels[name] for name in table["file"]]
+    others = _scores_of_good(Path(good).expanduser(), table) if good else _held_out(answer)
     if threshold is not None:
         table["threshold"] = threshold
-    others = read_answer(Path(good).expanduser())["score"].to_numpy() if good else _held_out(answer)
     _check_target(target)
     folder = Path(images).expanduser() if images else None
     if folder and not any((folder / name).is_file() for name in table["file"]):
@@ -101,6 +101,17 @@ def read_answer(answer: Path) -> pd.DataFrame:
     if not len(table) or not np.isfinite(table[["score", "threshold"]]).all(axis=None):
         raise problem("finite scores", "others, or none", path, "run `pouta predict` again")
     return table.sort_values("score", ascending=False, kind="stable", ignore_index=True)
+
+
+def _scores_of_good(answer: Path, table: pd.DataFrame) -> np.ndarray:
+    """Of another answer. *Raises* :class:`PoutaError` for one whose scores are none of this kind."""
+    others = read_answer(answer)
+    if set(others["threshold"]) != set(table["threshold"]):
+        found = f"another threshold, {others['threshold'].iloc[0]:.4g}"
+        todo = "predict on both folders with one detector"
+        raise problem("an answer of the same detector", found, answer, todo)
+    scores: np.ndarray = others["score"].to_numpy()
+    return scores
 
 
 def _unread(answer: Path) -> list[str]:

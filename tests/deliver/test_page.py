@@ -162,6 +162,10 @@ def test_the_photographs_and_known_good_ones_are_shown_as_well(answer, tmp_path)
     other.mkdir()
     good = pd.DataFrame({"file": ["g.png", "h.png"], "score": [0.1, 0.5], "threshold": 0.45})
     good.to_csv(other / "scores.csv", index=False)
+    good.assign(threshold=9.5).to_csv(other / "scores.csv", index=False)
+    with pytest.raises(PoutaError, match="of the same detector, found another threshold, 9.5"):
+        write_page(answer, good=other)
+    good.to_csv(other / "scores.csv", index=False)
     page = page_of(write_page(answer, images=photos, good=other))
     alts = [a["alt"] for tag, a in page.tags if tag == "img"]
     assert "photograph of a.png" in alts and len(alts) == 5
