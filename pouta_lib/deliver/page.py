@@ -86,25 +86,32 @@ def read_answer(answer: Path) -> pd.DataFrame:
 
     *Raises* :class:`PoutaError` for a folder without ``scores.csv``, and for one that is damaged.
     """
-    path, todo = answer / SCORES, "name the folder that `pouta predict` wrote"
+    path, todo = answer / SCORES, "name the folder that `pouta predict` wrote, as it wrote it"
     try:
         # a file may well be called NA
         kinds = {"file": str, "score": float, "threshold": float}
         table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values={"score": [""]})
+        if not isinstance(table.index, pd.RangeIndex):  # the first cells stand for rows' names
+            raise problem("an answer", "lines with more cells than columns", path, todo)
         scored = table["verdict"] != "not read" if "verdict" in table else slice(None)
         table = table.loc[scored, list(kinds)]
         table["file"] = table["file"].map(name_in)
     except OSError as error:
         raise problem("an answer", f"none ({error.strerror})", path, todo) from error
+    except PoutaError:
+        raise
     except (ValueError, KeyError) as error:
         raise problem("an answer", f"an unreadable file ({error})", path, todo) from error
     if not len(table) or not np.isfinite(table[["score", "threshold"]]).all(axis=None):
         raise problem("finite scores", "others, or none", path, "run `pouta predict` again")
+    if table["file"].duplicated().any() or table["threshold"].nunique() > 1:
+        wanted = "one line for each image, and one threshold"
+        raise problem(wanted, "several", path, "run `pouta predict` again")
     return table.sort_values("score", ascending=False, kind="stable", ignore_index=True)
 
 
 def _scores_of_good(answer: Path, table: pd.DataFrame) -> np.ndarray:
-    """Of another answer. *Raises* :class:`PoutaError` for one whose scores are none of this kind."""
+    """Of another answer. *Raises* :class:`PoutaError` for one of another detector."""
     others = read_answer(answer)
     if set(others["threshold"]) != set(table["threshold"]):
         found = f"another threshold, {others['threshold'].iloc[0]:.4g}"

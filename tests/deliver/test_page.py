@@ -212,6 +212,10 @@ def test_what_is_no_answer_is_refused(answer, tmp_path):
         ("file,score,threshold\na.png,x,1\n", "unreadable"),
         ("file,score,threshold\n", "finite scores"),
         ("file,score,threshold\na.png,inf,1\n", "finite scores"),
+        ("file,score,threshold\na.png,0,3,0,4\n", "more cells than columns"),
+        ("file,score,threshold\na.png,1,2\na.png,2,2\n", "one line for each image"),
+        ("file,score,threshold\na.png,1,2\nb.png,2,3\n", "and one threshold"),
+        ("file;score;threshold\na.png;1;2\n", "unreadable(.|\n)*as it wrote it"),
     ):
         (answer / "scores.csv").write_text(text)
         with pytest.raises(PoutaError, match=expected):
