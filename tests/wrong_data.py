@@ -63,6 +63,11 @@ def half_copied() -> bytes:
     return content[: len(content) // 2] + bytes(len(content) // 2)
 
 
+def with_a_hole() -> bytes:
+    content = png(photo(1, 99, 99), "JPEG")
+    return content[:3000] + bytes(512) + content[3512:]
+
+
 def white_is_zero() -> bytes:
     out = io.BytesIO()
     tifffile.imwrite(out, np.full((9, 9), 9000, np.uint16), photometric="miniswhite")
@@ -83,6 +88,7 @@ image("a phone's HEIC under another name", lambda: b"\0\0\0\x18ftypheic" + bytes
 image("a head that claims 30,000 x 30,000 pixels", claim)
 image("a TIFF of several pages, or an animation", pages)
 image("zeros in place of its end (an interrupted copy)", half_copied)
+image("zeros in the middle of a camera's JPEG (a bad disk or card)", with_a_hole)
 image("a TIFF of 16 bits with white as 0, or a colour at a time", white_is_zero)
 image("a PNG with a text that is longer than Pillow reads", wordy)
 image("float values", lambda: png(np.ones((9, 9), np.float32), "TIFF"))

@@ -16,6 +16,7 @@ from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from pouta_lib.data.files import HEIC, readable_suffixes
+from pouta_lib.data.jpeg import has_hole
 from pouta_lib.ground.errors import PoutaError, problem, shown
 
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP")  # what Pillow calls the suffixes
@@ -155,6 +156,8 @@ def _check(image: Image.Image, content: bytes, path: Path) -> None:
         raise problem("one picture in a file", f"{count} pages or frames", path, todo)
     if _ends_in_zeros(image, content):
         raise problem("a whole image", "zeros in place of its end", path, AGAIN)
+    if image.format in ("JPEG", "MPO") and has_hole(content):
+        raise problem("a whole image", "zeros in the middle of it", path, AGAIN)
     if isinstance(image, TiffImageFile) and max(image.tag_v2.get(BITS_PER_SAMPLE, (1,))) > 8:
         planes, inverted = _raw_mode(image) == "R", image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO
         if planes or inverted:

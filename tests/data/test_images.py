@@ -331,6 +331,37 @@ def test_zeros_in_place_of_the_end_are_told_from_zeros_behind_it(fmt):
     assert (rgb(content + bytes(len(content))) == rgb(content)).all()
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("options", [{}, {"subsampling": 2}, {"restart_marker_rows": 1}])
+def test_zeros_in_the_middle_of_a_photograph_are_told(mode, options):
+    """A block that a disk has lost: Pillow, and every viewer, makes some picture of it."""
+    content = written(Image.fromarray(photo(1, 160, 160)).convert(mode), "JPEG", **options)
+    assert rgb(content).shape == (160, 160, 3)
+    half = len(content) // 2
+    with pytest.raises(PoutaError, match="found zeros in the middle of it"):
+        rgb(content[:half] + bytes(512) + content[half + 512 :])
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("quality", [5, 75, 100])
+def test_flat_pictures_and_what_else_has_zeros_in_it_are_whole(mode, quality):
+    """With tables of its own, a flat picture is coded as zeros; so are makers' notes filled up."""
+    rows, columns = np.mgrid[:800, :1000]
+    for values in (
+        rows * 0,
+        rows * 0 + 128,
+        128 + (rows + columns) % 2 * 2 - 1,
+        columns // 500 * 90,
+    ):
+        picture = Image.fromarray(values.astype(np.uint8)).convert(mode)
+        for options in ({}, {"optimize": True}, {"progressive": True}, {"comment": bytes(2000)}):
+            content = written(picture, "JPEG", quality=quality, **options)
+            assert rgb(content).shape == (800, 1000, 3)
+            assert bytes(256) in content or not options.get("comment")
+    plain = written(Image.new(mode, (2000, 2000)), "JPEG", quality=quality, optimize=True)
+    assert bytes(256) in plain and rgb(plain).shape == (2000, 2000, 3)
+
+
 def test_a_file_that_is_no_image_by_its_size_is_not_read(tmp_path):
     path = tmp_path / "film.jpg"
     with path.open("wb") as file:
