@@ -358,6 +358,20 @@ def masks_of_none(folder: Path, photos: Iterable[Path]) -> PassedOver:
     return PassedOver.of((Reason.ORPHAN, path) for path in lost)
 
 
+def not_read_in(truth: Path) -> PassedOver:
+    """What lies in a folder of folders of masks, and is no mask that could be read."""
+    if not truth.is_dir():
+        return PassedOver()
+    kinds = folders_in(truth)
+    passed, no_masks = beside(truth, kinds), {Reason.PART, Reason.SECOND}
+    for kind in kinds:
+        found = look_into(kind).passed_over.files.items()
+        passed += PassedOver(
+            {why: paths for why, paths in found if why.lost and why not in no_masks}
+        )
+    return passed
+
+
 def good_folders(parent: Path) -> list[Path]:
     """The folders in `parent` that are called good, in whatever spelling; ``good`` first."""
     found = [path for path in folders_in(parent) if means_good(path.name)]

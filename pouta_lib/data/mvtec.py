@@ -18,6 +18,7 @@ from pouta_lib.data.files import (
     masks_in,
     masks_of_none,
     means_good,
+    not_read_in,
     refuse_alike,
     several_masks,
 )
@@ -79,10 +80,13 @@ def read_kinds(test_folder: Path) -> Iterator[tuple[str, Contents]]:
 
 
 def lost_images(truth: Path, looks: list[Contents]) -> PassedOver:
-    """The masks in `truth` whose images are in none of the folders of test images."""
+    """What in `truth` is read for no image.
+
+    Masks whose images are in none of the folders of test images, and what is no mask that is read.
+    """
     images = {child(truth, look.folder.name): look.files for look in looks}
     folders = (masks_of_none(path, images.get(path, [])) for path in folders_in(truth))
-    return sum(folders, PassedOver())
+    return sum(folders, not_read_in(truth))
 
 
 def renamed(folders: list[Path]) -> list[str]:
@@ -100,8 +104,9 @@ def missing_mask(folder: Path, image: Path) -> PoutaError:
     if (folder / image.stem).is_dir():  # MVTec LOCO AD
         todo = f"merge the masks in each such folder into one, {image.stem}_mask.png beside it"
         return problem(wanted, "a folder of masks", folder / image.stem, todo)
-    near = look_into(folder, below=False).files if folder.is_dir() else []
-    near = [path for path in near if path.stem.startswith(image.stem)]
+    look = look_into(folder) if folder.is_dir() else None
+    near = [path for path in look.files if path.stem.startswith(image.stem)] if look else []
     found = f"none, but {shown(near[0].name)}" if near else "none"
+    found = "; ".join([found, *(look.passed_over.lines() if look else ())])
     todo = "rename or merge the masks" if near else "add the mask, or remove the image"
     return problem(wanted, found, folder, todo)

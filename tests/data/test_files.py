@@ -270,6 +270,22 @@ def test_several_masks_of_one_image_are_no_photographs(tmp_path):
 
 
 @pytest.mark.parametrize("dataset", ["folder", "parts"])
+def test_masks_that_cannot_be_read_are_told_of(tmp_path, dataset):
+    """They lie in no folder of a kind, too deep, or in another format."""
+    truth = mvtec_tree(tmp_path, dataset) / "ground_truth"
+    save(truth / "000_mask.png", mask())
+    save(truth / "cut" / "old" / "000_mask.png", mask())
+    (truth / "cut" / "000_mask.gif").write_bytes(b"GIF8")
+    told = "; ".join(counted(tmp_path, dataset)[1])
+    assert "1 file in no folder of a kind, first ground_truth/000_mask.png" in told
+    assert "1 file in deeper folders, first old/000_mask.png" in told
+    assert "1 file (.gif) of a picture format that is not read, first cut/000_mask.gif" in told
+    (truth / "cut" / "000_mask.png").unlink()
+    (said,) = [p for p in check_dataset(dataset, tmp_path).problems if "expected a mask" in p]
+    assert "found none; 1 file (.gif) of a picture format" in said
+
+
+@pytest.mark.parametrize("dataset", ["folder", "parts"])
 def test_a_second_mask_of_an_image_is_told_of(tmp_path, dataset):
     """As documented the one called mask is read; whether that is right is for the user to say."""
     base = mvtec_tree(tmp_path, dataset)
