@@ -24,6 +24,7 @@ from pouta_lib.report.tables import (
     ABLATION,
     FEW_SHOT,
     ablation_table,
+    benchmark_table,
     few_shot_table,
     run_frame,
 )
@@ -31,6 +32,7 @@ from pouta_lib.study.records import Record, find_records
 
 Study = list[Record]
 MADE: dict[int, Callable[[Study, str], pd.DataFrame]] = {
+    1: benchmark_table,
     FEW_SHOT: few_shot_table,
     ABLATION: ablation_table,
 }
@@ -84,16 +86,21 @@ def rising(values: pd.Series) -> str:
     return ", ".join(f"{name} {value:.1f}" for name, value in values.sort_values().items())
 
 
+def trained(study: Study) -> Study:
+    """Its runs of methods that are trained: the others come out alike everywhere."""
+    return [record for record in study if METHODS[record.run.variant].trained]
+
+
 def moved(one: Study, other: Study) -> list[str]:
     """A table's rows: what another processor moves a number by, and another seed, in points."""
-    frames = [run_frame(study).set_index([*RUN, "metric"])["percent"] for study in (one, other)]
+    frames = [run_frame(trained(s)).set_index([*RUN, "metric"])["percent"] for s in (one, other)]
     seeds = frames[0].unstack("seed")
     by_seed = (seeds[1] - seeds[0]).abs().dropna().groupby("metric")
     one, other = shared(one, other)
     by_machine = (frames[1] - frames[0]).abs().dropna().groupby("metric")
-    runs = len(one)
+    runs = len(trained(one))
     rows = {
-        f"a number of one of {runs} runs, in the median": by_machine.median(),
+        f"a number of one of {runs} trained networks, in the median": by_machine.median(),
         "the same, at most": by_machine.max(),
         "the same by another seed in place of another processor, in the median": by_seed.median(),
         "the same by another seed, at most": by_seed.max(),

@@ -31,6 +31,8 @@ def studies(tmp_path):
         for shots, value in ((2, 0.5), (4, 0.6 - 0.2 * k)):
             value = {"image_auroc": value}
             fake_run(tmp_path, "mini-mvtec", "nut", shots=shots, label=label, **value)
+        untrained = {"image_auroc": 0.9 + 0.01 * k}
+        fake_run(tmp_path, "mini-mvtec", "nut", "patchcore", label=label, **untrained)
     for seed, value in ((1, 0.85), (2, 0.1)):
         value = {"image_auroc": value}
         fake_run(tmp_path, "mini-mvtec", "nut", seed=seed, label="demo", **value)
@@ -41,11 +43,13 @@ def studies(tmp_path):
 
 def test_orders_by_hand(studies):
     one, other = shared(*studies)
-    assert len(one) == len(other) == 10 + 2 + 1
+    assert len(one) == len(other) == 10 + 2 + 1 + 1
     five = means(one, ABLATION)["image_auroc"]
     assert (five.index[0], five.index[-1]) == ("Vanilla", "POUTA")
     assert five.tolist() == pytest.approx([40, 50, 60, 70, 80])
     assert means(one, FEW_SHOT)["image_auroc"].tolist() == pytest.approx([50, 60, 90])
+    # vanilla's one seed in each part; pouta's two of the nut and one of the cap; PatchCore on one
+    assert means(one, 1)["image_auroc"].to_dict() == pytest.approx({"Vanilla": 40, "POUTA": 78.75})
     text = report(*studies)
     # base and POUTA change places with all above them: 3 + 2 of the ten pairs
     assert "Vanilla 50.0, POUTA 60.0, POUTA-base+HSG 65.0, POUTA-base+MSS 66.0, POUTA-base" in text
@@ -58,7 +62,7 @@ def test_what_moves_by_hand(studies):
     lines = report(*studies).partition("moved by")[2].splitlines()[2:]
     rows = dict(line.strip("| ").split(" | ", 1) for line in lines)
     # of 13 runs: 2 x (10, 20, 5, 4, 20), 0 and 20 of the shots, 0 of the seed; the 7th is 10
-    assert rows["a number of one of 13 runs, in the median"] == "10.0 | 0.0 | 0.0"
+    assert rows["a number of one of 13 trained networks, in the median"] == "10.0 | 0.0 | 0.0"
     assert rows["the same, at most"] == "20.0 | 0.0 | 0.0"
     assert rows["the same by another seed, at most"] == "5.0 | 0.0 | 0.0"
     assert rows["a mean of Table V, at most"] == "20.0 | 0.0 | 0.0"

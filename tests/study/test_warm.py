@@ -37,6 +37,7 @@ def environment():
     """What a study starts its processes with."""
     own = os.environ | {"WHO": "a test", "OMP_NUM_THREADS": "1"}
     with nursery(own):
+        assert Path(own[ADDRESS]).parent.stat().st_mode & 0o777 == 0o700
         yield own
     assert not Path(own[ADDRESS]).parent.exists()
 
