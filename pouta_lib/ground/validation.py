@@ -101,13 +101,13 @@ def checked(kind: type[T], values: Any, where: object, todo: str = "correct the 
 
 
 def read_json(path: Path, what: str, missing: str, broken: str) -> Any:
-    """What stands in a JSON file, not yet checked.
+    """What stands in a JSON file, not yet checked; an editor may have put a mark before it.
 
     *Raises* :class:`PoutaError` for a file that is not there, with `missing` as what to do, and
     for one that is no JSON, with `broken`.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise problem(what, f"none ({error.strerror})", path, missing) from error
     except (ValueError, RecursionError) as error:

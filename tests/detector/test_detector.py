@@ -387,6 +387,14 @@ def test_files_have_the_rights_of_the_umask(folder):
         assert path.stat().st_mode & 0o777 == 0o666 & ~mask, path.name
 
 
+def test_a_note_that_was_edited_elsewhere_is_read(folder):
+    """Editors put a mark before it, and end lines as their system does."""
+    path = folder / "detector.json"
+    text = path.read_text("utf-8").replace('"threshold": 0.25', '"threshold": 0.5')
+    path.write_bytes(("\ufeff" + text.replace("\n", "\r\n")).encode())
+    assert load_detector(folder).threshold == 0.5
+
+
 def test_what_is_no_detector_is_refused(folder, tmp_path):
     with pytest.raises(PoutaError, match=r"a saved detector, found none.*\n.*\n.*notebook 20"):
         load_detector(tmp_path)
