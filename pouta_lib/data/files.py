@@ -313,18 +313,6 @@ def several_masks(folder: Path, photos: Iterable[Path]) -> PassedOver:
     return PassedOver.of(passed)
 
 
-def alike(photos: Iterable[Path]) -> list[list[Path]]:
-    """Those that are named alike but for their suffixes: by its name a mask is that of each.
-
-    >>> alike([Path("a.jpg"), Path("a.png"), Path("b.png")]) == [[Path("a.jpg"), Path("a.png")]]
-    True
-    """
-    by_stem: dict[str, list[Path]] = {}
-    for photo in photos:
-        by_stem.setdefault(photo.stem, []).append(photo)
-    return [group for group in by_stem.values() if len(group) > 1]
-
-
 def named_as_another(photos: Iterable[Path]) -> list[tuple[Path, Path]]:
     """Photographs named as another one, or as that and words: one of each two may be a mask.
 
@@ -343,11 +331,16 @@ def named_as_another(photos: Iterable[Path]) -> list[tuple[Path, Path]]:
 
 
 def refuse_alike(photos: Iterable[Path], masks: Container[str]) -> None:
-    """*Raises* :class:`PoutaError` for photographs named alike, one of whose stem has a mask."""
-    for first, second, *_ in alike(photo for photo in photos if photo.stem in masks):
-        names = f"{shown(first.name)} and {shown(second.name)}"
-        todo = "rename one, and its mask; or remove it, where it is a copy, or the mask itself"
-        raise problem("a mask for each image", f"one for {names}", first.parent, todo)
+    """*Raises* :class:`PoutaError` for photographs that share a mask, as ``a.jpg``, ``a.png`` do.
+
+    `masks` are by the stems of their photographs.
+    """
+    by_stem: dict[str, Path] = {}
+    for photo in photos:
+        if photo.stem in masks and (first := by_stem.setdefault(photo.stem, photo)) != photo:
+            names = f"{shown(first.name)} and {shown(photo.name)}"
+            todo = "rename one, and its mask; or remove it, where it is a copy, or the mask itself"
+            raise problem("a mask for each image", f"one for {names}", photo.parent, todo)
 
 
 def masks_of_none(folder: Path, photos: Iterable[Path]) -> PassedOver:
