@@ -54,13 +54,13 @@ SYMBOLS = {
 # The flow of data through POUTA, and which chapters stand at which block.
 BLOCKS = {
     "good images": "00 01 05 07 11 20",
-    "synthesis: I_in, M": "00 02 05",
-    "encoder: F_E": "00 03 05 07 13",
-    "mapping: F_M": "00 03 05 13",
-    "decoder: F_D, I_r": "00 03 05 13",
-    "contrast: FCM": "00 04 05 12 14",
+    "synthesis: I<sub>in</sub>, M": "00 02 05",
+    "encoder: F<sub>E</sub>": "00 03 05 07 13",
+    "mapping: F<sub>M</sub>": "00 03 05 13",
+    "decoder: F<sub>D</sub>, I<sub>r</sub>": "00 03 05 13",
+    "contrast of F<sub>E</sub> and F<sub>D</sub>: FCM": "00 04 05 12 14",
     "guidance: HSG": "00 04 05 12 14",
-    "map M_p, heads": "00 04 05 06 07 12 13 20",
+    "map M<sub>p</sub>, heads": "00 04 05 06 07 12 13 20",
     "score and metrics": "00 01 05 06 07 10 11 16 18 20",
     "records and tables": "05 06 10 11 12 15 16 17 18",
 }

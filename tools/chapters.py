@@ -2,7 +2,8 @@
 
 A study executes its own notebooks and, run by run, 05 and 07. All others are executed here, at the
 demo profile, over links to the results: what they write there is thrown away. One whose copy was
-executed with today's code is left alone.
+executed with today's code is left alone, but for its words: they become today's, in the copies of
+every study.
 """
 
 import argparse
@@ -38,6 +39,21 @@ def is_shown(source: Path, copy: Path) -> bool:
     return copy.is_file() and code_of(source) == code_of(copy)
 
 
+def words_of(path: Path) -> dict[str, str]:
+    """A notebook's prose, by the ids of its cells."""
+    cells = nbformat.read(path, as_version=4).cells
+    return {cell.id: cell.source for cell in cells if cell.cell_type == "markdown"}
+
+
+def give_words(source: Path, copy: Path) -> None:
+    """Puts today's words into a copy that was executed with today's code."""
+    words, notebook = words_of(source), nbformat.read(copy, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = words[cell.id]
+    nbformat.write(notebook, copy)
+
+
 def execute(source: Path, target: Path) -> None:
     """Writes the executed copy, with folders of its own to write to."""
     BUILD.mkdir(exist_ok=True)  # on the disk of the results, which are linked to
@@ -64,6 +80,11 @@ def main() -> None:
             execute(source, target)
         told = f"{time.monotonic() - began:.0f} s, {target.stat().st_size / 1000:.0f} kB"
         print(f"{source.name}: {told}", flush=True)
+    for source in notebooks():
+        for copy in RESULTS.glob(f"*/notebooks/{source.name}"):
+            if is_shown(source, copy) and words_of(source) != words_of(copy):
+                give_words(source, copy)
+                print(f"{copy.relative_to(RESULTS)}: today's words", flush=True)
 
 
 if __name__ == "__main__":

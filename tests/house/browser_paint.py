@@ -58,6 +58,18 @@ def address(built):
 
 @pytest.fixture
 def opened(page, address):  # noqa: F811
+    yield from answered(page, address)
+
+
+@pytest.fixture
+def touched(browser, address):  # noqa: F811
+    """The same on a phone."""
+    phone = browser.new_page(viewport={"width": 390, "height": 844}, has_touch=True)
+    yield from answered(phone, address)
+    phone.close()
+
+
+def answered(page, address):  # noqa: F811
     """The page when it has answered; nothing may be asked of another server, nothing may fail."""
     page.told = []
     page.on("request", lambda r: r.url.startswith(address) or page.told.append(r.url))
@@ -100,7 +112,23 @@ def test_what_is_painted_changes_the_map_there(opened):
     assert np.array_equal(shown(opened, ".now canvas"), picture)
 
 
-def test_keys_and_touch_paint_too(opened):
+def test_a_finger_paints(touched):
+    settle(touched, touched.locator(".clean").click)
+    picture, map_before = shown(touched, ".now canvas"), shown(touched, ".found canvas")
+    board = touched.locator(".now canvas")
+    board.scroll_into_view_if_needed()
+    box = board.bounding_box()
+    at = (box["x"] + 0.7 * box["width"], box["y"] + 0.3 * box["height"])
+    settle(touched, lambda: touched.touchscreen.tap(*at))
+    painted = np.abs(shown(touched, ".now canvas") - picture).sum(axis=2) > 30
+    rows, columns = np.nonzero(painted)
+    side = len(picture)
+    assert abs(columns.mean() - 0.7 * side) < 0.05 * side > abs(rows.mean() - 0.3 * side)
+    moved = np.abs(shown(touched, ".found canvas") - map_before).sum(axis=2)
+    assert moved[painted].mean() > 3 * moved[~painted].mean()
+
+
+def test_keys_paint_too(opened):
     board = opened.locator(".now canvas")
     for tool in ("a texture", "smear", "paste a piece", "erase to background"):
         opened.get_by_text(tool, exact=True).click()

@@ -127,9 +127,11 @@ def test_each_chapter_of_the_course_asks_and_answers(repository):
 
 
 @pytest.mark.parametrize("study", ["demo", "evening"])
-def test_executed_copies_show_todays_code(repository, study):
+def test_executed_copies_have_todays_code_and_words(repository, study):
     """What readers see was made by the code beside it: `make chapters`, or `pouta notebook`."""
     sources = {path.name: path for path in build_book.notebooks()}
     copies = sorted((repository / "results" / study / "notebooks").glob("*.ipynb"))
     stale = [copy.name for copy in copies if not chapters.is_shown(sources[copy.name], copy)]
     assert copies and not stale
+    words = chapters.words_of
+    assert [c.name for c in copies if words(c) != words(sources[c.name])] == [], "make chapters"

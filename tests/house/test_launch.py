@@ -6,13 +6,15 @@ import re
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import nbformat
 import pytest
 
 from conftest import REPOSITORY
 
-COURSE = sorted(path.stem for path in (REPOSITORY / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = REPOSITORY / "notebooks"
+COURSE = sorted(path.relative_to(NOTEBOOKS) for path in NOTEBOOKS.rglob("*.ipynb"))
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +38,8 @@ def test_the_buttons_lead_to_this_repository(address):
     assert (REPOSITORY / "environment.yml").is_file(), "what Binder builds from"
 
 
-def colab_cell(name: str) -> str:
-    notebook = nbformat.read(REPOSITORY / "notebooks" / f"{name}.ipynb", as_version=4)
+def colab_cell(name: Path) -> str:
+    notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
     (cell,) = (c for c in notebook.cells if "colab" in c.metadata.get("tags", []))
     first = next(c for c in notebook.cells if c.cell_type == "code")
     assert cell is first, f"{name}: nothing can run before it"

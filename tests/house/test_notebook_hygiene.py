@@ -206,14 +206,21 @@ def test_notebook_is_clean(path: Path) -> None:
 
 
 def test_the_library_asks_the_network_in_one_place() -> None:
-    """`pouta data get`; pretrained features of torchvision are torch's own to fetch."""
+    """`pouta data get`; pretrained features of torchvision are torch's own to fetch.
+
+    A batch's kernels are asked for through a socket that no other machine can reach.
+    """
     library = REPOSITORY / "pouta_lib"
+    for name in ("nursery", "warm"):
+        text = (library / "study" / f"{name}.py").read_text(encoding="utf-8")
+        assert imported(text) & NETWORK == {"socket"} and "AF_INET" not in text
+        assert text.count("socket.socket(") == text.count("socket.AF_UNIX)") + text.count("fileno=")
     asking = [
         path.relative_to(library).as_posix()
         for path in library.rglob("*.py")
         if imported(path.read_text(encoding="utf-8")) & NETWORK
     ]
-    assert asking == ["data/download.py"]
+    assert sorted(asking) == ["data/download.py", "study/nursery.py", "study/warm.py"]
 
 
 def good_notebook() -> NotebookNode:
