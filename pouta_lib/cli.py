@@ -36,7 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with stoppable():
             status = options.command(options) or 0
-        sys.stdout.flush()  # a closed pipe is noticed here, not at the interpreter's end
+        if sys.stdout:  # none, where it was closed from the start
+            sys.stdout.flush()  # a closed pipe is noticed here, not at the interpreter's end
         return status
     except PoutaError as error:
         print(f"pouta: {error}", file=sys.stderr)

@@ -27,6 +27,7 @@ import io
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -53,6 +54,7 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from pouta_lib.ground import paths
+from pouta_lib.ground.errors import problem
 from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.profiles import Profile, load_profile, parse_overrides
 from pouta_lib.ground.validation import write_json
@@ -65,6 +67,7 @@ from pouta_lib.study.run import Run, load_run_data, save_run, watch_test
 MARGIN = 1.1  # a job may take so many times its estimate
 SMALL_PX = 56  # side of the maps that are kept
 PART_BYTES = 15 * 2**20  # of a part of the weights
+PART = re.compile(r"weights\d+\.part")
 MOST_PARTS = 6
 JUDGED = "judge:"
 
@@ -318,6 +321,9 @@ def unpack(kept: Path, results: Path) -> list[Path]:
         records = [n for n in archive.namelist() if n.endswith("/record.json")]
         folders = [results / Path(n).parent for n in records]
     for name, parts in _weights_index(kept).items():
+        if results / name not in folders or not all(map(PART.fullmatch, parts)):
+            wanted = "weights of the runs in runs.zip, in files beside it"
+            raise problem(wanted, f"{name}: {parts}", kept, "fetch the files of the card again")
         state = load(b"".join((kept / part).read_bytes() for part in parts))
         whole = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
         save_weights(whole, results / name)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -42,7 +43,7 @@ def read_through_cache(
         return read_listing(listing, folder, size_px)
     entry = cache_root(root) / key
     with suppress(OSError, ValueError, EOFError):
-        return _mapped(entry)
+        return _mapped(entry, listing, size_px)
     with suppress(OSError):
         with atomic_path(entry) as temporary:
             temporary.mkdir(parents=True)
@@ -51,13 +52,21 @@ def read_through_cache(
             np.save(temporary / "peaks.npy", arrays["peaks"])
             (temporary / HASH_FILE).write_text(manifest_hash, encoding="ascii")
             del arrays  # Windows does not move files that are mapped
-        return _mapped(entry)
+        return _mapped(entry, listing, size_px)
     return read_listing(listing, folder, size_px)
 
 
-def _mapped(entry: Path) -> Read:
+def _mapped(entry: Path, listing: Listing, size_px: int) -> Read:
+    """An entry's arrays. *Raises* :class:`ValueError` where they are not those of `listing`."""
     arrays = {name: np.load(entry / f"{name}.npy", mmap_mode="c") for name in NAMES}
-    return arrays, (entry / HASH_FILE).read_text(encoding="ascii")
+    train, test, side = len(listing.train), len(listing.test), (size_px, size_px)
+    shapes = [(train, 3, *side), (test, 3, *side), (test, *side), (train + test,)]
+    types = [np.uint8, np.uint8, np.bool_, np.int32]
+    manifest_hash = (entry / HASH_FILE).read_text(encoding="ascii")
+    fits = [(a.shape, a.dtype) for a in arrays.values()] == list(zip(shapes, types, strict=True))
+    if not fits or re.fullmatch("[0-9a-f]{64}", manifest_hash) is None:
+        raise ValueError("another entry's")
+    return arrays, manifest_hash
 
 
 def _room(entry: Path, name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:

@@ -43,11 +43,28 @@ def load_weights(
 ) -> nn.Module:
     """`model` with the weights of a run's or a detector's folder, in eval mode.
 
+    *Raises* :class:`PoutaError` as :func:`read_weights`, and where they do not fit the model.
+    """
+    state = read_weights(folder, digest, todo)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        found = f"shapes that do not ({' '.join(str(error).split())[:300]})"
+        path = Path(folder) / FILE
+        raise problem("weights that fit the settings", found, path, todo) from error
+    return model.eval()
+
+
+def read_weights(
+    folder: str | Path, digest: str | None = None, todo: str = TODO
+) -> dict[str, Tensor]:
+    """The weights of a run's or a detector's folder, by their names.
+
     `digest` is what the record or the detector says of them; None, as in older ones: nothing.
     `todo` is what a user can do about weights that are not right; of a run's, by default.
 
-    *Raises* :class:`PoutaError` where they are absent, damaged, not finite, others than the
-    digests say, or do not fit the model.
+    *Raises* :class:`PoutaError` where they are absent, damaged, not finite, or others than the
+    digests say.
     """
     path = Path(folder) / FILE
     if not path.is_file():
@@ -69,9 +86,4 @@ def load_weights(
     bad = [name for name, t in state.items() if t.is_floating_point() and not t.isfinite().all()]
     if bad:
         raise problem("finite weights", f"NaN or infinity in {bad[0]}", path, todo)
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        found = f"shapes that do not ({' '.join(str(error).split())[:300]})"
-        raise problem("weights that fit the settings", found, path, todo) from error
-    return model.eval()
+    return state

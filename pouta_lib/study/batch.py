@@ -19,9 +19,10 @@ from pouta_lib.ground.methods import Method, find_method
 from pouta_lib.ground.paths import figures_root, project_root, results_root, sweep
 from pouta_lib.ground.profiles import Profile, load_profile, parse_overrides
 from pouta_lib.ground.threads import wait_passively
+from pouta_lib.method.weights import read_weights
 from pouta_lib.study.cluster import cluster_options, own_queue
 from pouta_lib.study.plan import Study, planned_study, seconds_per_step
-from pouta_lib.study.records import RunKey, is_whole
+from pouta_lib.study.records import RunKey, is_whole, load_arrays, read_record
 from pouta_lib.study.warm import nursery
 
 PATIENCE = 20.0  # seconds from SIGTERM to SIGKILL
@@ -83,6 +84,7 @@ def run_study(
                 status = _follow(command, environment, lock)
     if status == 0:
         _require_whole(plan)
+        _require_unchanged(plan)
         minutes = (time.monotonic() - started) / 60
         print(f"study {settings.label}: done in {minutes:.1f} minutes")
         _summarise(study, figures_root() / study.name)
@@ -156,6 +158,14 @@ def _require_whole(plan: Study) -> None:
         counts = (len(plan.runs), len(plan.judgements), len(plan.notebooks))
         wanted = "all of {} runs, {} judgements, {} notebooks".format(*counts)
         raise problem(wanted, f"{len(missing)} missing", *missing[0])
+
+
+def _require_unchanged(plan: Study) -> None:
+    """*Raises* :class:`PoutaError` where weights or maps are not those that a record tells of."""
+    for key in plan.runs:
+        todo = f"remove it, and make it again: {key.command()}"
+        read_weights(key.folder(), read_record(key.folder()).weights, todo)
+        load_arrays(key.folder())
 
 
 def _summarise(results: Path, figures: Path) -> None:

@@ -155,15 +155,21 @@ def test_the_cache_lies_beside_the_datasets_and_can_be_passed_over(cached, tmp_p
     assert list_categories("mvtec", tmp_path) == ["bolt"]
 
 
-@pytest.mark.parametrize("damage", ["missing", "empty", "cut"])
-def test_a_damaged_entry_is_made_again(cached, tmp_path, damage):
-    path = entries(tmp_path)[0] / "test.npy"
+@pytest.mark.parametrize("name", [*(f"{name}.npy" for name in cache.NAMES), cache.HASH_FILE])
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "another's"])
+def test_a_damaged_entry_is_made_again(cached, tmp_path, damage, name):
+    path = entries(tmp_path)[0] / name
     content = path.read_bytes()
     path.unlink()
-    if damage != "missing":
-        path.write_bytes(b"" if damage == "empty" else content[:200])
+    if damage == "another's":
+        with path.open("wb") as file:
+            np.save(file, np.zeros((1, 3, 8, 8), np.uint8))
+    elif damage != "missing":
+        path.write_bytes(b"" if damage == "empty" else content[: len(content) // 2])
     again = load(tmp_path, "bolt", "mvtec")
-    assert (again.test == cached.test).all()
+    for part in ("train", "test", "masks"):
+        assert (getattr(again, part) == getattr(cached, part)).all()
+    assert again.manifest_hash == cached.manifest_hash
     assert isinstance(load(tmp_path, "bolt", "mvtec").test, np.memmap)
 
 

@@ -110,6 +110,18 @@ def test_a_finished_study_is_not_made_again(folder: Path, category: str) -> None
     assert made(folder) == before
 
 
+@pytest.mark.parametrize(("name", "told"), [("model.safetensors", "weights"), ("maps.npz", "maps")])
+def test_a_study_with_a_damaged_run_is_not_done(folder, category, name, told) -> None:
+    path = folder / "results" / "smoke" / "runs" / category / "pouta" / "all" / "seed0" / name
+    content = path.read_bytes()
+    half = len(content) // 2
+    path.write_bytes(content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :])
+    done = study(folder, "--categories", category)
+    path.write_bytes(content)
+    assert done.returncode == 1 and told in done.stderr and str(path) in done.stderr
+    assert "to do: " in done.stderr and "Traceback" not in done.stderr
+
+
 def test_figures_that_were_removed_are_drawn_again(folder: Path, category: str) -> None:
     before = made(folder)
     drawn = {name for name in before if name.startswith("figures/")}
