@@ -116,14 +116,14 @@ def test_the_claim_at_todays_settings_is_what_their_runs_say(repository, page):
     frame = run_frame(records, METRICS)
     frame = frame.pivot(index=["metric", "category"], columns=["seed", "method"], values="percent")
     rows = [line for line in page.splitlines() if re.match(r"\| \d \|", line)]
-    assert len(rows) == len(frame.columns.unique("seed"))
-    for seed, row in enumerate(rows):
+    for seed in frame.columns.unique("seed"):
         gain = (frame[seed]["pouta"] - frame[seed]["vanilla"]).dropna()
         cells = [
             f"{of.mean():+.1f} ({(of > 0).sum()} of {len(of)})" for of in map(gain.get, METRICS)
         ]
-        assert row == f"| {seed} | {' | '.join(cells)} |"
+        whole = len(gain[METRICS[0]]) == 4
+        assert (f"| {seed} | {' | '.join(cells)} |" in rows) == whole
         # "where each of the two outlines better"
         assert all((gain[m] > 0).equals(gain[METRICS[2]] > 0) for m in METRICS[1:])
         ahead = set(gain[METRICS[2]].index[gain[METRICS[2]] > 0])
-        assert ahead == {"macaroni1", "magnetic_tile"}
+        assert ahead == {"macaroni1", "magnetic_tile"} & set(gain.index.unique("category"))
