@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from test_course import definitions
+from test_readme import STEPS, UNTRAINED, rows_below
 
 from pouta_lib.ground.profiles import SynthesisSettings
 from pouta_lib.method.perlin import perlin_mask
@@ -81,11 +82,14 @@ def test_blend(synthesis, edge_sigma):
 
 @pytest.mark.parametrize("study", ["demo", "evening"])
 def test_what_no_training_is_worth_is_what_chapter_10_found(repository, study):
-    """The first column of its three tables, as docs/RESULTS.md quotes it."""
+    """The first column of its three tables, as README and docs/RESULTS.md quote it."""
     copy = repository / "results" / study / "notebooks" / "10_benchmarks.ipynb"
     cells = nbformat.read(copy, as_version=4).cells
     shown = [of.get("data", {}).get("text/plain", "") for c in cells for of in c.get("outputs", [])]
     found = re.findall(r"(?m)^average of 6 +([\d.]+)", "\n".join(shown))
     assert len(found) == 3
-    told = " ".join((repository / "docs" / "RESULTS.md").read_text(encoding="utf-8").split())
-    assert f"reaches {' / '.join(found)} on the same parts" in told
+    header = "mean over mini-mvtec" + STEPS[study]
+    rows = rows_below((repository / "docs" / "RESULTS.md").read_text(encoding="utf-8"), header)
+    assert [UNTRAINED, *found] in rows
+    readme = " ".join((repository / "README.md").read_text(encoding="utf-8").split())
+    assert f"*{UNTRAINED}* reaches {' / '.join(found)}" in readme

@@ -3,7 +3,6 @@
 import itertools
 import re
 
-import nbformat
 import pandas as pd
 import pytest
 
@@ -95,16 +94,6 @@ def test_averages_are_those_of_the_tables(repository, study, header, pattern, me
             cell = frame.loc[(NAMES[name], metric)]
             spread = "" if pd.isna(cell["std"]) else f" ± {cell['std']:.1f}"
             assert text == f"{cell['measured']:.1f}{spread}", (name, metric)
-
-
-def test_the_row_without_training_is_that_of_notebook_10(repository):
-    copy = repository / "results" / "demo" / "notebooks" / "10_benchmarks.ipynb"
-    outputs = (out for cell in nbformat.read(copy, 4).cells for out in cell.get("outputs", []))
-    tables = (out.get("data", {}).get("text/plain", "") for out in outputs)
-    tables = [table for table in tables if UNTRAINED in table.partition("\n")[0]]
-    averages = [re.search(r"^average of 6 +([\d.]+)", table, re.M)[1] for table in tables]
-    rows = rows_below(results_page(repository), "mean over mini-mvtec")
-    assert [values for name, *values in rows if name == UNTRAINED] == [averages]
 
 
 @pytest.mark.parametrize("study", STEPS)
