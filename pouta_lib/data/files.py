@@ -1,9 +1,8 @@
 """What lies in a folder: photographs, the masks beside them, and what is passed over, and why."""
 
 import os
-import re
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -12,6 +11,7 @@ from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 
+from pouta_lib.data.names import means_good, named_mask
 from pouta_lib.ground.errors import problem, shown
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -27,16 +27,6 @@ _OTHERS = (
 )
 PICTURES = frozenset((*SUFFIXES, *HEIC, *(f".{suffix}" for suffix in _OTHERS.split())))
 BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"GIF8")  # of pictures
-GOOD_WORDS = frozenset(
-    ("good", "ok", "okay", "normal", "pass", "passed", "accepted", "intact", "healthy", "undamaged")
-    + ("flawless", "defectfree", "nodefect", "nodefects", "nondefective", "anomalyfree")
-)
-NEUTRAL = frozenset(("parts", "samples", "images", "photos", "pictures", "front", "back", "side"))
-_MASK = (
-    "maske?s?|gt|labels?|segm?|segmentation|annot?s?|annotations?|groundtruth|ground[_-]truth|truth"
-)
-MASK_NAME = re.compile(rf"(?i)(?:(.+?)(?:{_MASK})([\W_]*\d+)?\W*|(?:{_MASK})(.+))")
-AND_WORDS = re.compile(r"(.+?)(?:[\W_]+[^\W\d_]+)+\W*")  # a name, and words behind it
 LAYOUT = "read are good, test/good, test/<defect>, ground_truth/<defect>: see docs/DATASETS.md"
 
 
@@ -168,7 +158,7 @@ def look_into(folder: Path, *, below: bool = True) -> Contents:
     by_stem = {path.stem: path for path in files}
     masks: dict[Path, Path] = {}
     for path in files:
-        stems, numbered = _named_mask(path)
+        stems, numbered = named_mask(path)
         if (photo := next(filter(None, map(by_stem.get, stems)), None)) is None:
             continue
         if numbered:
@@ -245,26 +235,6 @@ def pictures_below(folder: Path, reason: Reason) -> Iterator[tuple[Reason, Path]
             yield Reason.LOCKED, path
 
 
-def _named_mask(mask: Path) -> tuple[list[str], bool]:
-    """What the photograph may be called if this is its mask, and whether the mask has a number.
-
-    The signs between its name and "mask" may belong to either, as in ``part (1)_mask``.
-
-    >>> [_named_mask(Path(name))[0] for name in ("a-GT.png", "label_7.png", "bolt.png")]
-    [['a-', 'a'], ['_7', '7'], []]
-    >>> _named_mask(Path("a (1)_mask_2.png"))
-    (['a (1)_', 'a (1)', 'a (1'], True)
-    """
-    match = MASK_NAME.fullmatch(mask.stem)
-    if match is None:
-        return [], False
-    before, numbered, after = match.groups()
-    name = before or after
-    least = len(re.sub(r"[\W_]+\Z" if before else r"\A[\W_]+", "", name)) or 1
-    lengths = range(len(name), least - 1, -1)
-    return [name[:length] if before else name[-length:] for length in lengths], bool(numbered)
-
-
 def beside(folder: Path, read: Iterable[Path]) -> PassedOver:
     """What lies in `folder` outside of those of its folders that are `read`."""
     here = look_into(folder, below=False)
@@ -283,7 +253,7 @@ def masks_in(folder: Path) -> dict[str, Path]:
     ranked: dict[str, tuple[int, int, Path]] = {}
     for path in look_into(folder, below=False).paths if folder.is_dir() else ():
         suffix = path.suffix.lower()
-        stems, numbered = _named_mask(path)
+        stems, numbered = named_mask(path)
         ranks = {} if numbered else {s: 2 if path.stem == f"{s}_mask" else 0 for s in stems}
         for stem, rank in (ranks | {path.stem: 1}).items():
             entry = (rank, -readable_suffixes().index(suffix), path)
@@ -301,7 +271,7 @@ def several_masks(folder: Path, photos: Iterable[Path]) -> PassedOver:
     masks, passed = masks_in(folder), []
     read = {masks[stem] for stem in named if stem in masks}
     for path in sorted([*look.paths, *chain.from_iterable(more)]):
-        stems, numbered = _named_mask(path)
+        stems, numbered = named_mask(path)
         if numbered and not named.keys().isdisjoint(stems):
             passed.append((Reason.PART, path))
         elif (
@@ -313,41 +283,11 @@ def several_masks(folder: Path, photos: Iterable[Path]) -> PassedOver:
     return PassedOver.of(passed)
 
 
-def named_as_another(photos: Iterable[Path]) -> list[tuple[Path, Path]]:
-    """Photographs named as another one, or as that and words: one of each two may be a mask.
-
-    >>> found = named_as_another(map(Path, ("a.jpg", "a.png", "a 1.png", "a_roi left.png")))
-    >>> [f"{one} {other}" for one, other in found]
-    ['a.jpg a.png', 'a.jpg a_roi left.png']
-    """
-    photos = list(photos)
-    first = {photo.stem: photo for photo in reversed(photos)}
-    pairs = [(first[photo.stem], photo) for photo in photos if first[photo.stem] != photo]
-    for photo in photos:
-        match = AND_WORDS.fullmatch(photo.stem)
-        if match is not None and match[1] in first:
-            pairs.append((first[match[1]], photo))
-    return pairs
-
-
-def refuse_alike(photos: Iterable[Path], masks: Container[str]) -> None:
-    """*Raises* :class:`PoutaError` for photographs that share a mask, as ``a.jpg``, ``a.png`` do.
-
-    `masks` are by the stems of their photographs.
-    """
-    by_stem: dict[str, Path] = {}
-    for photo in photos:
-        if photo.stem in masks and (first := by_stem.setdefault(photo.stem, photo)) != photo:
-            names = f"{shown(first.name)} and {shown(photo.name)}"
-            todo = "rename one, and its mask; or remove it, where it is a copy, or the mask itself"
-            raise problem("a mask for each image", f"one for {names}", photo.parent, todo)
-
-
 def masks_of_none(folder: Path, photos: Iterable[Path]) -> PassedOver:
     """The masks in a folder whose photographs are not among these: they may have been lost."""
     named = {photo.stem for photo in photos}
     paths = look_into(folder, below=False).files if folder.is_dir() else []
-    lost = [path for path in paths if named.isdisjoint([path.stem, *_named_mask(path)[0]])]
+    lost = [path for path in paths if named.isdisjoint([path.stem, *named_mask(path)[0]])]
     return PassedOver.of((Reason.ORPHAN, path) for path in lost)
 
 
@@ -369,18 +309,6 @@ def good_folders(parent: Path) -> list[Path]:
     """The folders in `parent` that are called good, in whatever spelling; ``good`` first."""
     found = [path for path in folders_in(parent) if means_good(path.name)]
     return sorted(found, key=lambda path: (path.name != "good", path.name))
-
-
-def means_good(name: str) -> bool:
-    """Is a folder of this name one of good parts, in whatever spelling?
-
-    >>> [means_good(name) for name in ("good", "OK_2", "defect-free", "ok_front", "goods", "NG")]
-    [True, True, True, True, False, False]
-    """
-    words = re.findall(r"[^\W\d_]+", name.casefold())
-    while len(words) > 1 and words[-1] in NEUTRAL:
-        words.pop()
-    return "".join(words) in GOOD_WORDS
 
 
 def child(folder: Path, name: str) -> Path:

@@ -18,11 +18,10 @@ from pouta_lib.data.files import (
     good_folders,
     image_files,
     masks_in,
-    named_as_another,
-    refuse_alike,
     several_masks,
 )
 from pouta_lib.data.mvtec import lost_images, missing_mask, read_good, read_kinds, renamed
+from pouta_lib.data.names import named_as_another, refuse_alike
 from pouta_lib.ground.errors import problem, shown
 
 

@@ -17,11 +17,10 @@ from pouta_lib.data.files import (
     look_into,
     masks_in,
     masks_of_none,
-    means_good,
     not_read_in,
-    refuse_alike,
     several_masks,
 )
+from pouta_lib.data.names import means_good, refuse_alike
 from pouta_lib.ground.errors import PoutaError, problem, shown
 
 

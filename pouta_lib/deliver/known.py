@@ -15,13 +15,12 @@ from pouta_lib.data.files import (
     look_into,
     masks_in,
     masks_of_none,
-    means_good,
     read_list,
-    refuse_alike,
     several_masks,
 )
 from pouta_lib.data.images import content_of, decode
 from pouta_lib.data.masks import marked_in, read_mask
+from pouta_lib.data.names import means_good, refuse_alike
 from pouta_lib.detector.answer import map_name, name_in, overlay_name
 from pouta_lib.ground.errors import PoutaError, problem, shown
 from pouta_lib.score.metrics import image_metrics, pixel_metrics

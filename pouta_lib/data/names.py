@@ -1,0 +1,80 @@
+"""What names of photographs, masks and folders mean: whose mask one is, and what is called good."""
+
+import re
+from collections.abc import Container, Iterable
+from pathlib import Path
+
+from pouta_lib.ground.errors import problem, shown
+
+GOOD_WORDS = frozenset(
+    ("good", "ok", "okay", "normal", "pass", "passed", "accepted", "intact", "healthy", "undamaged")
+    + ("flawless", "defectfree", "nodefect", "nodefects", "nondefective", "anomalyfree")
+)
+NEUTRAL = frozenset(("parts", "samples", "images", "photos", "pictures", "front", "back", "side"))
+_MASK = (
+    "maske?s?|gt|labels?|segm?|segmentation|annot?s?|annotations?|groundtruth|ground[_-]truth|truth"
+)
+MASK_NAME = re.compile(rf"(?i)(?:(.+?)(?:{_MASK})([\W_]*\d+)?\W*|(?:{_MASK})(.+))")
+AND_WORDS = re.compile(r"(.+?)(?:[\W_]+[^\W\d_]+)+\W*")  # a name, and words behind it
+
+
+def named_mask(mask: Path) -> tuple[list[str], bool]:
+    """What the photograph may be called if this is its mask, and whether the mask has a number.
+
+    The signs between its name and "mask" may belong to either, as in ``part (1)_mask``.
+
+    >>> [named_mask(Path(name))[0] for name in ("a-GT.png", "label_7.png", "bolt.png")]
+    [['a-', 'a'], ['_7', '7'], []]
+    >>> named_mask(Path("a (1)_mask_2.png"))
+    (['a (1)_', 'a (1)', 'a (1'], True)
+    """
+    match = MASK_NAME.fullmatch(mask.stem)
+    if match is None:
+        return [], False
+    before, numbered, after = match.groups()
+    name = before or after
+    least = len(re.sub(r"[\W_]+\Z" if before else r"\A[\W_]+", "", name)) or 1
+    lengths = range(len(name), least - 1, -1)
+    return [name[:length] if before else name[-length:] for length in lengths], bool(numbered)
+
+
+def named_as_another(photos: Iterable[Path]) -> list[tuple[Path, Path]]:
+    """Photographs named as another one, or as that and words: one of each two may be a mask.
+
+    >>> found = named_as_another(map(Path, ("a.jpg", "a.png", "a 1.png", "a_roi left.png")))
+    >>> [f"{one} {other}" for one, other in found]
+    ['a.jpg a.png', 'a.jpg a_roi left.png']
+    """
+    photos = list(photos)
+    first = {photo.stem: photo for photo in reversed(photos)}
+    pairs = [(first[photo.stem], photo) for photo in photos if first[photo.stem] != photo]
+    for photo in photos:
+        match = AND_WORDS.fullmatch(photo.stem)
+        if match is not None and match[1] in first:
+            pairs.append((first[match[1]], photo))
+    return pairs
+
+
+def refuse_alike(photos: Iterable[Path], masks: Container[str]) -> None:
+    """*Raises* :class:`PoutaError` for photographs that share a mask, as ``a.jpg``, ``a.png`` do.
+
+    `masks` are by the stems of their photographs.
+    """
+    by_stem: dict[str, Path] = {}
+    for photo in photos:
+        if photo.stem in masks and (first := by_stem.setdefault(photo.stem, photo)) != photo:
+            names = f"{shown(first.name)} and {shown(photo.name)}"
+            todo = "rename one, and its mask; or remove it, where it is a copy, or the mask itself"
+            raise problem("a mask for each image", f"one for {names}", photo.parent, todo)
+
+
+def means_good(name: str) -> bool:
+    """Is a folder of this name one of good parts, in whatever spelling?
+
+    >>> [means_good(name) for name in ("good", "OK_2", "defect-free", "ok_front", "goods", "NG")]
+    [True, True, True, True, False, False]
+    """
+    words = re.findall(r"[^\W\d_]+", name.casefold())
+    while len(words) > 1 and words[-1] in NEUTRAL:
+        words.pop()
+    return "".join(words) in GOOD_WORDS
