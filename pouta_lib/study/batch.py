@@ -19,7 +19,6 @@ from pouta_lib.ground.methods import Method, find_method
 from pouta_lib.ground.paths import figures_root, project_root, results_root, sweep
 from pouta_lib.ground.profiles import Profile, load_profile, parse_overrides
 from pouta_lib.ground.threads import wait_passively
-from pouta_lib.method.weights import read_weights
 from pouta_lib.study.cluster import cluster_options, own_queue
 from pouta_lib.study.plan import Study, planned_study, seconds_per_step
 from pouta_lib.study.records import RunKey, is_whole, load_arrays, read_record
@@ -162,6 +161,8 @@ def _require_whole(plan: Study) -> None:
 
 def _require_unchanged(plan: Study) -> None:
     """*Raises* :class:`PoutaError` where weights or maps are not those that a record tells of."""
+    from pouta_lib.method.weights import read_weights
+
     for key in plan.runs:
         todo = f"remove it, and make it again: {key.command()}"
         read_weights(key.folder(), read_record(key.folder()).weights, todo)
