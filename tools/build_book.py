@@ -17,6 +17,7 @@ from pathlib import Path
 
 import nbformat
 import paint_page
+from flow import flow
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
@@ -51,19 +52,6 @@ SYMBOLS = {
     "L_{rec}": "L_rec",
 }
 
-# The flow of data through POUTA, and which chapters stand at which block.
-BLOCKS = {
-    "good images": "00 01 05 07 11 20",
-    "synthesis: I<sub>in</sub>, M": "00 02 05",
-    "encoder: F<sub>E</sub>": "00 03 05 07 13",
-    "mapping: F<sub>M</sub>": "00 03 05 13",
-    "decoder: F<sub>D</sub>, I<sub>r</sub>": "00 03 05 13",
-    "contrast of F<sub>E</sub> and F<sub>D</sub>: FCM": "00 04 05 12 14",
-    "guidance: HSG": "00 04 05 12 14",
-    "map M<sub>p</sub>, heads": "00 04 05 06 07 12 13 20",
-    "score and metrics": "00 01 05 06 07 10 11 16 18 20",
-    "records and tables": "05 06 10 11 12 15 16 17 18",
-}
 FIGURES = HOME / "figures"
 FILMS = {"05": FIGURES / "demo" / "training.webp"}  # by tools/training_film.py, below a title
 PICTURE = re.compile(r"\]\((?:\.\./)?(figures/[^)\s]+)\)")
@@ -138,15 +126,6 @@ def link_symbols(text: str, to_docs: str, seen: set[str]) -> str:
         if not line.startswith(("#", "|", "$$", "<")) and "](" not in line:
             lines[k] = re.sub(r"(?<!\$)\$([^$]+)\$(?!\$)", link, line)
     return "\n".join(lines)
-
-
-def flow(chapter: str) -> str:
-    """The diagram of a chapter: POUTA's flow of data, the blocks it is about lit."""
-    items = [
-        f'<li class="lit">{name}</li>' if chapter in at.split() else f"<li>{name}</li>"
-        for name, at in BLOCKS.items()
-    ]
-    return f'<ol class="flow" aria-label="Where this chapter stands">{"".join(items)}</ol>'
 
 
 def with_outputs(notebook: NotebookNode, executed: NotebookNode | None) -> list[int]:

@@ -4,9 +4,12 @@ The site itself is built by `make book`, which fails for a broken link; here wit
 """
 
 import re
+from itertools import pairwise
+from xml.etree import ElementTree
 
 import build_book
 import chapters
+import flow
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
@@ -112,8 +115,23 @@ def test_no_page_links_to_what_the_book_has_not(repository):
 
 
 def test_each_chapter_stands_somewhere_in_the_flow(repository):
-    for path in (repository / "notebooks").glob("*.ipynb"):
-        assert 'class="lit"' in build_book.flow(path.name[:2]), path.name
+    chapters_there = {path.name[:2] for path in (repository / "notebooks").glob("*.ipynb")}
+    for name in chapters_there:
+        drawn = ElementTree.fromstring(flow.flow(name))
+        lit = [group for group in drawn.iter("g") if group.get("class") == "block lit"]
+        assert lit and len(lit) == sum(name in at.split() for at in flow.LIT.values()), name
+    assert {name for at in flow.LIT.values() for name in at.split()} <= chapters_there
+
+
+def test_each_block_of_the_flow_is_drawn_within_the_picture():
+    drawn = ElementTree.fromstring(flow.flow("04"))
+    assert len([g for g in drawn.iter("g") if "block" in g.get("class", "")]) == len(flow.LIT)
+    for frame in drawn.iter("rect"):
+        x, y, width = (float(frame.get(name)) for name in ("x", "y", "width"))
+        assert x >= 0 and y >= 0 and x + width <= flow.WIDTH, frame.attrib
+    for way in drawn.iter("polyline"):  # along the axes alone
+        points = [tuple(map(float, point.split(","))) for point in way.get("points").split()]
+        assert all(a[0] == b[0] or a[1] == b[1] for a, b in pairwise(points)), points
 
 
 def test_each_chapter_of_the_course_asks_and_answers(repository):
