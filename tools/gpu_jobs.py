@@ -315,11 +315,19 @@ def _weights_index(keep: Path) -> dict[str, list[str]]:
 
 
 def unpack(kept: Path, results: Path) -> list[Path]:
-    """The run folders that `kept` holds, put into `results`; weights as float32 again."""
-    with zipfile.ZipFile(kept / "runs.zip") as archive:
-        archive.extractall(results)
-        records = [n for n in archive.namelist() if n.endswith("/record.json")]
-        folders = [results / Path(n).parent for n in records]
+    """The run folders that `kept` holds, put into `results`; weights as float32 again.
+
+    *Raises* :class:`PoutaError` for an archive that is damaged, or that would write elsewhere or
+    without bounds, and for weights of runs that are not in it.
+    """
+    from pouta_lib.data.unpack import unpack as unpack_safely  # at home, where it can be imported
+
+    with tempfile.TemporaryDirectory() as folder:
+        unpacked = Path(folder) / "runs"
+        unpack_safely(kept / "runs.zip", unpacked)
+        records = sorted(unpacked.rglob("record.json"))
+        folders = [results / path.parent.relative_to(unpacked) for path in records]
+        shutil.copytree(unpacked, results, dirs_exist_ok=True)
     for name, parts in _weights_index(kept).items():
         if results / name not in folders or not all(map(PART.fullmatch, parts)):
             wanted = "weights of the runs in runs.zip, in files beside it"
