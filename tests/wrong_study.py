@@ -4,6 +4,7 @@ import argparse
 import errno
 import json
 import os
+import shutil
 import sys
 import types
 from collections.abc import Callable
@@ -32,7 +33,7 @@ from pouta_lib.study.batch import run_study
 from pouta_lib.study.cluster import cluster_options
 from pouta_lib.study.execution import execute_notebook
 from pouta_lib.study.plan import planned_runs
-from pouta_lib.study.records import RunKey, load_arrays, read_record
+from pouta_lib.study.records import RunKey, find_records, load_arrays, read_record
 from pouta_lib.study.run import prepare_run
 
 PROFILES, SETTINGS, RUNS = (
@@ -165,6 +166,20 @@ kept("weights of another run", "record.json", noted(weights="0" * 64))
 kept("maps that are cut off", "maps.npz", lambda content: content[:99])
 kept("maps with one bit changed", "maps.npz", lambda c: c[:70] + bytes([c[70] ^ 4]) + c[71:])
 kept("maps of another run", "record.json", noted(arrays="0" * 64))
+
+
+@wrong(KEPT, "a run's folder copied to another name")
+def _(root: Path) -> None:
+    nut = fake_run(root, "mini-mvtec", "nut")
+    shutil.copytree(nut, nut.with_name("seed1"))
+    find_records("demo", root)
+
+
+@wrong(KEPT, "a study's folder renamed")
+def _(root: Path) -> None:
+    fake_run(root, "mini-mvtec", "nut")
+    (root / "demo").rename(root / "demo-last-week")
+    find_records("demo-last-week", root)
 
 
 @wrong(KEPT, "weights with NaN in them")

@@ -18,7 +18,7 @@ from pouta_lib.ground.profiles import (
 )
 from pouta_lib.ground.validation import STRICT, Seed, checked, read_json, within, write_json
 from pouta_lib.study.choices import JudgementGroup, read_choices
-from pouta_lib.study.records import Fraction, RunKey, made_by
+from pouta_lib.study.records import Fraction, RunKey, made_by, require_place
 
 if TYPE_CHECKING:
     from pouta_lib.study.run import Run
@@ -119,8 +119,12 @@ class Judgement:
 
 def judgement_path(key: RunKey) -> Path:
     """``results/<profile>/judged/<dataset>/<category>/<variant>/seed<k>.json``."""
-    folder = results_root() / folder_name(key.label) / "judged" / key.dataset / key.category
-    return folder / key.variant / f"seed{key.seed}.json"
+    return results_root() / _place(key)
+
+
+def _place(key: RunKey) -> str:
+    words = [folder_name(key.label), "judged", key.dataset, key.category, key.variant]
+    return "/".join([*words, f"seed{key.seed}.json"])
 
 
 def partial_judgement(key: RunKey) -> Path:
@@ -150,13 +154,16 @@ def write_judgement(run: "Run", record: dict[str, Any]) -> Judgement:
 def read_judgement(path: str | Path) -> Judgement:
     """One record, checked; its ``path`` is the file.
 
-    *Raises* :class:`PoutaError` for a file that is missing, is no JSON or no judgement.
+    *Raises* :class:`PoutaError` for a file that is missing, is no JSON or no judgement, and for one
+    that lies in another's place.
     """
     path = Path(path)
     record = read_json(path, "a record of a judgement", "make it with pouta judge", TODO)
     if isinstance(record, dict):
         record |= {"profile": todays_profile(record.get("profile"))}
-    return replace(checked(Judgement, record, path, TODO), path=path)
+    judgement = replace(checked(Judgement, record, path, TODO), path=path)
+    require_place(path, _place(RunKey(judgement.label, **asdict(judgement.run))))
+    return judgement
 
 
 def judgement_of(run: "Run") -> Judgement | None:

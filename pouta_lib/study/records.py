@@ -1,6 +1,7 @@
 """Run records: what one training run was and what came out, written whole or not at all."""
 
 import hashlib
+import os
 import platform
 import shlex
 import shutil
@@ -9,7 +10,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from importlib import metadata
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -263,12 +264,23 @@ def remove_partial(key: RunKey) -> None:
 def read_record(path: str | Path) -> Record:
     """One record, of this or an earlier version, checked; its ``path`` is the run's folder.
 
-    *Raises* :class:`PoutaError` for a file that is missing, is no JSON or no record.
+    *Raises* :class:`PoutaError` for a file that is missing, is no JSON or no record, and for one
+    that lies in another run's folder.
     """
     path = Path(path)
     path = path / "record.json" if path.is_dir() else path
-    record = read_json(path, "a run record", "make the run", TODO)
-    return replace(_checked(_todays(record), path), path=path.parent)
+    found = read_json(path, "a run record", "make the run", TODO)
+    record = replace(_checked(_todays(found), path), path=path.parent)
+    require_place(record.path, record.key.place)
+    return record
+
+
+def require_place(path: Path, place: str) -> None:
+    """*Raises* :class:`PoutaError` for a record that lies elsewhere than at `place` in results."""
+    here = Path(os.path.abspath(path)).parts  # a link's own name, not that of its target
+    if here[-len(parts := PurePosixPath(place).parts) :] != parts:
+        todo = "move it there, or remove it, where it is a copy"
+        raise problem("a record in its own place", f"that of {place}", path, todo)
 
 
 def _checked(record: Any, where: Path) -> Record:

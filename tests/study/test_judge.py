@@ -194,6 +194,10 @@ def test_a_record_of_other_settings_or_a_broken_one_is_refused(good_parts, capsy
     path.write_text(text.replace('"threshold"', '"edge"'), encoding="utf-8")
     with pytest.raises(PoutaError, match=r"found 'edge'\n.*\n.*--again"):
         read_judgement(path)
+    path.write_text(text, encoding="utf-8")
+    path = path.rename(path.with_name("seed1.json"))
+    with pytest.raises(PoutaError, match=r"that of smoke~steps=2/judged/mvtec/bolt/pouta/seed0"):
+        find_judgements("smoke")
     path.write_text(text[:100], encoding="utf-8")
     with pytest.raises(PoutaError, match=r"a judgement in JSON, found .*\n.*\n.*--again"):
         read_judgement(path)

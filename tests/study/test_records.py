@@ -92,10 +92,14 @@ def test_records_of_version_2_are_read(tmp_path):
     for setting in ("light_share", "light_range", "normalisation"):
         del old["profile"][setting]
     path.write_text(json.dumps(old))
-    record = read_record(folder)
     changed = {"lr_milestones": [0.5, 0.9], "max_train": None}
+    key = RunKey("demo~lr_milestones=[0.5,0.9]~max_train=null", "mini-mvtec", "nut")
+    with pytest.raises(PoutaError, match=key.place):  # where it was written in those days
+        read_record(folder)
+    key.folder(tmp_path).parent.mkdir(parents=True)
+    record = read_record(folder.rename(key.folder(tmp_path)))
     assert record.profile == replace(today.profile, **changed, overrides=changed)
-    assert record.key.label == "demo~lr_milestones=[0.5,0.9]~max_train=null"
+    assert record.key == key
 
 
 def test_every_committed_record_is_found_under_its_label(repository):
@@ -118,6 +122,41 @@ def test_find_and_filter(tmp_path):
     assert find_records("paper", tmp_path) == []
     with pytest.raises(TypeError, match="unknown filters"):
         find_records("demo", tmp_path, colour="red")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "demo/runs/mini-mvtec/nut/pouta/all/seed1",
+        "demo/runs/mini-mvtec/nut/pouta/all/seed0 copy",
+        "demo/runs/mini-mvtec/nut/pouta/k4/seed0",
+        "demo/runs/mini-mvtec/nut/vanilla/all/seed0",
+        "demo/runs/mini-mvtec/cap/pouta/all/seed0",
+        "demo/runs/mvtec/nut/pouta/all/seed0",
+        "demo~steps=9/runs/mini-mvtec/nut/pouta/all/seed0",
+    ],
+)
+def test_a_record_in_another_runs_folder_is_refused(tmp_path, place):
+    folder = fake_run(tmp_path, "mini-mvtec", "nut")
+    shutil.copytree(folder, tmp_path / place)
+    label, nut = place.partition("/")[0], RunKey("demo", "mini-mvtec", "nut")
+    for read in (lambda: find_records(label, tmp_path), lambda: load_arrays(tmp_path / place)):
+        with pytest.raises(PoutaError) as refused:
+            read()
+        assert f"found that of {nut.place}" in str(refused.value)
+        assert f"where: {tmp_path / place}\n" in str(refused.value)
+    assert read_record(folder).key == nut
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links want a right of their own")
+def test_results_elsewhere_are_read_through_a_link_and_from_within(tmp_path, monkeypatch):
+    folder = fake_run(tmp_path / "disk", "mini-mvtec", "nut")
+    (tmp_path / "disk" / "demo").rename(tmp_path / "disk" / "large")
+    (tmp_path / "demo").symlink_to(tmp_path / "disk" / "large")
+    assert [r.key for r in find_records("demo", tmp_path)] == [RunKey("demo", "mini-mvtec", "nut")]
+    (tmp_path / "disk" / "large").rename(tmp_path / "disk" / "demo")
+    monkeypatch.chdir(folder)
+    assert read_record("record.json").key == read_record(".").key
 
 
 def test_an_old_run_is_replaced_whole(tmp_path):
