@@ -88,7 +88,7 @@ image("a phone's HEIC under another name", lambda: b"\0\0\0\x18ftypheic" + bytes
 image("a head that claims 30,000 x 30,000 pixels", claim)
 image("a TIFF of several pages, or an animation", pages)
 image("zeros in place of its end (an interrupted copy)", half_copied)
-image("zeros in the middle of a camera's JPEG (a bad disk or card)", with_a_hole)
+image("zeros in the middle of a JPEG (a bad disk or card)", with_a_hole)
 image("a TIFF of 16 bits with white as 0, or a colour at a time", white_is_zero)
 image("a PNG with a text that is longer than Pillow reads", wordy)
 image("float values", lambda: png(np.ones((9, 9), np.float32), "TIFF"))

@@ -332,14 +332,33 @@ def test_zeros_in_place_of_the_end_are_told_from_zeros_behind_it(fmt):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-@pytest.mark.parametrize("options", [{}, {"subsampling": 2}, {"restart_marker_rows": 1}])
-def test_zeros_in_the_middle_of_a_photograph_are_told(mode, options):
+@pytest.mark.parametrize("more", [{}, {"subsampling": 2}, {"restart_marker_rows": 1}])
+@pytest.mark.parametrize("coded", [{}, {"optimize": True}, {"progressive": True}])
+def test_zeros_in_the_middle_of_a_photograph_are_told(mode, coded, more):
     """A block that a disk has lost: Pillow, and every viewer, makes some picture of it."""
-    content = written(Image.fromarray(photo(1, 160, 160)).convert(mode), "JPEG", **options)
+    picture = Image.fromarray(photo(1, 160, 160)).convert(mode)
+    content = written(picture, "JPEG", **coded, **more)
     assert rgb(content).shape == (160, 160, 3)
-    half = len(content) // 2
-    with pytest.raises(PoutaError, match="found zeros in the middle of it"):
-        rgb(content[:half] + bytes(512) + content[half + 512 :])
+    for start in (len(content) // 4, len(content) // 2, len(content) * 3 // 4):
+        with pytest.raises(PoutaError, match="found zeros in the middle of it"):
+            rgb(content[:start] + bytes(512) + content[start + 512 :])
+
+
+@pytest.mark.parametrize("coded", [{"optimize": True}, {"progressive": True}])
+@pytest.mark.parametrize(
+    "more", [{"subsampling": 0}, {"subsampling": 2}, {"restart_marker_rows": 9}]
+)
+def test_a_part_before_a_flat_background_is_whole_and_a_hole_in_it_is_told(coded, more):
+    """Its background is written as zeros as well: only a count of the codes tells them apart."""
+    picture = Image.new("RGB", (1205, 803), "white")
+    picture.paste(Image.fromarray(photo(1, 200, 200)), (500, 300))
+    content = written(picture, "JPEG", **coded, **more)
+    assert bytes(256) in content and rgb(content).shape == (803, 1205, 3)
+    part = next(at for at in range(4000, len(content)) if 0 not in content[at : at + 600 : 9])
+    with pytest.raises(
+        PoutaError, match="found (zeros in the middle|a file that cannot be decoded)"
+    ):
+        rgb(content[:part] + bytes(512) + content[part + 512 :])
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
