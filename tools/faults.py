@@ -11,6 +11,7 @@ import hashlib
 import os
 import platform
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -24,9 +25,13 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from wrong import counts
+
 from pouta_lib.ground.paths import LEFT, project_root
+from pouta_lib.method.device import cpu_name
 from pouta_lib.study.nursery import KERNEL
-from pouta_lib.study.records import load_arrays, read_record
+from pouta_lib.study.records import load_arrays, made_by, read_record
 
 SETTLE = 15  # seconds for a kernel to notice that it is alone
 POUTA = [sys.executable, "-m", "pouta_lib.cli"]
@@ -237,23 +242,44 @@ def kill_tree(place: Place) -> None:
     place.settle()
 
 
-def report(rows: list[Row], words: list[str], seed: int, command: list[str]) -> str:
-    """results/reliability.md."""
-    lines = ["# Faults, and what became of them\n"]
-    lines += [f"Made by `{' '.join(command)}` (moments drawn with seed {seed}), on the smoke study"]
-    lines += [
-        f"of {', '.join(words) or 'all its runs'}. *Survived*: afterwards the study ended with"
+def made_on() -> str:
+    """The commit and the machine that faults were injected on."""
+    made = made_by()
+    told = f"commit {(made['commit'] or 'unknown')[:10]}{' with changes' if made['dirty'] else ''}"
+    told += f", {os.cpu_count()} cores ({cpu_name()}), {platform.system()}"
+    return told + f", Python {made['versions']['python']}, torch {made['versions']['torch']}"
+
+
+def report(
+    rows: list[Row], words: list[str], how: str, tried: dict[str, tuple[int, int]], where: str
+) -> str:
+    """results/reliability.md: made by the command `how`, on a commit and a machine `where`.
+
+    `tried` has the wrong inputs by their kind: how many were refused, how many told.
+    """
+    lines = [
+        "# Faults, and what became of them\n",
+        f"Made by {how}, on the smoke study",
+        f"of {', '.join(words) or 'all its runs'}, with {where}.\n",
+        "*Survived*: afterwards the study ended with",
+        "the same tables byte for byte, the same weights and maps as one that nothing",
+        "disturbed, no process was left, and nothing half-made lay about; or, where a command",
+        "has to be refused, that it was, in four parts.\n",
+        "| fault | injected | survived | |",
+        "|---|---|---|---|",
     ]
-    lines += ["the same tables byte for byte, the same weights and maps as one that nothing"]
-    lines += [
-        "disturbed, no process was left, and nothing half-made lay about; or, where a command"
-    ]
-    lines += ["has to be refused, that it was, in four parts.\n"]
-    lines += ["| fault | injected | survived | |", "|---|---|---|---|"]
     lines += [f"| {name} | {times} | {survived} | {told} |" for name, times, survived, told in rows]
     lines += [
-        "\nWhat wrong input gets, and which test proves it: [docs/ERRORS.md](../docs/ERRORS.md)."
+        "\n## Bad inputs tried\n",
+        "Each is drawn and read as a user would have it. *Refused*: with an error of four parts.",
+        "*Told*: the work goes on without it, or reads it as is said.",
+        "[docs/ERRORS.md](../docs/ERRORS.md) has the message of each.\n",
+        "| kind | tried | refused | told |",
+        "|---|---|---|---|",
     ]
+    refused, told = map(sum, zip(*tried.values()))
+    for kind, (no, yes) in (tried | {"**all**": (refused, told)}).items():
+        lines += [f"| {kind} | {no + yes} | {no} | {yes} |"]
     return "\n".join(lines) + "\n"
 
 
@@ -267,6 +293,9 @@ def main() -> int:
     options = parser.parse_args()
     random.seed(options.seed)
     words = ["--categories", *options.categories] if options.categories else []
+    command = shlex.join(["python", "tools/faults.py", "--kills", str(options.kills), *words])
+    how = f"`{command}` (moments drawn with seed {options.seed})"
+    tried, where = counts(), made_on()
     folder = Path(tempfile.mkdtemp(prefix="pouta-faults-"))
     data = options.data or folder / "data"
 
@@ -295,10 +324,8 @@ def main() -> int:
     for fault in faults:
         rows += fault()
         print(rows[-1], flush=True)
-        command = ["python", "tools/faults.py", "--kills", str(options.kills), *words]
-        options.output.write_text(
-            report(rows, options.categories, options.seed, command), encoding="utf-8"
-        )
+        text = report(rows, options.categories, how, tried, where)
+        options.output.write_text(text, encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     return 0 if all(times == survived for _, times, survived, _ in rows) else 1
 
