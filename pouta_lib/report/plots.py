@@ -17,6 +17,7 @@ from scipy.ndimage import distance_transform_edt
 
 from pouta_lib.data import Category
 from pouta_lib.ground.labels import folder_name
+from pouta_lib.ground.methods import METHODS
 from pouta_lib.ground.paths import atomic_path, figures_root, results_root
 from pouta_lib.ground.spread import spread
 from pouta_lib.ground.validation import write_json
@@ -197,6 +198,18 @@ def _outline(ax: Axes, mask: np.ndarray | None) -> None:
         margin = max(1.0, 0.02 * len(mask))
         ax.contour(columns, rows, away, [margin], colors=OUTLINE, linewidths=0.9)
         ax.set(xlim=(-0.5, len(mask[0]) - 0.5), ylim=(len(mask) - 0.5, -0.5))
+
+
+def method_colours() -> dict[str, tuple[float, ...]]:
+    """A colour for each method, by its title: the same in every picture, whoever is missing there.
+
+    >>> method_colours()["PatchCore"] == method_colours()["POUTA"]
+    False
+    """
+    import seaborn as sns
+
+    titles = [method.title for method in METHODS.values()]
+    return dict(zip(titles, sns.color_palette("colorblind", len(titles)), strict=True))
 
 
 def plot_losses(history: dict[str, list[float]]) -> Figure:
