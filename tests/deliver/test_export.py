@@ -13,11 +13,10 @@ from PIL import Image
 
 from pouta_lib import cli
 from pouta_lib.data import load_category
-from pouta_lib.data.images import decode, resize_image, to_rgb
 from pouta_lib.data.mini import generate_mini
 from pouta_lib.deliver import export
 from pouta_lib.deliver.export import TOLERANCE, Form, export_detector, open_exported
-from pouta_lib.detector import Detector, load_detector
+from pouta_lib.detector import Detector, load_detector, predict_folder
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.methods import CANDIDATES, COMPARED
 from pouta_lib.ground.outputs import MANIFEST
@@ -25,7 +24,7 @@ from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.device import Compute
 from pouta_lib.method.models import build_model
 from pouta_lib.method.training import fit
-from pouta_lib.score.evaluation import MapAndScore, detect
+from pouta_lib.score.evaluation import MapAndScore
 
 PLAIN = Compute(torch.device("cpu"), "fp32")
 
@@ -124,6 +123,8 @@ def test_floats_a_fixed_batch_and_half_precision(fasteners, trained, tmp_path):
         sizes.append(path.stat().st_size)
         with pytest.raises(Exception, match="Got: 1 Expected: 2"):
             open_exported(path)(np.float32(images[:1] / 255))
+        with pytest.raises(Exception, match="Got: 32 Expected: 64"):
+            open_exported(path)(np.float32(images[..., :32] / 255))
     assert sizes[1] < 0.6 * sizes[0]
     again, _ = detector.look_at(images)
     assert np.array_equal(again, maps), "the detector itself stays what it was"
@@ -145,43 +146,50 @@ def test_openvino_says_the_same(method, half, fasteners, trained, tmp_path):
     found = open_exported(path)(as_pixels(fasteners.test))
     bound = TOLERANCE[form.precision] * max(1.0, maps.max())
     assert largest(maps, found[0]) <= bound and largest(scores, found[1]) <= bound
+    with pytest.raises(Exception, match="set the input tensor"):
+        open_exported(path)(as_pixels(fasteners.test[..., :32, :32]))
     inside = openvino.Core().read_model(path).get_rt_info(["pouta"]).astype(str)
     assert json.loads(inside)["threshold"] == 0.25
 
 
-def test_the_guides_example_needs_three_packages_alone(trained, tmp_path, repository):
-    """The lines of docs/DEPLOYED.md, from the guide itself, on photographs of other sizes."""
+def test_the_guides_example_says_what_predict_says(trained, tmp_path, repository):
+    """The lines of docs/DEPLOYED.md, from the guide itself; three packages serve them."""
     installed("onnx", "onnxruntime")
-    detector = trained("pouta")
-    folder = dataclasses.replace(detector, bits=12).save(tmp_path / "detector")
-    target = tmp_path / "deployed"
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    generator = np.random.default_rng(0)
+    for name, size in (("a.png", (90, 120)), ("b.jpg", (64, 64))):
+        Image.fromarray(generator.integers(0, 256, (*size, 3), np.uint8)).save(photos / name)
+    deep = generator.integers(0, 4096, (70, 80)).astype(np.uint16)
+    Image.fromarray(deep).save(photos / "c.png")
+    Image.new("RGB", (90, 120)).save(photos / "covered.png")
+    black = trained("pouta").look_at(np.zeros((1, 3, 64, 64), np.uint8))[1][0]
+    detector = dataclasses.replace(
+        trained("pouta"), bits=12, contrast=20.0, threshold=float(black) + 0.001
+    )
+    folder, target = detector.save(tmp_path / "detector"), tmp_path / "deployed"
     assert cli.main(["export", str(folder), "--output", str(target)]) == 0
     guide = (repository / "docs" / "DEPLOYED.md").read_text("utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
-    assert len([line for line in example.splitlines() if line]) == 15
-    generator = np.random.default_rng(0)
-    photos = [tmp_path / "a.png", tmp_path / "b.jpg"]
-    for path, size in zip(photos, [(90, 120), (64, 64)], strict=True):
-        Image.fromarray(generator.integers(0, 256, (*size, 3), np.uint8)).save(path)
-    photos.append(tmp_path / "twelve.png")
-    deep = generator.integers(0, 4096, (70, 80)).astype(np.uint16)
-    Image.fromarray(deep).save(photos[-1])
+    assert len([line for line in example.splitlines() if line]) == 17
+    files = sorted(photos.iterdir())
     ends = "\nassert not {'torch', 'pouta_lib'} & set(sys.modules)\n"
     done = subprocess.run(
-        [sys.executable, "-c", example + ends, *photos],
+        [sys.executable, "-c", example + ends, *files],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    images = [resize_image(to_rgb(decode(p.read_bytes(), p), p, 12), 64) for p in photos]
-    _, scores = detect(detector.model, np.stack(images), detector.profile, PLAIN, "pouta")
     told = [line.rsplit(" ", 2) for line in done.stdout.splitlines()]
-    assert [name for name, *_ in told] == [str(path) for path in photos]
-    assert [float(score) for _, score, _ in told] == pytest.approx(list(scores), abs=1e-4)
-    verdicts = ["defective" if score > 0.25 else "good" for score in scores]
+    assert [name for name, *_ in told] == [str(path) for path in files]
+    table, _ = predict_folder(detector, photos, tmp_path / "answer")
+    verdicts = table["verdict"].replace("not read", "blank").tolist()
     assert [verdict for *_, verdict in told] == verdicts
+    assert verdicts[-1] == "blank" and "blank" not in verdicts[:-1]
+    scores = [float(score) for _, score, _ in told]
+    assert scores[:-1] == pytest.approx(table["score"].tolist()[:-1], abs=1e-4)
 
 
 def test_the_command_says_what_it_wrote(trained, tmp_path, capsys):
