@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from wrong import wrong
 
+from pouta_lib.data.blank import contrast_of, told_of_blank
 from pouta_lib.detector import (
     Detector,
     load_detector,
@@ -20,7 +21,6 @@ from pouta_lib.detector import (
     read_photos,
     save_detector,
 )
-from pouta_lib.detector.blank import told_of_blank
 from pouta_lib.detector.fitting import fit
 from pouta_lib.ground.locks import only_one
 from pouta_lib.ground.profiles import load_profile
@@ -146,7 +146,7 @@ def _(root: Path) -> str:
     for path in sorted(photographs(root, 10, 10).iterdir())[2:]:
         Image.effect_noise((64, 64), 90).save(path)
     images, files = (read_photos(root / "photos", 64)[k] for k in (1, 0))
-    return told_of_blank(images, files)[0]
+    return told_of_blank(dict(zip(files, map(contrast_of, images), strict=True)))[0]
 
 
 @wrong(ASKED, "a black photograph whose score is that of a good part")

@@ -3,12 +3,14 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
+from pouta_lib.data.blank import contrast_of, told_of_blank
 from pouta_lib.data.category import GOOD, Item, Listing
 from pouta_lib.data.files import PassedOver, Reason, folders_in, pictures_below
-from pouta_lib.data.images import told_of_depth
+from pouta_lib.data.images import num_bits, told_of_depth
 from pouta_lib.data.loading import check_listing, list_categories
 from pouta_lib.data.manifest import read_items
 from pouta_lib.data.registry import DATASETS, Counts, DatasetInfo, locate
@@ -70,11 +72,11 @@ def check_dataset(dataset: str, root: str | Path | None = None) -> Report:
         problems += [f"{name}: {text}" for text in _differences(counts, published.get(name, {}))]
         items = [*listing.train, *listing.test]
         problems += [f"{name}: {text}" for text in listing.passed_over.lines()]
-        damage, peaks, digests = _read(items, folder)
+        damage, peaks, digests, contrasts = _read(items, folder)
         problems += [f"{name}: {text}" for text in damage]
         told = [*listing.notes, *listing.passed_over.lines(lost=False)]
         told += told_of_depth(peaks, len(items) - len(damage))
-        told += _told_of_copies(listing, digests)
+        told += told_of_blank(contrasts) + _told_of_copies(listing, digests)
         notes += [f"{name}: {text}" for text in told]
         expected = sum(published.get(name, {}).get(key, 0) for key in COLUMNS)
         rows.append([name, *(counts[key] for key in COLUMNS), expected or None])
@@ -124,17 +126,27 @@ def _differences(counts: Counts, published: Counts) -> list[str]:
     ]
 
 
-def _read(items: list[Item], folder: Path) -> tuple[list[str], dict[Path, int], dict[Path, bytes]]:
-    """What is wrong with each file; highest values of images of more than 8 bits; and digests."""
-    damage, peaks, digests = [], {}, {}
+class _Found(NamedTuple):
+    damage: list[str]  # what is wrong with each file
+    peaks: dict[Path, int]  # the highest values of images of more than 8 bits
+    digests: dict[Path, bytes]
+    contrasts: dict[Path, float]
+
+
+def _read(items: list[Item], folder: Path) -> _Found:
+    found = _Found([], {}, {}, {})
     for item, result in zip(items, read_items(items, folder, SMALL_PX), strict=True):
         if isinstance(result, PoutaError):
-            damage.append(str(result))
+            found.damage.append(str(result))
             continue
-        digests[item.image] = result.lines[0].rpartition(b" ")[2]
+        found.digests[item.image] = result.lines[0].rpartition(b" ")[2]
+        found.contrasts[item.image] = contrast_of(result.image)
         if result.peak:
-            peaks[item.image] = result.peak
-    return damage, peaks, digests
+            found.peaks[item.image] = result.peak
+    white = 1 << num_bits(max(found.peaks.values(), default=0))
+    for path in found.peaks:  # they were read as if they had 16 bits
+        found.contrasts[path] *= (1 << 16) / white
+    return found
 
 
 def _told_of_copies(listing: Listing, digests: dict[Path, bytes]) -> list[str]:
@@ -155,7 +167,7 @@ def _check_dtd(root: str | Path | None) -> Report:
     problems = [f"not {DTD_IMAGES_A_CLASS} images: {', '.join(other)}"] if other else []
     if len(counts) != DTD_CLASSES:
         problems.append(f"{len(counts)} classes, {DTD_CLASSES} published")
-    problems += _read([Item(path) for path in paths], data_root(root) / "dtd")[0]
+    problems += _read([Item(path) for path in paths], data_root(root) / "dtd").damage
     table = pd.DataFrame({"category": list(counts), "images": list(counts.values())})
     table["published"] = DTD_IMAGES_A_CLASS
     return Report("dtd", table, DTD_CLASSES * DTD_IMAGES_A_CLASS, problems)

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pouta_lib.data.blank import least_contrast
 from pouta_lib.detector import Detector
-from pouta_lib.detector.blank import least_contrast
 from pouta_lib.detector.photos import least_peak
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.methods import find_method, resolve

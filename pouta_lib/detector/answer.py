@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from pouta_lib.data.blank import is_blank
 from pouta_lib.data.images import resize_image
-from pouta_lib.detector.blank import is_blank
 from pouta_lib.detector.photos import (
     ANSWER,
     WORKERS,

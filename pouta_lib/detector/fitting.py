@@ -14,8 +14,8 @@ from typing import Any, cast
 import numpy as np
 from torch import nn
 
+from pouta_lib.data.blank import usual_contrast
 from pouta_lib.data.textures import dtd_files
-from pouta_lib.detector.blank import usual_contrast
 from pouta_lib.detector.candidates import (
     AUTO,
     Candidate,

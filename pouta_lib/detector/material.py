@@ -12,8 +12,8 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import torch
 
+from pouta_lib.data.blank import contrast_of, told_of_blank
 from pouta_lib.data.images import digests, num_bits, peaks_of, told_of_depth
-from pouta_lib.detector.blank import told_of_blank
 from pouta_lib.detector.folds import deal, hardly_differ, parts_of
 from pouta_lib.detector.photos import good_photos, least_peak, read_files
 from pouta_lib.ground.errors import PoutaError, problem, shown
@@ -152,7 +152,8 @@ def _read(
     read, images, unreadable = read_files(chosen, sizes, bits)
     for line in [*left_out, *map(str, unreadable)]:
         tell(f"left out: {line}")
-    for line in told_of_depth(peaks, len(chosen)) + told_of_blank(images[SIZE_PX], read):
+    contrasts = dict(zip(read, map(contrast_of, images[SIZE_PX]), strict=True))
+    for line in told_of_depth(peaks, len(chosen)) + told_of_blank(contrasts):
         tell(line)
     once: dict[bytes, int] = {}
     for k, digest in enumerate(digests(images[SIZE_PX])):

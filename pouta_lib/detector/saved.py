@@ -97,7 +97,7 @@ class Detector:
     fitted: Fitted | None = None  # None: made by hand
     bits: int = 16  # of the photographs where they have more than 8: see data.images.num_bits
     darkest: int | None = None  # of these: the highest value of the darkest; see photos.least_peak
-    contrast: float | None = None  # of these, the usual one: see detector.blank
+    contrast: float | None = None  # of these, the usual one: see data.blank
 
     def look_at(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Anomaly maps and image scores: ``(M, 3, S, S)`` uint8 gives ``(M, S, S)``, ``(M,)``.

@@ -3,7 +3,9 @@
 import csv
 import shutil
 
+import numpy as np
 import pytest
+from PIL import Image
 from trees import dagm_tree, mvtec_tree, photo, save, visa_tree
 
 from pouta_lib.data import DATASETS
@@ -105,3 +107,18 @@ def test_test_images_that_were_trained_on_are_told_of(tmp_path, to):
     shutil.copy(base / "train" / "good" / "001.png", base / "test" / to / "000.png")
     said = "bolt: 1 of 5 test images are copies of training images: what is said of them is no test"
     assert check_dataset("mvtec", tmp_path).notes == [f"{said}, first {to}/000.png"]
+
+
+@pytest.mark.parametrize("white", [255, 1023])
+def test_photographs_that_show_nothing_are_counted_and_named(tmp_path, white):
+    """A covered lens and an overexposed one; also among images of 10 bits."""
+    base = mvtec_tree(tmp_path)
+    for path in base.rglob("*/good/*.png"):
+        gray = np.asarray(Image.open(path).convert("L")).astype(np.uint16) * (white // 255)
+        save(path, gray if white > 255 else gray.astype(np.uint8))
+    assert not [note for note in check_dataset("mvtec", tmp_path).notes if "nothing" in note]
+    save(base / "train" / "good" / "cap.png", np.zeros((20, 20), np.uint8))
+    save(base / "test" / "good" / "sun.png", np.full((20, 20), 255, np.uint8))
+    (said,) = [note for note in check_dataset("mvtec", tmp_path).notes if "nothing" in note]
+    assert said.startswith("bolt: 2 of 10 photographs show next to nothing")
+    assert "good/cap.png, good/sun.png: look at them" in said

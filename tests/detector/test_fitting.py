@@ -20,8 +20,8 @@ from trees import photo, save
 
 from pouta_lib import fit
 from pouta_lib.cli import main
+from pouta_lib.data.blank import contrast_of, told_of_blank
 from pouta_lib.detector import candidates, fitting, load_detector, material, read_photos
-from pouta_lib.detector.blank import told_of_blank
 from pouta_lib.detector.folds import deal, hardly_differ, parts_of
 from pouta_lib.detector.photos import good_photos
 from pouta_lib.detector.telling import fitted_table, promise, told, why, with_threshold
@@ -514,23 +514,23 @@ def test_photographs_that_show_nothing_are_named(photos, toys, tmp_path):
     shutil.copytree(photos / "good", folder)
     seen = np.asarray(Image.open(folder / "00.png"))
     save(folder / "dark.png", (seen * 0.3).astype(np.uint8))
-    assert told_of_blank(*read_for_telling(folder)) == []
+    assert told_of_blank(contrasts_of(folder)) == []
     save(folder / "cap_1.png", rng.integers(0, 4, (64, 64, 3), np.uint8))
     save(folder / "cap_2.png", np.zeros((64, 64, 3), np.uint8))
     save(folder / "sun.png", np.full((64, 64, 3), 255, np.uint8))
     fit(folder, method="keen", tell=told.append)
     (said,) = [line for line in told if "next to nothing" in line]
-    assert said.startswith("3 of 24 good photographs show next to nothing")
+    assert said.startswith("3 of 24 photographs show next to nothing")
     assert ": photos/cap_1.png, photos/cap_2.png, photos/sun.png: look at them, and remove" in said
     for path in folder.iterdir():
         if path.name != "cap_2.png":
             save(path, rng.integers(0, 4, (64, 64, 3), np.uint8))
-    assert told_of_blank(*read_for_telling(folder))[0].startswith("24 of 24 good photographs show")
+    assert told_of_blank(contrasts_of(folder))[0].startswith("24 of 24 photographs show")
 
 
-def read_for_telling(folder):
+def contrasts_of(folder):
     files, images, _ = read_photos(folder, 224)
-    return images, files
+    return dict(zip(files, map(contrast_of, images), strict=True))
 
 
 @pytest.mark.parametrize("category", ["surface/magnetic_tile", "mvtec/leather_mini"])
@@ -539,7 +539,7 @@ def test_honest_photographs_show_something(repository, category):
     root = repository / "../shared/data"
     if not root.is_dir():
         pytest.skip("needs photographs")
-    assert told_of_blank(*read_for_telling(root / category)) == []
+    assert told_of_blank(contrasts_of(root / category)) == []
 
 
 def test_three_parts_make_three_folds(toys, tmp_path):

@@ -1,6 +1,6 @@
 """Photographs that show nothing: through a covered lens, without light, or with far too much."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,31 +14,29 @@ NEXT_TO_NONE = 1.0  # gray levels, of 255
 MOST_NAMED = 8
 
 
-def told_of_blank(images: np.ndarray, paths: Sequence[Path]) -> list[str]:
-    """What to say of photographs of good parts among which some show next to nothing.
+def told_of_blank(contrasts: Mapping[Path, float]) -> list[str]:
+    """What to say of photographs that belong together, of which some show next to nothing.
 
     These have less than a tenth of the contrast that is usual among them, or none worth the name.
     A dark part beside bright ones keeps more than that.
 
-    *Shape*: images ``(N, 3, S, S)`` uint8.
     *Source*: our choice: of six categories of photographs, the least is 0.28 of the usual contrast,
     of the exposures of magnetic_tile; in the others it is 0.84 and more.
     """
-    contrasts = [_contrast(image) for image in images]
-    least = max(NEXT_TO_NONE, least_contrast(usual_contrast(images)))
-    blank = [path for path, contrast in zip(paths, contrasts, strict=True) if contrast < least]
+    least = max(NEXT_TO_NONE, least_contrast(float(np.median([*contrasts.values()] or [0.0]))))
+    blank = [path for path, contrast in contrasts.items() if contrast < least]
     if not blank:
         return []
     names = [shown("/".join(path.parts[-2:])) for path in blank[:MOST_NAMED]]
     more = f" and {len(blank) - MOST_NAMED} more" if len(blank) > MOST_NAMED else ""
-    said = f"{len(blank)} of {len(images)} good photographs show next to nothing"
+    said = f"{len(blank)} of {len(contrasts)} photographs show next to nothing"
     todo = "look at them, and remove them unless good parts look so: such would pass as good"
     return [f"{said} (a covered lens, no light, or too much?): {', '.join(names)}{more}: {todo}"]
 
 
 def usual_contrast(images: np.ndarray) -> float:
     """The median contrast of photographs. *Shape*: images ``(N, 3, S, S)`` uint8; 0 where N is."""
-    return float(np.median([_contrast(image) for image in images])) if len(images) else 0.0
+    return float(np.median([contrast_of(image) for image in images])) if len(images) else 0.0
 
 
 def least_contrast(usual: float | None) -> float:
@@ -48,10 +46,10 @@ def least_contrast(usual: float | None) -> float:
 
 def is_blank(image: np.ndarray, usual: float | None) -> bool:
     """Has it less than a tenth of the `usual` contrast? *Shape*: ``(3, S, S)`` uint8."""
-    return _contrast(image) < least_contrast(usual)
+    return contrast_of(image) < least_contrast(usual)
 
 
-def _contrast(image: np.ndarray) -> float:
+def contrast_of(image: np.ndarray) -> float:
     """The standard deviation of the small, gray picture. *Shape*: ``(3, S, S)`` uint8."""
     gray = Image.fromarray(np.moveaxis(image, 0, -1)).convert("L")
     return float(np.asarray(gray.resize((SMALL_PX, SMALL_PX), Image.Resampling.BOX), float).std())
