@@ -323,10 +323,20 @@ listed(
     lambda base: (base / "candle/Data/Images/Anomaly/001.JPG").unlink(),
 )
 listed("VisA's list with a line twice", replaced("mask\n", "mask\n" + LINE * 2))
+listed(
+    "VisA's list with one mask for two images", replaced("Masks/Anomaly/001", "Masks/Anomaly/000")
+)
 listed("VisA's list with a file of elsewhere", replaced("candle/Data/Images/N", "../candle/N"))
 listed(
     "DAGM's list with a line twice",
     lambda base: (base / "Train/Label/Labels.txt").write_text("1\n" + "1\t0\t0001.PNG\t0\t0\n" * 2),
+    dagm_tree,
+)
+listed(
+    "DAGM's list with one label for two images",
+    lambda base: (base / "Test/Label/Labels.txt").write_text(
+        "1\n" + "".join(f"{k}\t1\t{k:04}.PNG\t0\t0003_label.PNG\n" for k in (1, 2))
+    ),
     dagm_tree,
 )
 listed(

@@ -21,6 +21,7 @@ from pouta_lib.data.files import (
     pictures_below,
     read_list,
 )
+from pouta_lib.data.names import refuse_shared
 from pouta_lib.ground.errors import problem, shown
 
 AGAIN = "unpack the dataset again"
@@ -90,6 +91,7 @@ def _items(base: Path, list_file: Path) -> list[Item]:
         else:
             wanted = f"a label {mask_name} for the defective image {name}"
             raise problem(wanted, "none", list_file.parent, AGAIN)
+    refuse_shared((item.mask for item in items if item.mask), list_file, AGAIN)
     unlisted = sorted(set(files) - set(labels))
     if unlisted:
         found = f"{len(unlisted)} images without a line, first {unlisted[0]}"

@@ -49,6 +49,7 @@ class Reason(Enum):
     PART = "named as one of several masks of an image", "merge them into one, a_mask.png", True
     SECOND = "named as the mask of an image that has another", "keep the right one", True
     ORPHAN = "named as the mask of an image that is not there", "find the image", True
+    OF_GOOD = "named as the mask of a good image, which needs none", "", False
     HIDDEN = "hidden", "", False
     NO_FILE = "of the system (pipes, sockets, devices)", "", False
     OTHER = "not named as a picture", "", False

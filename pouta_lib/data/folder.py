@@ -57,7 +57,8 @@ def listing(folder: Path, category: str) -> Listing:
     for kind, look in kinds:
         passed += look.passed_over
         masks = masks_in(child(truth, look.folder.name))
-        passed += several_masks(child(truth, look.folder.name), look.files)
+        bad = look.files if kind != GOOD else ()
+        passed += several_masks(child(truth, look.folder.name), bad)
         masks = {image.stem: mask for image, mask in look.masks.items()} | masks
         if kind != GOOD:
             refuse_alike(look.files, masks)

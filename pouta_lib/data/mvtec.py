@@ -10,6 +10,7 @@ from pouta_lib.data.category import GOOD, Item, Listing
 from pouta_lib.data.files import (
     Contents,
     PassedOver,
+    Reason,
     beside,
     child,
     folders_in,
@@ -54,7 +55,7 @@ def listing(folder: Path, category: str) -> Listing:
         passed += look.passed_over
         of_kind = child(truth, look.folder.name)
         masks = masks_in(of_kind) if kind != GOOD else {}
-        passed += several_masks(of_kind, look.files)
+        passed += several_masks(of_kind, look.files if kind != GOOD else ())
         refuse_alike(look.files, masks)
         for image in look.files:
             if kind != GOOD and image.stem not in masks:
@@ -81,11 +82,17 @@ def read_kinds(test_folder: Path) -> Iterator[tuple[str, Contents]]:
 def lost_images(truth: Path, looks: list[Contents]) -> PassedOver:
     """What in `truth` is read for no image.
 
-    Masks whose images are in none of the folders of test images, and what is no mask that is read.
+    Masks whose images are in none of the folders of test images, or good, and what is no mask.
     """
     images = {child(truth, look.folder.name): look.files for look in looks}
-    folders = (masks_of_none(path, images.get(path, [])) for path in folders_in(truth))
-    return sum(folders, not_read_in(truth))
+    passed = not_read_in(truth)
+    for path in folders_in(truth):
+        if means_good(path.name):
+            paths = look_into(path, below=False).paths
+            passed += PassedOver.of((Reason.OF_GOOD, mask) for mask in sorted(paths))
+        else:
+            passed += masks_of_none(path, images.get(path, []))
+    return passed
 
 
 def renamed(folders: list[Path]) -> list[str]:

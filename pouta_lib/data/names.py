@@ -68,6 +68,16 @@ def refuse_alike(photos: Iterable[Path], masks: Container[str]) -> None:
             raise problem("a mask for each image", f"one for {names}", photo.parent, todo)
 
 
+def refuse_shared(masks: Iterable[Path], listed: Path, todo: str) -> None:
+    """*Raises* :class:`PoutaError` where a list names one mask for several images."""
+    seen: set[Path] = set()
+    for mask in masks:
+        if mask in seen:
+            found = f"{shown(mask.name)} for several"
+            raise problem("a mask for each defective image", found, listed, todo)
+        seen.add(mask)
+
+
 def means_good(name: str) -> bool:
     """Is a folder of this name one of good parts, in whatever spelling?
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from pouta_lib.data import mvtec
 from pouta_lib.data.category import GOOD, Item, Listing
 from pouta_lib.data.files import PassedOver, Reason, folders_in, pictures_below, read_list
+from pouta_lib.data.names import refuse_shared
 from pouta_lib.ground.errors import problem
 
 SPLIT = Path("split_csv") / "1cls.csv"
@@ -45,6 +46,7 @@ def listing(folder: Path, category: str) -> Listing:
     if len(listed) < len(train) + len(test):
         found = f"{len(train) + len(test)} lines for {len(listed)} images of {category}"
         raise problem("one line for each image", found, folder / SPLIT, RESTORE)
+    refuse_shared((item.mask for item in test if item.mask), folder / SPLIT, RESTORE)
     there = pictures_below(folder / category / "Data" / "Images", Reason.UNLISTED)
     passed = PassedOver.of(pair for pair in there if pair[1] not in listed)
     return Listing(train, test, extra_files=[folder / SPLIT], passed_over=passed)

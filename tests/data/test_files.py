@@ -195,9 +195,13 @@ def test_a_mask_without_its_image_is_told_of(tmp_path, dataset):
     base = mvtec_tree(tmp_path, dataset)
     (base / "test" / "cut" / "001.png").unlink()
     save(base / "ground_truth" / "gone" / "000_mask.png", mask())
-    save(base / "ground_truth" / "good" / "000_mask.png", mask())
+    for name in ("000_mask.png", "000.png", "007_mask.png"):
+        save(base / "ground_truth" / "good" / name, mask())
     told = "bolt: 2 files named as the mask of an image that is not there, first cut/001_mask.png"
-    assert f"{told}: find the image" in counted(tmp_path, dataset)[1]
+    _, problems, notes = counted(tmp_path, dataset)
+    assert [text for text in problems if "mask" in text] == [f"{told}: find the image"]
+    said = "bolt: 3 files named as the mask of a good image, which needs none, first good/000.png"
+    assert said in notes
 
 
 def test_of_two_masks_the_one_called_mask_counts(tmp_path):
