@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pouta_lib.ground.errors import PoutaError
 
@@ -24,6 +25,7 @@ goes on without what is named, or reads it as is said.
 Made by `make errors` from the inputs in `tests/wrong_*.py`, which a test draws; do not edit it.
 """
 TABLE = ("| what is wrong | what is said | what to do |", "|---|---|---|")
+FOUR_PARTS = re.compile(r"(expected .+, found .+)\n  where: .+\n  to do: (.+)", re.S)
 # what other libraries say in an error differs from version to version
 OTHERS_WORDS = re.compile(
     r"(cannot be (?:decoded|unpacked)|an? (?:damaged|unreadable) file|shapes that do not)"
@@ -69,11 +71,21 @@ def outcome(one: Wrong, folder: Path) -> tuple[str, str]:
         told = one.act(folder) or ""
     except PoutaError as error:
         told = str(error)
-    if parts := re.search(r"(expected .+, found .+)\n  where: .+\n  to do: (.+)", told, re.S):
+    if parts := FOUR_PARTS.search(told):
         return _plain(parts[1], folder), _plain(parts[2], folder)
     if not told or told.startswith("expected "):
         raise AssertionError(f"{one.words}: neither told nor in four parts: {told!r}")
     return f"*told*: {_plain(told, folder)}", ""
+
+
+def found_or_refused(read: Callable[[], Any]) -> Any:
+    """What is read; None where it is refused in four parts, as nothing else may be."""
+    try:
+        return read()
+    except PoutaError as error:
+        told = str(error)
+    assert FOUR_PARTS.fullmatch(told), told
+    return None
 
 
 def _plain(text: str, folder: Path) -> str:

@@ -6,6 +6,7 @@ category is read by the layout that it is in.
 """
 
 import csv
+import os
 from io import StringIO
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def _item(folder: Path, row: dict[str, str]) -> Item:
     for path in (image, mask):
         if path is not None and (".." in path.parts or folder not in path.parents):
             raise problem("a file in this dataset", f"{path}", f"{folder / SPLIT}", RESTORE)
-        if path is not None and not path.is_file():
+        if path is not None and not os.path.isfile(path):  # of any name, an endless one too
             todo = "unpack the dataset again; the list and the files belong together"
             raise problem(f"the file that {SPLIT.name} names", "none", path, todo)
     return Item(image, GOOD if normal else "anomaly", mask)

@@ -34,6 +34,7 @@ PIXEL_TITLES = {
 }
 REPEATS, PIXEL_REPEATS = 500, 100
 MOST_PIXELS = 400_000  # of all maps together, for the intervals: every second row and column, ...
+MAPS_AGAIN = "run `pouta predict --maps` again"
 NAME_MASKS = "name the folder that they lie in, and each as its image is called, with _mask"
 Row = tuple[str, float, float, float]  # title, value, and the ends of its 95 % interval
 
@@ -123,7 +124,7 @@ def _read_labels(path: Path) -> dict[str, str]:
         if not isinstance(table.index, pd.RangeIndex):  # the first cells stand for rows' names
             raise problem("as many cells in each line as in the first", "more", path, todo)
         table.columns = table.columns.str.strip().str.lower()
-        if not {"file", "label"} <= set(table.columns):
+        if sorted(table.columns[table.columns.isin(["file", "label"])]) != ["file", "label"]:
             columns = shown(", ".join(table.columns))
             raise problem("columns file and label", f"a first line {columns}", path, todo)
         names = table["file"].map(lambda name: re.split(r"[/\\]", name_in(name))[-1])
@@ -159,7 +160,8 @@ def pixel_rows(
     A defective image without a mask has no place here, and a good one has nothing marked. Where
     the photographs are at hand, a mask is turned as its photograph is.
 
-    *Raises* :class:`PoutaError` for a map that is missing, and for what ``read_mask`` refuses.
+    *Raises* :class:`PoutaError` for a map that is missing, damaged or of another size, and for what
+    ``read_mask`` refuses.
     """
     paths = [answer / map_name(name) for name in names]
     if not truth.masks or not any(path.is_file() for path in paths):
@@ -170,11 +172,12 @@ def pixel_rows(
         if not wanted:
             continue
         if not path.is_file():
-            todo = "run `pouta predict --maps` again"
-            raise problem("a map of each image", f"none of {shown(name)}", answer, todo)
-        with Image.open(path) as image:
-            maps.append(np.asarray(image, np.float32))
-        size_px = len(maps[-1])
+            raise problem("a map of each image", f"none of {shown(name)}", answer, MAPS_AGAIN)
+        maps.append(np.asarray(decode(content_of(path), path).image, np.float32))
+        size_px = len(maps[0])
+        if maps[-1].shape != (size_px, size_px) or not np.isfinite(maps[-1]).all():
+            wanted = f"a map of {size_px} x {size_px} finite numbers"
+            raise problem(wanted, f"{maps[-1].shape}, or not finite", path, MAPS_AGAIN)
         if name not in truth.masks:
             masks.append(np.zeros((size_px, size_px), bool))
             continue

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,7 +68,7 @@ def write_page(
         table["threshold"] = threshold
     _check_target(target)
     folder = Path(images).expanduser() if images else None
-    if folder and not any((folder / name).is_file() for name in table["file"]):
+    if folder and not any(os.path.isfile(folder / name) for name in table["file"]):
         wanted, todo = "the photographs of this answer", "name the folder that `pouta predict` read"
         raise problem(wanted, f"none of them, such as {table['file'][0]}", folder, todo)
     text = _rendered(table, answer, folder, truth, others)
@@ -84,7 +85,8 @@ def write_page(
 def read_answer(answer: Path) -> pd.DataFrame:
     """``file``, ``score`` and ``threshold`` of an answer, the worst image first.
 
-    *Raises* :class:`PoutaError` for a folder without ``scores.csv``, and for one that is damaged.
+    *Raises* :class:`PoutaError` for a folder without ``scores.csv``, for one that is damaged, and
+    for names that lead out of the folder of photographs.
     """
     path, todo = answer / SCORES, "name the folder that `pouta predict` wrote, as it wrote it"
     try:
@@ -107,6 +109,8 @@ def read_answer(answer: Path) -> pd.DataFrame:
     if table["file"].duplicated().any() or table["threshold"].nunique() > 1:
         wanted = "one line for each image, and one threshold"
         raise problem(wanted, "several", path, "run `pouta predict` again")
+    if odd := [name for name in table["file"] if Path(name).name != name or "\0" in name]:
+        raise problem("names of files, without folders", repr(odd[0]), path, todo)
     return table.sort_values("score", ascending=False, kind="stable", ignore_index=True)
 
 

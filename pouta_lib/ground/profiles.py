@@ -15,7 +15,15 @@ from pouta_lib.ground.errors import did_you_mean, problem
 from pouta_lib.ground.labels import make_label
 from pouta_lib.ground.methods import METHODS, find_method
 from pouta_lib.ground.paths import project_root
-from pouta_lib.ground.validation import STRICT, Rule, above, checked, read_yaml, within
+from pouta_lib.ground.validation import (
+    STRICT,
+    Rule,
+    above,
+    checked,
+    read_yaml,
+    read_yaml_file,
+    within,
+)
 
 MOST_STEPS = 10**8  # months; beyond it the list of losses fills the memory
 
@@ -150,11 +158,7 @@ def config_path(name: str) -> Path:
 def read_config(name: str) -> dict[str, Any]:
     """The parts of a profile's file. *Raises* :class:`PoutaError` where it has none."""
     path = config_path(name)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except ValueError as error:
-        raise problem("YAML in UTF-8", str(error), path, "save it as UTF-8") from error
-    parts = read_yaml(text, path)
+    parts = read_yaml_file(path)
     if not isinstance(parts, dict) or not isinstance(parts.get("settings") or {}, dict):
         wanted = "settings, each a name and a value"
         raise problem(wanted, type(parts).__name__, path, "see configs/demo.yaml")
@@ -183,7 +187,7 @@ def load_profile(name: str | None = "", /, **overrides: Any) -> Profile:
     given = "the overrides"
     for key, where in [*((key, path) for key in settings), *((key, given) for key in overrides)]:
         if key not in SETTINGS:
-            hint = did_you_mean(key, SETTINGS, "correct the name")
+            hint = did_you_mean(str(key), SETTINGS, "correct the name")  # YAML's may be no text
             raise problem(f"a setting out of {SETTINGS}", repr(key), where, hint)
     todo = "correct the value (in YAML write 0.0001, since 1e-4 is read as text)"
     plain = checked(Profile, {"name": name} | settings, path, todo)

@@ -81,6 +81,15 @@ def read_yaml(text: str, where: object) -> Any:
         raise problem("YAML of plain values", found, where, "correct it") from error
 
 
+def read_yaml_file(path: Path) -> Any:
+    """What a YAML file says, as :func:`read_yaml`. *Raises* :class:`PoutaError` for no UTF-8."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except ValueError as error:
+        raise problem("YAML in UTF-8", str(error), path, "save it as UTF-8") from error
+    return read_yaml(text, path)
+
+
 def checked(kind: type[T], values: Any, where: object, todo: str = "correct the value") -> T:
     """`values`, of the kinds that JSON and YAML know or made of dataclasses, as a `kind`.
 
@@ -91,7 +100,11 @@ def checked(kind: type[T], values: Any, where: object, todo: str = "correct the 
 
     shape: Any = kind
     try:
-        found: T = _adapter(shape).validate_json(json.dumps(values, default=_plain))
+        text = json.dumps(values, default=_plain)
+    except TypeError as error:  # YAML knows dates, and takes them for names as well
+        raise problem("names that are words", str(error), where, todo) from error
+    try:
+        found: T = _adapter(shape).validate_json(text)
         return found
     except ValidationError as error:
         faults = error.errors()

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pouta_lib.ground.errors import problem
-from pouta_lib.ground.validation import read_yaml
+from pouta_lib.ground.validation import read_yaml_file
 
 SLURM = "slurm"
 PATIENCE = 120.0  # seconds for cancelled jobs to end; Slurm's own is 30 from SIGTERM to SIGKILL
@@ -26,7 +26,7 @@ def cluster_options(folder: Path, study: Path) -> list[str]:
     todo = "name a folder like configs/slurm"
     if not config.is_file():
         raise problem("a Snakemake profile with its config.yaml", "none", folder, todo)
-    read = read_yaml(config.read_text(encoding="utf-8"), config)
+    read = read_yaml_file(config)
     executor = read.get("executor") if isinstance(read, dict) else None
     if not isinstance(executor, str):
         raise problem("the name of an executor", repr(executor), config, "write executor: slurm")

@@ -1,13 +1,18 @@
-"""A few seconds of `make fuzz`, and folders of any names: nothing is lost, nothing unexpected."""
+"""A few seconds of `make fuzz`, folders of any names, and lists of any lines: nothing is lost."""
 
 import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from trees import dagm_tree, visa_tree
+from wrong import found_or_refused
 
+from pouta_lib.data import dagm, visa
 from pouta_lib.data.files import PICTURES, look_into, readable_suffixes
+from pouta_lib.deliver.known import truth_of
+from pouta_lib.deliver.page import read_answer
 
 fuzz_images = pytest.importorskip("fuzz_images")  # a system without `resource` has none
 
@@ -60,3 +65,61 @@ def test_each_file_is_read_or_passed_over_for_one_reason(tmp_path_factory, names
     assert set(look.masks) <= {*look.files, *passed}
     assert all(path.suffix.lower() in readable_suffixes() for path in look.files)
     assert PICTURES > set(readable_suffixes())
+
+
+@pytest.fixture(scope="module")
+def lists(tmp_path_factory):
+    """Each list of files that is read: where it is, what stands in it, and how it is read."""
+    root = tmp_path_factory.mktemp("lists")
+    split = visa_tree(root) / "split_csv" / "1cls.csv"
+    labels = dagm_tree(root) / "Train" / "Label" / "Labels.txt"
+    scores, known = root / "scores.csv", root / "labels.csv"
+    scores.write_text("file,score,threshold,verdict\na.png,0.5,0.4,good\nb.png,0.3,0.4,good\n")
+    known.write_text("file,label\na.png,cut\nb.png,good\n")
+    table = read_answer(root)
+    reads = {
+        split: lambda: visa.listing(root / "visa", "candle"),
+        labels: lambda: dagm.listing(root / "dagm", "Class1"),
+        scores: lambda: read_answer(root),
+        known: lambda: truth_of(table, known, None),
+    }
+    for read in reads.values():
+        read()
+    return [(path, path.read_text(), read) for path, read in reads.items()]
+
+
+CELLS = st.sampled_from(["file", "label", "score", "object", "a.png", "good", "train", "0", "1"])
+CELLS |= st.sampled_from(["0001.PNG", "..", "/", "n" * 300, "nan", "1e999", "\\ud800", '"', "\0"])
+CELLS |= st.text(max_size=6) | st.floats().map(str)
+LINES = st.builds(lambda sign, cells: sign.join(cells), st.sampled_from(",;\t"), st.lists(CELLS))
+
+
+@settings(max_examples=200, deadline=None, database=None, derandomize=True)
+@given(
+    which=st.integers(0, 3),
+    line=st.integers(0, 7),
+    cell=st.none() | st.integers(0, 4),  # none: the whole line
+    text=LINES | CELLS,
+    raw=st.sampled_from([b"", b"\xff", b"\xef\xbb\xbf"]),
+)
+@example(which=0, line=1, cell=3, text="n" * 300, raw=b"")
+@example(which=0, line=6, cell=4, text="candle/" * 900, raw=b"")
+@example(which=2, line=1, cell=0, text="../secret.png", raw=b"")
+@example(which=2, line=1, cell=0, text="a\0.png", raw=b"")
+@example(which=3, line=0, cell=None, text="file,label,label ", raw=b"")
+def test_any_list_is_read_or_refused(lists, which, line, cell, text, raw):
+    path, whole, read = lists[which]
+    rows = whole.split("\n")
+    line %= len(rows)
+    if cell is None:
+        rows[line] = text
+    else:
+        sign = "\t" if path.suffix == ".txt" else ","
+        cells = rows[line].split(sign)
+        cells[cell % len(cells)] = text
+        rows[line] = sign.join(cells)
+    path.write_bytes(raw + "\n".join(rows).encode("utf-8", "surrogatepass"))
+    try:
+        found_or_refused(read)
+    finally:
+        path.write_text(whole)

@@ -154,6 +154,32 @@ def test_masks_and_maps_give_pixel_metrics(answer, tmp_path):
         write_page(answer, masks=masks)
 
 
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"", "an empty file"),
+        (b"II*\0", "a file that cannot be decoded"),
+        (np.zeros((8, 8), np.float32), r"of 4 x 4 .* found \(8, 8\), or not finite"),
+        (np.full((4, 4), np.nan, np.float32), "4 finite numbers, found"),
+    ],
+)
+def test_damaged_maps_are_named(answer, tmp_path, content, found):
+    masks, drawn = tmp_path / "masks", np.zeros((600, 900), np.uint8)
+    drawn[200:400, 300:600] = 255
+    masks.mkdir()
+    Image.fromarray(drawn).save(masks / "b b.png")
+    for name in SCORES:
+        Image.fromarray(np.eye(4, dtype=np.float32)).save(answer / f"{name}.map.tiff")
+    write_page(answer, masks=masks)
+    path = answer / "a.png.map.tiff"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        Image.fromarray(content).save(path)
+    with pytest.raises(PoutaError, match=rf"{found}.*\n.*a.png.map.tiff\n"):
+        write_page(answer, masks=masks)
+
+
 def test_the_photographs_and_known_good_ones_are_shown_as_well(answer, tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -215,6 +241,7 @@ def test_what_is_no_answer_is_refused(answer, tmp_path):
         ("file,score,threshold\na.png,0,3,0,4\n", "more cells than columns"),
         ("file,score,threshold\na.png,1,2\na.png,2,2\n", "one line for each image"),
         ("file,score,threshold\na.png,1,2\nb.png,2,3\n", "and one threshold"),
+        ("file,score,threshold\n../a.png,1,2\nb.png,2,2\n", r"without folders, found '../a.png'"),
         ("file;score;threshold\na.png;1;2\n", "unreadable(.|\n)*as it wrote it"),
     ):
         (answer / "scores.csv").write_text(text)
@@ -270,6 +297,9 @@ def test_labels_that_do_not_fit_are_refused(answer, tmp_path):
         write_page(answer, labels=path)
     path.write_text("name,kind\n")
     with pytest.raises(PoutaError, match=r"file and label, found a first line name, kind\n"):
+        write_page(answer, labels=path)
+    path.write_text("File,file ,label\na.png,b.png,good\n")
+    with pytest.raises(PoutaError, match="found a first line file, file, label\n"):
         write_page(answer, labels=path)
     path.write_text("file,label\na.png,good\n")
     with pytest.raises(PoutaError, match="found none for 5 images, first b b.png"):

@@ -3,10 +3,25 @@
 import dataclasses
 
 import pytest
+import yaml
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from wrong import found_or_refused
 
+from conftest import REPOSITORY
 from pouta_lib.ground.errors import PoutaError
-from pouta_lib.ground.profiles import load_profile, parse_overrides, profile_names
+from pouta_lib.ground.profiles import (
+    SETTINGS,
+    Profile,
+    load_profile,
+    parse_overrides,
+    profile_names,
+)
+from pouta_lib.ground.validation import checked
+from pouta_lib.study.choices import JudgementGroup, RunGroup, read_choices
 from pouta_lib.study.plan import planned_runs
+
+SMOKE = yaml.safe_load((REPOSITORY / "configs" / "smoke.yaml").read_text(encoding="utf-8"))
 
 
 def test_all_profiles_load():
@@ -150,3 +165,49 @@ def test_values_that_no_training_can_take_are_refused(override):
     (name,) = override
     with pytest.raises(PoutaError, match=f"expected {name} to be "):
         load_profile("demo", **override)
+
+
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9)
+PLAIN |= st.dates() | st.binary(max_size=3)  # YAML has them as well
+WORDS = [*SETTINGS, "name", "overrides", "dataset", "categories", "variants", "shots", "seeds"]
+NAMES = st.sampled_from([*WORDS, "settings", "watch"]) | PLAIN
+VALUES = st.recursive(
+    PLAIN,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=150, deadline=None, database=None, derandomize=True)
+@given(
+    st.dictionaries(NAMES, VALUES, max_size=2),
+    st.sets(st.sampled_from(SETTINGS), max_size=1),
+    st.dictionaries(st.sampled_from(["study", "judge", "settings"]) | NAMES, VALUES, max_size=2),
+)
+@example({5: None}, set(), {})
+@example({True: None}, set(), {})
+@example({}, set(), {"study": [{b"x": 1}]})
+@example({}, set(), {"judge": {"settings": [{"\ud800": float("nan")}]}})
+@example({"steps": 9, "lr": 1}, set(), {"study": []})
+def test_any_mapping_is_a_profile_that_can_be_written_down_or_is_refused(
+    tmp_path_factory, changed, gone, parts
+):
+    kept = {name: value for name, value in SMOKE["settings"].items() if name not in gone}
+    home = tmp_path_factory.mktemp("home")
+    (home / "configs").mkdir()
+    text = yaml.safe_dump({"settings": kept | changed} | parts)
+    (home / "configs" / "mine.yaml").write_text(text, encoding="utf-8")
+    reads = [
+        lambda: load_profile("mine"),
+        lambda: read_choices(list[RunGroup], "mine", "study"),
+        lambda: read_choices(list[JudgementGroup], "mine", "judge"),
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("POUTA_HOME", str(home))
+        for read in reads:
+            found = found_or_refused(read)
+            if isinstance(found, Profile):
+                assert checked(Profile, found.to_dict(), "a record") == found
+                written = yaml.safe_dump({"settings": {k: getattr(found, k) for k in SETTINGS}})
+                (home / "configs" / "again.yaml").write_text(written, encoding="utf-8")
+                assert dataclasses.replace(load_profile("again"), name="mine") == found
