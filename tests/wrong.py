@@ -2,8 +2,8 @@
 
 A module ``tests/wrong_<part>.py`` draws those of a part: a function of an empty folder that does
 what a user would do. It ends in a :class:`PoutaError`, or returns the sentence that is told where
-the work goes on. ``make errors`` writes the page; tests/house/test_errors_page.py runs them all
-and holds the page to it.
+the work goes on, or :data:`AGAIN`, where it goes on without a word. ``make errors`` writes the
+page; tests/house/test_errors_page.py runs them all and holds the page to it.
 """
 
 import importlib
@@ -20,10 +20,11 @@ HEAD = """# What each wrong input gets
 
 Every error says what was expected, what was found, where, and what to do; commands then end with
 status 1. Where is a path, and left out here. Rows that begin with *told* are no errors: the work
-goes on without what is named, or reads it as is said.
+goes on without what is named, or reads it as is said; *made again* needs no word.
 
 Made by `make errors` from the inputs in `tests/wrong_*.py`, which a test draws; do not edit it.
 """
+AGAIN = "*made again*"
 TABLE = ("| what is wrong | what is said | what to do |", "|---|---|---|")
 FOUR_PARTS = re.compile(r"(expected .+, found .+)\n  where: .+\n  to do: (.+)", re.S)
 # what other libraries say in an error differs from version to version
@@ -75,7 +76,7 @@ def outcome(one: Wrong, folder: Path) -> tuple[str, str]:
         return _plain(parts[1], folder), _plain(parts[2], folder)
     if not told or told.startswith("expected "):
         raise AssertionError(f"{one.words}: neither told nor in four parts: {told!r}")
-    return f"*told*: {_plain(told, folder)}", ""
+    return told if told == AGAIN else f"*told*: {_plain(told, folder)}", ""
 
 
 def found_or_refused(read: Callable[[], Any]) -> Any:
@@ -117,8 +118,8 @@ def page() -> str:
 
 
 def counts() -> dict[str, tuple[int, int]]:
-    """By part: how many are refused in four parts, and how many are told, the work going on."""
+    """By part: how many are refused in four parts, and at how many the work goes on."""
     found: dict[str, list[bool]] = {}
     for one, said, _ in outcomes():
-        found.setdefault(one.part, []).append(said.startswith("*told*"))
+        found.setdefault(one.part, []).append(said.startswith("*"))
     return {part: (told.count(False), told.count(True)) for part, told in found.items()}

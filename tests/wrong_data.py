@@ -14,11 +14,12 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tifffile
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from trees import dagm_tree, mask, mvtec_tree, photo, save, visa_tree
-from wrong import wrong
+from wrong import AGAIN, wrong
 
 from pouta_lib.data import list_categories, load_category, load_textures
 from pouta_lib.data.check import check_dataset
@@ -355,6 +356,22 @@ listed(
     lambda base: save(base / "Test/0009.PNG", photo(1)[..., 0]),
     dagm_tree,
 )
+
+
+@wrong(LISTS, "empty files in the cache of decoded images")
+def _(root: Path) -> str:
+    mvtec_tree(root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("POUTA_CACHE", raising=False)
+        patch.setattr("pouta_lib.data.cache.WORTH_BYTES", 0)
+        whole = load_category("mvtec", "bolt", 32, root=root)
+        entry = [path for path in (root / ".cache").rglob("*") if path.is_file()]
+        for path in entry:
+            path.unlink()
+            path.touch()
+        read = load_category("mvtec", "bolt", 32, root=root)
+    same = (read.test == whole.test).all() and read.manifest_hash == whole.manifest_hash
+    return AGAIN if same and all(path.stat().st_size for path in entry) else ""
 
 
 def archive(words: str, content: Callable[[], bytes]) -> None:

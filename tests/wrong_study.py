@@ -32,9 +32,10 @@ from pouta_lib.report.table_files import explain_cell, write_tables
 from pouta_lib.study.batch import run_study
 from pouta_lib.study.cluster import cluster_options
 from pouta_lib.study.execution import execute_notebook
+from pouta_lib.study.judgements import judgement_of, judgement_path
 from pouta_lib.study.plan import planned_runs
 from pouta_lib.study.records import RunKey, find_records, load_arrays, read_record
-from pouta_lib.study.run import prepare_run
+from pouta_lib.study.run import Run, prepare_run
 
 PROFILES, SETTINGS, RUNS = (
     "Profiles and their studies",
@@ -42,6 +43,7 @@ PROFILES, SETTINGS, RUNS = (
     "Runs and their names",
 )
 KEPT, MACHINE = "Records, weights, maps and checkpoints", "The machine"
+JUDGED = "Judgements"
 
 
 def profile(words: str, text: str) -> None:
@@ -62,10 +64,13 @@ def profile(words: str, text: str) -> None:
 
 
 GROUP = "SETTINGS\nstudy: [{dataset: mvtec, categories: [bolt], "
+profile("an empty file", "")
 profile("no YAML", "settings: [1")
 profile("asks for an object of Python's", "settings: !!python/object/apply:os.system [true]")
 profile("repeats parts of itself (an alias bomb)", "settings: &a {lr: 1}\nstudy: [*a, *a]")
 profile("a list in place of settings", "- settings")
+profile("a name that YAML takes for another thing", "SETTINGS\n  on: 1")
+profile("a date for a name in a list", "SETTINGS\nstudy: [{2026-01-01: 1}]")
 profile("a setting is missing", "settings: {lr: 0.001}")
 profile("`variants: pouta`", GROUP + "variants: pouta, shots: [null], seeds: [0]}]")
 profile("an unknown method", GROUP + "variants: [puota], shots: [null], seeds: [0]}]")
@@ -157,12 +162,15 @@ def flipped(content: bytes) -> bytes:
 
 
 WEIGHTS = "model.safetensors"
+kept("an empty record", "record.json", lambda text: b"")
 kept("a record that is cut off", "record.json", lambda text: text[:20])
 kept("a record of a later version", "record.json", noted(schema_version=99))
 kept("a record with a text for a number", "record.json", noted(steps="400"))
+kept("an empty file of weights", WEIGHTS, lambda content: b"")
 kept("weights that are cut off", WEIGHTS, lambda content: content[:-9])
 kept("weights with one bit changed", WEIGHTS, flipped)
 kept("weights of another run", "record.json", noted(weights="0" * 64))
+kept("an empty file of maps", "maps.npz", lambda content: b"")
 kept("maps that are cut off", "maps.npz", lambda content: content[:99])
 kept("maps with one bit changed", "maps.npz", lambda c: c[:70] + bytes([c[70] ^ 4]) + c[71:])
 kept("maps of another run", "record.json", noted(arrays="0" * 64))
@@ -195,8 +203,8 @@ def _(root: Path) -> None:
     load_weights(torch.nn.Conv2d(3, 2, 1), root)
 
 
-def checkpoint(words: str, change: Callable[[dict], object] | None) -> None:
-    """A checkpoint, changed, that a training shall go on from."""
+def checkpoint(words: str, change: Callable[[dict], object] | int) -> None:
+    """A checkpoint, changed or with so many bytes, that a training shall go on from."""
 
     @wrong(KEPT, words)
     def _(root: Path) -> None:
@@ -204,8 +212,8 @@ def checkpoint(words: str, change: Callable[[dict], object] | None) -> None:
         small = load_profile("smoke", size_px=32, width=4, steps=1)
         path = root / "checkpoint.pt"
         train(images, images, small, "base", 0, device="cpu", checkpoint=path)
-        if change is None:
-            path.write_bytes(path.read_bytes()[:-99])
+        if isinstance(change, int):
+            path.write_bytes(path.read_bytes()[:change])
         else:
             content = torch.load(path, weights_only=True)
             change(content)
@@ -213,7 +221,8 @@ def checkpoint(words: str, change: Callable[[dict], object] | None) -> None:
         train(images, images, small, "base", 0, device="cpu", checkpoint=path)
 
 
-checkpoint("a checkpoint that is cut off", None)
+checkpoint("an empty checkpoint", 0)
+checkpoint("a checkpoint that is cut off", -99)
 checkpoint("a checkpoint of another run", lambda c: c["identity"].update(seed=7))
 checkpoint("a checkpoint of other code", lambda c: c["identity"].update(sources="0123"))
 checkpoint("a checkpoint without its optimiser", lambda c: c.pop("optimizer"))
@@ -229,6 +238,7 @@ def provenance(words: str, text: str) -> None:
         explain_cell(root / "table_1_mvtec.csv", "chip", "pouta pixel_ap")
 
 
+provenance("an empty provenance of a table", "")
 provenance("a table's provenance that is cut off", '{"chip|pouta|all|pixel_ap": [')
 provenance("a table's provenance that is a list", "[1]")
 
@@ -237,6 +247,29 @@ provenance("a table's provenance that is a list", "[1]")
 def _(root: Path) -> None:
     (root / "notes.ipynb").write_text("no notebook")
     execute_notebook(root / "notes.ipynb", root / "made.ipynb", {})
+
+
+def judgement(words: str, change: Callable[[bytes], bytes], seed: int = 0) -> None:
+    """A judgement with its record changed, or put where that of another seed belongs."""
+
+    @wrong(JUDGED, words)
+    def _(root: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("POUTA_RESULTS", str(root))
+            run = Run(RunKey(LABEL, "mvtec", "transistor", seed=seed), load_profile("real-cpu"))
+            path = judgement_path(run.key)
+            path.parent.mkdir(parents=True)
+            kept = f"results/real/{LABEL}/judged/mvtec/transistor/pouta/seed0.json"
+            path.write_bytes(change((Path(__file__).parents[1] / kept).read_bytes()))
+            judgement_of(run)
+
+
+LABEL = "real-cpu~steps=1680~width=32"
+judgement("an empty one", lambda text: b"")
+judgement("one that is cut off", lambda text: text[:99])
+judgement("one with a text for a number", noted(threshold="0.5"))
+judgement("one of another seed", lambda text: text, seed=1)
+judgement("one that was made with other settings", lambda text: text)
 
 
 @wrong(MACHINE, "a second `pouta study` beside a running one")
@@ -256,6 +289,7 @@ def cluster(words: str, text: str | None) -> None:
 
 
 cluster("`--cluster` with a folder that is no Snakemake profile", None)
+cluster("an empty Snakemake profile", "")
 cluster("a Snakemake profile that names no executor", "jobs: 4")
 cluster("an executor whose plugin is not installed", "executor: none-such")
 

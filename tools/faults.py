@@ -272,7 +272,7 @@ def report(
     lines += [
         "\n## Bad inputs tried\n",
         "Each is drawn and read as a user would have it. *Refused*: with an error of four parts.",
-        "*Told*: the work goes on without it, or reads it as is said.",
+        "*Told*: the work goes on without it, or reads it as is said, or makes it again.",
         "[docs/ERRORS.md](../docs/ERRORS.md) has the message of each.\n",
         "| kind | tried | refused | told |",
         "|---|---|---|---|",
