@@ -19,7 +19,7 @@ import nbformat
 import paint_page
 from flow import flow
 from nbformat import NotebookNode
-from nbformat.v4 import new_markdown_cell
+from nbformat.v4 import new_code_cell, new_markdown_cell
 
 HOME = Path(__file__).resolve().parent.parent
 FIRST_SOLUTION = "notebooks/solutions/00_start_here_solutions.ipynb"
@@ -42,6 +42,7 @@ SYMBOLS = {
     "F_{Ci}": "F_C1 .. F_C4",
     "F_{C4}": "F_C1 .. F_C4",
     "F'_{Ci}": "F'_C1 .. F'_C3",
+    "F'_{C(i+1)}": "F'_C1 .. F'_C3",
     "W_{sp}": "W_sp(1) .. W_sp(3)",
     "W_{cn}": "W_cn(1) .. W_cn(3)",
     "M_p": "M_p",
@@ -49,7 +50,11 @@ SYMBOLS = {
     "M_{p4}": "M_p(1) .. M_p(4)",
     "M": "M",
     "S": "S",
+    "T": "T",
+    "b": "b",
     "L_{rec}": "L_rec",
+    "L_{pre}": "L_pre",
+    "L_{MSS}": "L_MSS",
 }
 
 FIGURES = HOME / "figures"
@@ -140,10 +145,16 @@ def with_outputs(notebook: NotebookNode, executed: NotebookNode | None) -> list[
             cell.outputs = list(by_code.get(cell.source, []))
             if executed and cell.source not in by_code and "parameters" not in tags(cell):
                 bare.append(place)
-            for output in cell.outputs:  # progress bars and warnings of the machine
-                if output.output_type == "stream" and output.name == "stderr":
-                    output.text = ""
-            cell.outputs = [o for o in cell.outputs if o.get("text", "x") != ""]
+            kept: list[NotebookNode] = []
+            for output in cell.outputs:
+                if output.output_type == "stream":
+                    if output.name == "stderr":  # progress bars and warnings of the machine
+                        continue
+                    if kept and kept[-1].output_type == "stream":  # a line may be cut in two
+                        kept[-1] = NotebookNode(kept[-1] | {"text": kept[-1].text + output.text})
+                        continue
+                kept.append(output)
+            cell.outputs = kept
     return bare
 
 
@@ -160,8 +171,10 @@ def provenance(name: str, figures: Path) -> NotebookNode | None:
     told = json.loads(note.read_text(encoding="utf-8"))
     lines = "\n".join(f"- `{path}`" for path in told["records"]) or "- none: it needs no run"
     summary = f"{len(told['records'])} records" if told["records"] else "no records"
-    text = f'<div class="provenance">\n\n*{told["caption"]}*\n\n<details><summary>drawn from '
-    return new_markdown_cell(f"{text}{summary}</summary>\n\n{lines}\n\n</details>\n\n</div>")
+    title = name.replace("_", " ").capitalize()
+    text = f"**{title}.** *{told['caption']}*\n\n<details><summary>drawn from {summary}</summary>"
+    text = f'<div class="provenance">\n\n{text}\n\n{lines}\n\n</details>\n\n</div>'
+    return new_markdown_cell(text)
 
 
 def folded(notebook: NotebookNode) -> None:
@@ -196,12 +209,9 @@ def chapter(source: Path, executed: Path, figures: Path) -> tuple[NotebookNode, 
         if cell.cell_type == "markdown":
             cell.source = link_deviations(cell.source, to_docs, titles)
             cell.source = link_symbols(cell.source, to_docs, seen)
-        cells.append(cell)
+        cells += with_captions(cell, figures)
         if "parameters" in tags(cell) and copy:  # what the copy was executed with
             cells += [of for of in copy.cells if "injected-parameters" in tags(of)]
-        for folder, name in dict.fromkeys(SAVED.findall("".join(_printed(cell)))):
-            below = provenance(name, figures / folder)
-            cells += [below] if below else []
     notebook.cells = cells
     if solution:
         folded(notebook)
@@ -213,6 +223,27 @@ def chapter(source: Path, executed: Path, figures: Path) -> tuple[NotebookNode, 
             shown.append(provenance(film.stem, film.parent))
         notebook.cells = [cells[0], *shown, *cells[1:]]
     return notebook, bare
+
+
+def with_captions(cell: NotebookNode, figures: Path) -> list[NotebookNode]:
+    """The cell, with its :func:`provenance` below each picture that it saved.
+
+    A notebook shows a cell's pictures all at once, behind its last line: those of several figures
+    get cells of their own.
+    """
+    saved = list(dict.fromkeys(SAVED.findall("".join(_printed(cell)))))
+    outputs = cell.get("outputs", [])
+    pictures = [of for of in outputs if any("image/" in kind for kind in of.get("data", {}))]
+    apart = len(saved) == len(pictures) > 1
+    if apart:
+        cell.outputs = [of for of in outputs if of not in pictures]
+    shown = [cell]
+    for k, (folder, name) in enumerate(saved):
+        if apart:
+            shown.append(new_code_cell(outputs=[pictures[k]], metadata={"tags": ["remove-input"]}))
+        below = provenance(name, figures / folder)
+        shown += [below] if below else []
+    return shown
 
 
 def _printed(cell: NotebookNode) -> Iterator[str]:

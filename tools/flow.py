@@ -33,9 +33,11 @@ def _text(x: float, y: float, text: str) -> str:
 
 
 def _box(x: float, y: float, width: float, text: str, kind: str = "") -> str:
-    """A rounded box, 20 high, and what stands in it."""
-    frame = f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="20" rx="4"/>'
-    return f'<g class="box {kind}">{frame}{_text(x + width / 2, y + 14, text)}</g>'
+    """A rounded box, 20 high, and what stands in it; 13 higher for a second line."""
+    lines = text.split("\n")
+    frame = f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{7 + 13 * len(lines)}" rx="4"/>'
+    words = (_text(x + width / 2, y + 14 + 13 * k, line) for k, line in enumerate(lines))
+    return f'<g class="box {kind}">{frame}{"".join(words)}</g>'
 
 
 def _group(y: float, height: float, width: float, kind: str = "") -> str:
@@ -60,7 +62,7 @@ def _blocks() -> dict[str, str]:
         "good": _box(4, 10, 128, "good images I_ori", "training"),
         "synthesis": _box(152, 10, 204, "synthesis: mask M, I_aug", "training"),
         "encoder": _group(56, 42, 250) + _text(80, 68, "encoder") + encoder,
-        "mapping": _box(306, 97, 52, "map. F_M"),
+        "mapping": _box(303, 91, 56, "mapping\nF_M"),
         "decoder": _group(106, 42, 250) + _text(94, 118, "decoder") + decoder,
         "FCM": _group(160, 36, 308)
         + _text(327, 175, "FCM:")
@@ -76,7 +78,7 @@ def _blocks() -> dict[str, str]:
         + heads,
         "losses": "".join(_box(2, y, 38, name, "training") for name, y in losses.items()),
         "head": _box(48, 312, 308, "head: all levels together, the map M_p"),
-        "score": _box(48, 350, 150, "score S, threshold, metrics"),
+        "score": _box(48, 350, 150, "score S and metrics"),
         "records": _box(222, 350, 134, "records and tables"),
     }
 
@@ -87,8 +89,8 @@ def _lines() -> str:
         _line((132, 20), (150, 20)),
         _line((254, 30), (254, 43), (21, 43), (21, 70)),
         _line((38, 82), (56, 82)),  # I_in
-        _line((272, 82), (332, 82), (332, 95)),
-        _line((332, 117), (332, 132), (288, 132)),
+        _line((272, 82), (331, 82), (331, 89)),
+        _line((331, 124), (331, 132), (288, 132)),
         _line((72, 132), (40, 132)),
         _line((21, 142), (21, 166)),
         _line((48, 278), (42, 278)),

@@ -3,6 +3,7 @@
 The site itself is built by `make book`, which fails for a broken link; here without Sphinx.
 """
 
+import json
 import re
 from itertools import pairwise
 from xml.etree import ElementTree
@@ -33,6 +34,14 @@ def test_what_went_to_the_screen_beside_the_results_is_left_out():
     assert now.cells[0].outputs == []
 
 
+def test_a_line_that_the_kernel_cut_in_two_is_one_again():
+    pieces = [new_output("stream", text=text) for text in ("one", "\ntwo\n")]
+    executed = new_notebook(cells=[new_code_cell("tell()", outputs=pieces)])
+    now = new_notebook(cells=[new_code_cell("tell()")])
+    build_book.with_outputs(now, executed)
+    assert [output.text for output in now.cells[0].outputs] == ["one\ntwo\n"]
+
+
 def test_what_a_copy_was_executed_with_stands_below_the_notebooks_own_parameters(tmp_path):
     title, own = new_markdown_cell("# 10"), new_code_cell('profile = ""')
     filled = new_code_cell('profile = "evening"')
@@ -43,6 +52,32 @@ def test_what_a_copy_was_executed_with_stands_below_the_notebooks_own_parameters
     notebook, bare = build_book.chapter(source, executed, tmp_path)
     code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     assert code == ['profile = ""', 'profile = "evening"'] and not bare
+
+
+def test_each_of_several_figures_has_its_caption_below_it(tmp_path):
+    (tmp_path / "demo").mkdir()
+    for name in ("figure_5", "figure_1"):
+        note = {"caption": f"What {name} shows.", "records": []}
+        (tmp_path / "demo" / f"{name}.json").write_text(json.dumps(note), encoding="utf-8")
+    text = "saved figures/demo/figure_5.png\nsaved figures/demo/figure_1.png\n"
+    pictures = [new_output("display_data", data={"image/png": name}) for name in ("5", "1")]
+    cell = new_code_cell("draw()", outputs=[new_output("stream", text=text), *pictures])
+    code, *below = build_book.with_captions(cell, tmp_path)
+    assert [output.output_type for output in code.outputs] == ["stream"]
+    shown = [of.outputs[0].data["image/png"] if "outputs" in of else of.source for of in below]
+    assert shown[0::2] == ["5", "1"]
+    assert "**Figure 5.** *What figure_5 shows.*" in shown[1]
+    assert "**Figure 1.** *What figure_1 shows.*" in shown[3]
+
+
+def test_each_figure_that_a_copy_saved_has_its_note(repository):
+    """What stands below it in the book: its caption, and what it was drawn from."""
+    bare = []
+    for copy in sorted((repository / "results").glob("*/notebooks/*.ipynb")):
+        for folder, name in build_book.SAVED.findall(copy.read_text(encoding="utf-8")):
+            if not build_book.provenance(name, repository / "figures" / folder):
+                bare.append(f"{copy.name}: {name}")
+    assert not bare
 
 
 @pytest.mark.parametrize(
