@@ -125,7 +125,8 @@ def check_listing(listing: Listing, where: Path) -> None:
         raise problem("good training images", found, where, todo)
     defective = sum(item.defect != GOOD for item in listing.test)
     if listing.test and defective in (0, len(listing.test)):
-        found = "good ones only" if defective == 0 else "defective ones only"
+        kinds = ", ".join(sorted({shown(item.defect) for item in listing.test}))
+        found = "good ones only" if defective == 0 else f"defective ones only, in {kinds}"
         todo = "put good ones into test/good and others into test/<defect>, or remove test"
         raise problem("good and defective test images", found, where, todo)
 

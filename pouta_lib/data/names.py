@@ -9,8 +9,14 @@ from pouta_lib.ground.errors import problem, shown
 GOOD_WORDS = frozenset(
     ("good", "ok", "okay", "normal", "pass", "passed", "accepted", "intact", "healthy", "undamaged")
     + ("flawless", "defectfree", "nodefect", "nodefects", "nondefective", "anomalyfree")
+    + ("clean", "correct", "perfect", "faultless", "conforming", "nominal", "noanomaly")
+    + ("gut", "io", "inordnung", "fehlerfrei", "bon", "conforme", "bueno", "buono")
+    + ("良品", "合格", "正常", "양품", "정상")
 )
-NEUTRAL = frozenset(("parts", "samples", "images", "photos", "pictures", "front", "back", "side"))
+NEUTRAL = frozenset(
+    ("parts", "samples", "images", "photos", "pictures", "part", "sample", "image", "photo")
+    + ("front", "back", "side", "test", "train", "val", "set", "teile", "bilder")
+)
 _MASK = (
     "maske?s?|gt|labels?|segm?|segmentation|annot?s?|annotations?|groundtruth|ground[_-]truth|truth"
 )
@@ -81,10 +87,9 @@ def refuse_shared(masks: Iterable[Path], listed: Path, todo: str) -> None:
 def means_good(name: str) -> bool:
     """Is a folder of this name one of good parts, in whatever spelling?
 
-    >>> [means_good(name) for name in ("good", "OK_2", "defect-free", "ok_front", "goods", "NG")]
-    [True, True, True, True, False, False]
+    >>> [means_good(name) for name in ("good", "OK_2", "defect-free", "test_ok", "i.O.", "n.i.O.")]
+    [True, True, True, True, True, False]
     """
     words = re.findall(r"[^\W\d_]+", name.casefold())
-    while len(words) > 1 and words[-1] in NEUTRAL:
-        words.pop()
-    return "".join(words) in GOOD_WORDS
+    kept = [word for word in words if word not in NEUTRAL]
+    return "".join(kept) in GOOD_WORDS

@@ -221,7 +221,22 @@ def test_a_name_that_only_looks_like_a_mask_is_a_photograph(tmp_path):
     assert len(look.files) == 5
 
 
-@pytest.mark.parametrize("name", ["Good", "OK", "ok", "Normal", "GOOD_2", "defect-free", "Pass"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Good",
+        "OK",
+        "ok",
+        "Normal",
+        "GOOD_2",
+        "defect-free",
+        "Pass",
+        "test_ok",
+        "clean",
+        "i.O",
+        "良品",
+    ],
+)
 @pytest.mark.parametrize("alone", [True, False])
 def test_good_in_another_spelling_is_good_and_told(tmp_path, name, alone):
     base = washer(tmp_path)
@@ -232,6 +247,13 @@ def test_good_in_another_spelling_is_good_and_told(tmp_path, name, alone):
     counts, problems, notes = counted(tmp_path)
     assert (counts, problems) == ((3, 2 if alone else 3, 2), [])
     assert notes == [f"washer: test/{name} is read as test/good"]
+
+
+def test_folders_that_are_called_otherwise_are_named_where_none_is_good(tmp_path):
+    base = washer(tmp_path)
+    (base / "test" / "good").rename(base / "test" / "A-Ware")
+    with pytest.raises(PoutaError, match="found defective ones only, in A-Ware, spot"):
+        load_category("folder", "washer", 16, root=tmp_path)
 
 
 @pytest.mark.parametrize(
