@@ -21,6 +21,8 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 from papermill.exceptions import PapermillExecutionError
 
 from conftest import REPOSITORY
+from pouta_lib.method.weights import FILE
+from pouta_lib.study.records import RunKey
 
 NOTEBOOKS = sorted(
     path
@@ -59,12 +61,19 @@ def test_notebook_runs_anywhere(source: Path, own_results: None, tmp_path: Path)
 
 
 def test_patchcore_is_made_inspected_and_carried_away(own_results: None, tmp_path: Path) -> None:
-    for name, parameters in (
-        ("07_patchcore", {"category": "nut"}),
-        ("06_inspect_run", {"dataset": "mini-mvtec", "category": "nut", "variant": "patchcore"}),
-        ("20_your_own_images", {"method": "patchcore"}),
-    ):
+    def run(name: str, **parameters: str) -> None:
         execute(REPOSITORY / "notebooks" / f"{name}.ipynb", tmp_path, **parameters)
+
+    inspected = {"dataset": "mini-mvtec", "category": "nut", "variant": "patchcore"}
+    run("07_patchcore", category="nut")
+    run("06_inspect_run", **inspected)
+    run("20_your_own_images", method="patchcore")
+    path = RunKey("smoke", "mini-mvtec", "nut", "patchcore").folder() / FILE
+    weights = path.read_bytes()
+    path.write_bytes(weights[:-2] + bytes([weights[-2] ^ 4]) + weights[-1:])
+    with pytest.raises(PapermillExecutionError, match="the weights as they were saved"):
+        run("06_inspect_run", **inspected)
+    path.write_bytes(weights)
 
 
 @pytest.mark.parametrize(
