@@ -226,7 +226,9 @@ folder("images in no folder of a kind", lambda b: save(b / "a.png", photo(1)))
 folder("hidden files and folders", lambda b: (b / "test" / ".ipynb_checkpoints").mkdir(), "parts")
 folder("other files among the images", lambda b: (b / "train/good/Thumbs.db").write_bytes(b"x"))
 folder("good by another name", lambda b: (b / "test/good").rename(b / "test/OK"))
-folder("good by a name of one's own", lambda b: (b / "test/good").rename(b / "test/A-Ware"), "parts")
+folder(
+    "good by a name of one's own", lambda b: (b / "test/good").rename(b / "test/A-Ware"), "parts"
+)
 folder(
     "good images alone in test/", lambda b: [shutil.rmtree(b / "test" / k) for k in ("bent", "cut")]
 )

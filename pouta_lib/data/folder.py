@@ -21,7 +21,7 @@ from pouta_lib.data.files import (
     several_masks,
 )
 from pouta_lib.data.mvtec import lost_images, missing_mask, read_good, read_kinds, renamed
-from pouta_lib.data.names import named_as_another, refuse_alike
+from pouta_lib.data.names import named_as_another, named_as_masks, refuse_alike
 from pouta_lib.ground.errors import problem, shown
 
 
@@ -75,6 +75,10 @@ def listing(folder: Path, category: str) -> Listing:
         first = " and ".join(shown("/".join(path.parts[-2:])) for path in twins[0])
         todo = f"if one is a mask, call it {shown(twins[0][0].stem)}_mask.png"
         notes.append(f"{len(twins)} defective images are named as another, first {first}: {todo}")
+    names = [look.folder.name for _, look in kinds]
+    for name in (one for one in names if named_as_masks(one, names)):
+        said = f"test/{shown(name)} is named as masks are, and read as defective images"
+        notes.append(f"{said}: if it holds masks, move them to ground_truth/<defect>")
     return Listing(
         train, test, mask_kind="exact" if masked else "none", passed_over=passed, notes=notes
     )

@@ -61,6 +61,16 @@ def named_as_another(photos: Iterable[Path]) -> list[tuple[Path, Path]]:
     return pairs
 
 
+def named_as_masks(folder: str, others: Container[str]) -> bool:
+    """Is a folder named as one of masks, or of the masks of one of the others?
+
+    >>> [named_as_masks(name, ("cut", "NG")) for name in ("NG_mask", "Labels", "cut_2", "bent_gt")]
+    [True, True, False, False]
+    """
+    alone = re.fullmatch(rf"(?i)(?:{_MASK})", folder)
+    return bool(alone) or any(name in others for name in named_mask(Path(folder))[0])
+
+
 def refuse_alike(photos: Iterable[Path], masks: Container[str]) -> None:
     """*Raises* :class:`PoutaError` for photographs that share a mask, as ``a.jpg``, ``a.png`` do.
 

@@ -211,6 +211,15 @@ def test_of_two_masks_the_one_called_mask_counts(tmp_path):
     assert load_category("parts", "bolt", 20, root=tmp_path).masks[0].sum() == 40
 
 
+@pytest.mark.parametrize("name", ["spot_mask", "mask_spot", "Masks", "gt"])
+def test_a_folder_of_defects_that_is_named_as_masks_is_told_of(tmp_path, name):
+    base = washer(tmp_path)
+    assert not counted(tmp_path)[2]
+    save(base / "test" / name / "000.png", mask())
+    (told,) = counted(tmp_path)[2]
+    assert told.startswith(f"washer: test/{name} is named as masks are, and read as defective")
+
+
 def test_a_name_that_only_looks_like_a_mask_is_a_photograph(tmp_path):
     for name in ("gasmask.png", "label.png", "bright.png", "b.png", "part_label.png"):
         save(tmp_path / "good" / name, photo(1))
