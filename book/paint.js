@@ -60,7 +60,7 @@ const TEMPLATE = `
 </div>
 <div class="inside"><h3>Inside <span class="name"></span></h3><div class="levels"></div></div>
 <div class="challenges"><h3>To try</h3><ol>
-  <li class="hide"><b>Hide a defect from <i class="judge"></i>.</b> Change at least ${HIDDEN_PIXELS} pixels clearly, and have the part called good.
+  <li class="hide"><b>Hide a defect from <i class="judge">the network</i>.</b> Change at least ${HIDDEN_PIXELS} pixels clearly, and have the part called good.
     <span></span></li>
   <li class="tell"><b>Find a change that Vanilla sees and POUTA does not.</b> <span></span></li>
 </ol><p class="small">On a picture of a good part, at the thresholds that the page began with.</p></div>`;
