@@ -20,7 +20,11 @@ LIT = {
 }
 LEVELS = {1: 58, 2: 118, 3: 178, 4: 238}  # where the column of a level begins
 BOX = 34
-WIDTH, HEIGHT = 360, 396
+WIDTH, HEIGHT = 360, 376
+CAPTION = (
+    "The flow of data through POUTA, which chapters 02 to 04 build block by block."
+    " Orange: this chapter. Dashed: in training only."
+)
 
 
 def _written(text: str) -> str:
@@ -127,5 +131,5 @@ def flow(chapter: str) -> str:
     return (
         f'<figure class="flow"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">'
         f'<defs>{tip}</defs>{blocks}{images}<g class="lines">{_lines()}</g>'
-        f"{_text(180, 388, 'Orange: this chapter. Dashed: in training only.')}</svg></figure>"
+        f"</svg><figcaption>{CAPTION}</figcaption></figure>"
     )
