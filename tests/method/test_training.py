@@ -1,5 +1,8 @@
 """Training: seeds repeat, losses fall and are those of the equations, watching changes nothing."""
 
+import os
+import subprocess
+import sys
 import types
 from dataclasses import replace
 
@@ -9,6 +12,7 @@ import torch
 from tiny import IMAGES, TEXTURES, Stop, equal, settings, weights
 from torch.nn import functional
 
+from conftest import REPOSITORY
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method import checkpoint, training
@@ -23,6 +27,32 @@ def test_seeds_differ_and_repeat():
     one, same, other = (train(IMAGES, TEXTURES, settings(), "base", s) for s in (0, 0, 1))
     assert equal(weights(one), weights(same))
     assert not equal(weights(one), weights(other))
+
+
+ON_CORES = """
+import os, sys
+os.sched_setaffinity(0, map(int, sys.argv[1:]))
+from tiny import IMAGES, TEXTURES, settings, weights
+from pouta_lib.method.training import train
+from pouta_lib.method.weights import weights_digest
+print(weights_digest(weights(train(IMAGES, TEXTURES, settings(), "pouta", 0, device="cpu"))))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be taken away")
+def test_on_one_thread_the_number_of_cores_changes_nothing():
+    """D27: so a study's records are the same on however many cores."""
+    cores = sorted(map(str, os.sched_getaffinity(0)))
+    if len(cores) == 1:
+        pytest.skip("there is one core alone")
+    paths = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")])
+    own = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+    digests = []
+    for some in (cores[:1], cores):
+        command = [sys.executable, "-c", ON_CORES, *some]
+        done = subprocess.run(command, env=own, capture_output=True, text=True, check=True)
+        digests.append(done.stdout)
+    assert len(digests[0].strip()) == 64 and digests[0] == digests[1]
 
 
 def test_training_reduces_the_loss():
