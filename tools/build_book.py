@@ -240,7 +240,8 @@ def with_captions(cell: NotebookNode, figures: Path) -> list[NotebookNode]:
     shown = [cell]
     for k, (folder, name) in enumerate(saved):
         if apart:
-            shown.append(new_code_cell(outputs=[pictures[k]], metadata={"tags": ["remove-input"]}))
+            hidden = {"tags": ["remove-input"]}  # a cell without a source would be left out
+            shown.append(new_code_cell(f"# {name}", outputs=[pictures[k]], metadata=hidden))
         below = provenance(name, figures / folder)
         shown += [below] if below else []
     return shown
