@@ -11,7 +11,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 import pandas as pd
@@ -21,7 +21,6 @@ from pouta_lib.ground.methods import METHODS
 from pouta_lib.report.reading import AVERAGE, METRIC_NAMES
 from pouta_lib.report.table_files import ROMAN
 from pouta_lib.report.tables import (
-    ABLATION,
     FEW_SHOT,
     ablation_table,
     benchmark_table,
@@ -31,11 +30,11 @@ from pouta_lib.report.tables import (
 from pouta_lib.study.records import Record, find_records
 
 Study = list[Record]
-MADE: dict[int, Callable[[Study, str], pd.DataFrame]] = {
-    1: benchmark_table,
-    FEW_SHOT: few_shot_table,
-    ABLATION: ablation_table,
-}
+MADE: tuple[Callable[[Study, str], pd.DataFrame], ...] = (
+    benchmark_table,
+    few_shot_table,
+    ablation_table,
+)
 RUN = ["dataset", "category", "method", "shots", "seed"]
 
 
@@ -51,22 +50,26 @@ def shared(one: Study, other: Study) -> tuple[Study, Study]:
     return tuple([r for r in s if replace(r.key, label="") in both] for s in (one, other))  # type: ignore[return-value]  # two
 
 
-def means(study: Study, number: int) -> pd.DataFrame:
-    """A table's averages over categories, in percent: a row for each of its rows, metrics beside.
+def means(study: Study) -> dict[int, pd.DataFrame]:
+    """By table, I to V, its averages over categories, in percent, with the metrics beside.
 
     The rows are in the table's order, which is the paper's; those that lack a category of the
     others are left out.
     """
-    frame = MADE[number](study, study[0].run.dataset)
-    shots = frame["shots"].map(lambda shots: "all images" if pd.isna(shots) else f"{shots}-shot")
-    titles = frame["method"].map(lambda name: METHODS[name].title)
-    frame["row"] = shots if number == FEW_SHOT else titles
-    categories = frame.groupby("row", sort=False)["category"].nunique()
-    whole = categories.index[categories == categories.max()]
-    wide = frame[frame["category"] == AVERAGE].pivot(
-        index="row", columns="metric", values="measured"
-    )
-    return wide.loc[whole]
+    found = {}
+    for make, dataset in product(MADE, dict.fromkeys(record.run.dataset for record in study)):
+        frame = make(study, dataset)
+        if frame.empty or pd.isna(frame["table"].iloc[0]):  # nothing, or of no dataset of theirs
+            continue
+        number = int(frame["table"].iloc[0])
+        shots = frame["shots"].map(lambda k: "all images" if pd.isna(k) else f"{k}-shot")
+        titles = frame["method"].map(lambda name: METHODS[name].title)
+        frame["row"] = shots if number == FEW_SHOT else titles
+        categories = frame.groupby("row", sort=False)["category"].nunique()
+        whole = categories.index[categories == categories.max()]
+        averages = frame[frame["category"] == AVERAGE]
+        found[number] = averages.pivot(index="row", columns="metric", values="measured").loc[whole]
+    return dict(sorted(found.items()))
 
 
 def turned(one: pd.Series, other: pd.Series) -> list[float]:
@@ -105,8 +108,8 @@ def moved(one: Study, other: Study) -> list[str]:
         "the same by another seed in place of another processor, in the median": by_seed.median(),
         "the same by another seed, at most": by_seed.max(),
     }
-    for number in MADE:
-        of = (means(other, number) - means(one, number)).abs().max()
+    for number, first in means(one).items():
+        of = (means(other)[number] - first).abs().max()
         rows[f"a mean of Table {ROMAN[number]}, at most"] = of
     cells = {
         words: [f"{of[m]:.1f}" if m in of else "–" for m in METRIC_NAMES]
@@ -122,8 +125,8 @@ def report(one: Study, other: Study) -> str:
     labels = f"{one[0].key.label}, lowest first | {other[0].key.label}"
     lines = [f"| table | metric | {labels} | pairs that keep their order |"]
     lines += ["|---|---|---|---|---|"]
-    for number in MADE:
-        first, second = (means(study, number) for study in (one, other))
+    for number, first in means(one).items():
+        second = means(other)[number]
         for metric, words in METRIC_NAMES.items():
             if metric not in first:
                 continue
@@ -145,13 +148,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("one", help="a label, such as demo")
     parser.add_argument("other", help="another, such as demo~precision=fp32")
-    parser.add_argument("--dataset", default="mini-mvtec")
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--other-results", type=Path, help="where the other lies; default: there")
     options = parser.parse_args(arguments)
-    one = find_records(options.one, options.results, dataset=options.dataset)
+    one = find_records(options.one, options.results)
     there = options.other_results or options.results
-    other = find_records(options.other, there, dataset=options.dataset)
+    other = find_records(options.other, there)
     print(report(one, other), end="")
     return 0
 
