@@ -5,17 +5,18 @@ from html import escape
 
 # Which chapters stand at which block of the drawing.
 LIT = {
-    "good": "00 01 05 07 11 20",
+    "good images": "00 01 05 07 11 17 20",
     "synthesis": "00 02 05",
-    "encoder": "00 03 05 07 13",
-    "mapping": "00 03 05 13",
-    "decoder": "00 03 05 13",
-    "FCM": "00 04 05 12 14",
-    "HSG": "00 04 05 12 14",
-    "MSS": "04 05 12 13",
-    "losses": "03 04 05 06",
-    "head": "00 04 05 06 07 12 20",
-    "score": "00 01 05 06 07 10 11 16 18 20",
+    "encoder": "00 03 05 13 15",
+    "mapping": "00 03 05 13 15",
+    "decoder": "00 03 05 13 15",
+    "FCM": "00 04 05 12 14 15",
+    "HSG": "00 04 05 12 14 15",
+    "MSS": "04 05 12 13 18",
+    "loss on the repair": "03 04 05 06 18",
+    "losses on masks": "04 05 06 18",
+    "head": "00 04 05 06 12 15 20",
+    "score": "00 01 05 06 07 10 11 16 17 18 20",
     "records": "05 06 10 11 12 15 16 17 18",
 }
 LEVELS = {1: 58, 2: 118, 3: 178, 4: 238}  # where the column of a level begins
@@ -61,9 +62,8 @@ def _blocks() -> dict[str, str]:
     contrast = "".join(_box(x, 168, 48, f"F_C{i}") for i, x in levels)
     guided = "".join(_box(x, 218, 48, f"F'_C{i}") for i, x in levels if i < 4)
     heads = "".join(_box(x + 14, 268, BOX, f"M_p({i})") for i, x in levels)
-    losses = {"L_rec": 168, "L_MSS": 268, "L_pre": 312}
     return {
-        "good": _box(4, 10, 128, "good images I_ori", "training"),
+        "good images": _box(4, 10, 128, "good images I_ori", "training"),
         "synthesis": _box(152, 10, 204, "synthesis: mask M, I_aug", "training"),
         "encoder": _group(56, 42, 250) + _text(80, 68, "encoder") + encoder,
         "mapping": _box(303, 91, 56, "mapping\nF_M"),
@@ -80,7 +80,9 @@ def _blocks() -> dict[str, str]:
         + _text(327, 275, "MSS:")
         + _text(327, 288, "heads")
         + heads,
-        "losses": "".join(_box(2, y, 38, name, "training") for name, y in losses.items()),
+        "loss on the repair": _box(2, 168, 38, "L_rec", "training"),
+        "losses on masks": _box(2, 268, 38, "L_MSS", "training")
+        + _box(2, 312, 38, "L_pre", "training"),
         "head": _box(48, 312, 308, "head: all levels together, the map M_p"),
         "score": _box(48, 350, 150, "score S and metrics"),
         "records": _box(222, 350, 134, "records and tables"),
