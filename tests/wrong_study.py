@@ -130,6 +130,8 @@ run("a category that is not there", "mvtec", "nail")
 run("a name that leads elsewhere", "../mvtec", "bolt")
 run("a name with a line break", "mvtec", "bo\nlt")
 run("a name that begins with a dash", "-mvtec", "bolt")
+run("a name that is a device on Windows", "mvtec", "aux")
+run("a name that ends in a dot, which Windows drops", "mvtec.", "bolt")
 run("a seed of 2^64", "mvtec", "bolt", seed=2**64)
 run("no shots", "mvtec", "bolt", shots=0)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import unicodedata
 from typing import Any
@@ -9,6 +10,12 @@ from typing import Any
 from pouta_lib.ground.errors import problem
 
 SAFE = re.compile(r"[A-Za-z0-9._+=~-]{1,80}")  # on every file system
+WINDOWS = os.name == "nt"
+# names of devices on Windows, with any ending, and names that lose theirs there
+OF_WINDOWS = re.compile(
+    r"(?is)(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³]) *(?:[.:].*)?|.*[ .]"
+)
+WHY_NOT = "Windows takes it for a device, or drops what it ends in"
 
 
 def setting_words(overrides: dict[str, Any]) -> list[str]:
@@ -80,11 +87,15 @@ def folder_name(label: str) -> str:
 def check_name(name: str, what: str) -> str:
     """`name`, which can be a folder's and a word of a command.
 
-    *Raises* :class:`PoutaError` where it would lead elsewhere, be taken for an option, or end a
-    line.
+    *Raises* :class:`PoutaError` where it would lead elsewhere, be taken for an option, end a line,
+    or be something else on Windows, to which results may be copied.
     """
     unprintable = any(unicodedata.category(sign) in ("Cc", "Cs") for sign in name)
-    if unprintable or set(name) & set("/\\") or name in ("", ".", "..") or name[0] == "-":
+    apart = "/\\:" if WINDOWS else "/\\"  # C:x is elsewhere, and x:y a part of x that is not seen
+    if unprintable or set(name) & set(apart) or name in ("", ".", "..") or name[0] == "-":
         wanted = f"{what} named as a folder is: no / or \\, no line break, no - at its beginning"
         raise problem(wanted, ascii(name), what, "rename its folder, and name it so")
+    if OF_WINDOWS.fullmatch(name):
+        wanted = f"{what} named as a folder can be on every system"
+        raise problem(wanted, ascii(name), what, f"rename its folder: {WHY_NOT}")
     return name

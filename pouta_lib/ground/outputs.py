@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pouta_lib.ground.errors import problem, shown
+from pouta_lib.ground.labels import OF_WINDOWS, WHY_NOT, WINDOWS
 from pouta_lib.ground.locks import only_one
 from pouta_lib.ground.paths import atomic_path, sweep, temporary_beside
 from pouta_lib.ground.validation import write_json
@@ -62,6 +63,8 @@ def replaceable(
     *Raises* :class:`PoutaError` for all else, and where nothing may be written; with
     ``replace=False`` for an earlier result too.
     """
+    if WINDOWS and OF_WINDOWS.fullmatch(Path(folder).name):
+        raise problem("a folder's name", repr(Path(folder).name), folder, f"{ANOTHER}: {WHY_NOT}")
     folder = _real(folder)
     if folder.is_symlink():
         raise problem(f"a new folder, or an earlier {kind}", "a link to itself", folder, ANOTHER)

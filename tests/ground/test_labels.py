@@ -4,13 +4,23 @@ import dataclasses
 import json
 import re
 import typing
+import warnings
+from pathlib import PureWindowsPath
 
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from pouta_lib.ground import labels
 from pouta_lib.ground.errors import PoutaError
-from pouta_lib.ground.labels import folder_name, make_label, parse_label, setting_words
+from pouta_lib.ground.labels import (
+    OF_WINDOWS,
+    check_name,
+    folder_name,
+    make_label,
+    parse_label,
+    setting_words,
+)
 from pouta_lib.ground.profiles import SETTINGS, Profile, load_profile, parse_overrides
 
 WINDOWS = re.compile(r'[<>:"/\\|?*\x00-\x1f]|[ .]$')  # what its file systems refuse
@@ -43,6 +53,34 @@ def test_every_setting_is_read_back(name, value):
     folder = folder_name(label)
     assert not WINDOWS.search(folder)
     assert len(folder) < 120
+
+
+DEVICES = ["CON", "prn", "Aux", "nul", "COM1", "lpt9", "com¹", "CONIN$", "nul.txt", "con .a.b"]
+
+
+def test_names_of_devices_are_those_of_windows():
+    """As Python knows them for Windows, on any system."""
+    plain = ["common", "con1", "com", "com10", "lpt", "nulls", "a.con", "auxiliary", "nut", "con-x"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        known = [PureWindowsPath(name).is_reserved() for name in [*DEVICES, *plain]]
+    found = [OF_WINDOWS.fullmatch(name) is not None for name in [*DEVICES, *plain]]
+    assert found == known == [True] * len(DEVICES) + [False] * len(plain)
+
+
+@pytest.mark.parametrize("name", [*DEVICES, "bolt.", "bolt ", "..."])
+def test_names_that_windows_takes_for_others_are_refused(name):
+    with pytest.raises(PoutaError, match="on every system, found"):
+        check_name(name, "a category")
+
+
+@pytest.mark.parametrize("name", ["C:bolt", "bolt:hidden"])
+def test_a_colon_leads_elsewhere_on_windows_alone(name, monkeypatch):
+    monkeypatch.setattr(labels, "WINDOWS", False)
+    assert check_name(name, "a category") == name
+    monkeypatch.setattr(labels, "WINDOWS", True)
+    with pytest.raises(PoutaError, match="named as a folder is"):
+        check_name(name, "a category")
 
 
 def test_folders_of_different_labels_differ():

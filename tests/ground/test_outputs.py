@@ -138,6 +138,16 @@ def test_where_results_may_go(tmp_path):
         replaceable(tmp_path / "a", "answer", replace=False)
 
 
+def test_on_windows_no_result_goes_to_a_device(tmp_path, monkeypatch):
+    for name in ("aux", "answer."):
+        assert replaceable(tmp_path / name, "answer") == tmp_path / name
+    monkeypatch.setattr(outputs, "WINDOWS", True)
+    for name in ("aux", "NUL.txt", "answer."):
+        with pytest.raises(PoutaError, match=f"a folder's name, found '{name}'"):
+            replaceable(tmp_path / name, "answer")
+    assert replaceable(tmp_path / "answer", "answer") == tmp_path / "answer"
+
+
 def test_what_may_not_be_written_to_is_noticed_before_the_work(tmp_path, monkeypatch):
     make = tempfile.mkdtemp
 
