@@ -171,8 +171,8 @@ def provenance(name: str, figures: Path) -> NotebookNode | None:
     told = json.loads(note.read_text(encoding="utf-8"))
     lines = "\n".join(f"- `{path}`" for path in told["records"]) or "- none: it needs no run"
     summary = f"{len(told['records'])} records" if told["records"] else "no records"
-    title = name.replace("_", " ").capitalize()
-    text = f"**{title}.** *{told['caption']}*\n\n<details><summary>drawn from {summary}</summary>"
+    title = f"**{name.replace('_', ' ').capitalize()}.** " if name.startswith("figure_") else ""
+    text = f"{title}*{told['caption']}*\n\n<details><summary>drawn from {summary}</summary>"
     text = f'<div class="provenance">\n\n{text}\n\n{lines}\n\n</details>\n\n</div>'
     return new_markdown_cell(text)
 
