@@ -231,6 +231,7 @@ def _rendered(
         unread=[shown(name) for name in _unread(answer)],
         num_pictures=min(len(rows), MOST_PICTURES),
         labelled=truth is not None,
+        outlined=truth is not None and bool(truth.masks),
         metrics=metrics,
         groups=[
             {"name": name, "style": STYLES[name], "count": len(groups[name]), "heights": heights}

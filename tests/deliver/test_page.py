@@ -126,6 +126,9 @@ def test_masks_say_which_are_defective_and_are_outlined(answer, tmp_path):
         )
     ]
     assert differ == [True, False, False, False]
+    text = (answer / "report.html").read_text("utf-8")
+    assert "Outlined: what the masks mark." in text
+    assert "Outlined" not in write_page(answer).read_text("utf-8")
 
 
 def test_masks_and_maps_give_pixel_metrics(answer, tmp_path):
