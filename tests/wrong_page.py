@@ -113,6 +113,7 @@ def export(words: str, form: Form, method: str = POUTA) -> None:
 
 export("a misspelt format", Form(format="onx"))
 export("no images per call", Form(batch=0))
+export("more images per call than fit anywhere", Form(batch=10**6))
 export("distances in half precision", Form(half=True), PATCHCORE)
 
 

@@ -245,6 +245,11 @@ provenance("a table's provenance that is cut off", '{"chip|pouta|all|pixel_ap": 
 provenance("a table's provenance that is a list", "[1]")
 
 
+@wrong(KEPT, "a folder in place of a table, in `pouta why`")
+def _(root: Path) -> None:
+    explain_cell(Path(), "chip", "pouta pixel_ap")
+
+
 @wrong(KEPT, "a notebook to execute that is none")
 def _(root: Path) -> None:
     (root / "notes.ipynb").write_text("no notebook")

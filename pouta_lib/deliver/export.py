@@ -29,6 +29,7 @@ NOTE = "deployed.json"
 KIND = "export"  # in the folder's manifest
 KEY = "pouta"  # under which the note stands in the file itself
 OPSET = 17
+MOST_BATCH = 256  # the file is tried with as many
 # How far maps and scores may be from the library's own in float32, as a share of the largest
 # value where that is above 1, as distances are.
 TOLERANCE = {"fp32": 1e-4, "fp16": 2e-2}
@@ -224,9 +225,9 @@ def _checked(detector: Detector, form: Form) -> _Writer:
     """How to write this form, where nothing stands against it."""
     if form.format not in _WRITERS:
         raise problem(f"a format out of {list(FORMATS)}", repr(form.format), "export", "choose one")
-    if form.batch is not None and form.batch < 1:
-        todo = "say how many images per call, or leave it out"
-        raise problem("a batch of 1 or more", str(form.batch), "export", todo)
+    if form.batch is not None and not 1 <= form.batch <= MOST_BATCH:
+        todo = "say how many images per call, or leave it out: any number then"
+        raise problem(f"a batch of 1 to {MOST_BATCH}", str(form.batch), "export", todo)
     named = (detector.method, *find_method(detector.method).members)
     if form.half and "fp32" in {find_method(name).precision for name in named}:
         found = f"{detector.method}, whose distances need float32"

@@ -263,7 +263,7 @@ def explain_cell(table: Path, row: str, column: str) -> str:
     """
     name = Path(table).name.removesuffix(".provenance.json")
     name = name.removesuffix(".csv").removesuffix(".md")
-    path = Path(table).with_name(f"{name}.provenance.json")
+    path = Path(table).parent / f"{name}.provenance.json"
     if not path.is_file():
         raise problem("a table written by the study", "no provenance", path, "make study")
     todo = "pouta tables makes it again"

@@ -207,7 +207,8 @@ def test_the_command_says_what_it_wrote(trained, tmp_path, capsys):
     ("form", "expected"),
     [
         (Form(format="onx"), r"a format out of \['onnx', 'openvino'\], found 'onx'"),
-        (Form(batch=0), "a batch of 1 or more, found 0"),
+        (Form(batch=0), "a batch of 1 to 256, found 0"),
+        (Form(batch=10**30), "a batch of 1 to 256, found 10"),
     ],
 )
 def test_a_form_that_there_is_not_is_refused(form, expected, trained, tmp_path):
