@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache
@@ -143,7 +143,7 @@ def look_into(folder: Path, *, below: bool = True) -> Contents:
     """
     files: list[Path] = []
     passed: list[tuple[Reason, Path]] = []
-    try:
+    with _readable(folder):
         for path in sorted(folder.iterdir()):
             if _is_hidden(path):
                 passed.append((Reason.HIDDEN, path))
@@ -153,9 +153,6 @@ def look_into(folder: Path, *, below: bool = True) -> Contents:
                 files.append(path)
             else:
                 passed.append((_why_not(path), path))
-    except OSError as error:
-        found = error.strerror or str(error)
-        raise problem("a readable folder", found, folder, "check its permissions") from error
     by_stem = {path.stem: path for path in files}
     masks: dict[Path, Path] = {}
     for path in files:
@@ -172,6 +169,16 @@ def look_into(folder: Path, *, below: bool = True) -> Contents:
     no_photos = (Reason.MASK, Reason.PART, Reason.SECOND)
     kept = set(files) - {path for reason, path in passed if reason in no_photos}
     return Contents(folder, sorted(kept), masks, PassedOver.of(passed))
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    """*Raises* :class:`PoutaError` where a folder, or what lies in it, cannot be looked at."""
+    try:
+        yield
+    except OSError as error:
+        found = error.strerror or str(error)
+        raise problem("a readable folder", found, folder, "check its permissions") from error
 
 
 def _why_not(path: Path) -> Reason:
@@ -316,14 +323,16 @@ def child(folder: Path, name: str) -> Path:
     """`name` in `folder`, in whatever case it is there."""
     if (folder / name).exists() or not folder.is_dir():
         return folder / name
-    return next((p for p in folder.iterdir() if p.name.lower() == name.lower()), folder / name)
+    with _readable(folder):
+        return next((p for p in folder.iterdir() if p.name.lower() == name.lower()), folder / name)
 
 
 def folders_in(folder: Path) -> list[Path]:
     """The folders directly in `folder`, sorted by name; hidden ones are left out."""
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not _is_hidden(path))
+    with _readable(folder):
+        return sorted(path for path in folder.iterdir() if path.is_dir() and not _is_hidden(path))
 
 
 def _is_hidden(path: Path) -> bool:

@@ -12,6 +12,7 @@ from trees import dagm_tree, mask, mvtec_tree, photo, save
 from pouta_lib.data import files, list_categories, load_category
 from pouta_lib.data.check import check_dataset
 from pouta_lib.data.files import PassedOver, Reason, beside, look_into
+from pouta_lib.detector.photos import good_photos
 from pouta_lib.ground.errors import PoutaError
 
 
@@ -459,13 +460,14 @@ def test_names_that_are_not_utf_8_are_read(tmp_path, capsys, monkeypatch):
     problems[0].encode("ascii")
 
 
-def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+@pytest.mark.parametrize("look", [look_into, good_photos, lambda folder: files.child(folder, "a")])
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch, look):
     def refuse(self):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(type(tmp_path), "iterdir", refuse)
     with pytest.raises(PoutaError, match=r"readable folder, found Permission denied") as error:
-        look_into(tmp_path)
+        look(tmp_path)
     assert str(tmp_path) in str(error.value)
 
 
