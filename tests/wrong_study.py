@@ -168,6 +168,7 @@ kept("an empty record", "record.json", lambda text: b"")
 kept("a record that is cut off", "record.json", lambda text: text[:20])
 kept("a record of a later version", "record.json", noted(schema_version=99))
 kept("a record with a text for a number", "record.json", noted(steps="400"))
+kept("a record with a backbone that is unknown", "record.json", noted(backbone="resnet19"))
 kept("an empty file of weights", WEIGHTS, lambda content: b"")
 kept("weights that are cut off", WEIGHTS, lambda content: content[:-9])
 kept("weights with one bit changed", WEIGHTS, flipped)
@@ -243,6 +244,9 @@ def provenance(words: str, text: str) -> None:
 provenance("an empty provenance of a table", "")
 provenance("a table's provenance that is cut off", '{"chip|pouta|all|pixel_ap": [')
 provenance("a table's provenance that is a list", "[1]")
+
+
+provenance("a table's provenance with a cell of no metric", '{"chip|pouta|all|pixel_app": ["x"]}')
 
 
 @wrong(KEPT, "a folder in place of a table, in `pouta why`")

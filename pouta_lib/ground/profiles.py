@@ -26,6 +26,7 @@ from pouta_lib.ground.validation import (
 )
 
 MOST_STEPS = 10**8  # months; beyond it the list of losses fills the memory
+Backbone = Literal["efficientnet_lite0", "wide_resnet50_2", "resnet18"]
 
 
 def _multiple_of(n: int, most: int) -> Rule:
@@ -92,7 +93,7 @@ class Profile(SynthesisSettings):
     max_textures: Annotated[int, above(0)] | None
     precision: Literal["auto", "fp32", "tf32", "bf16"]
     compile: bool  # the forward pass through torch.compile, on a CUDA card only
-    backbone: Literal["efficientnet_lite0", "wide_resnet50_2", "resnet18"]  # of PatchCore (D22)
+    backbone: Backbone  # of PatchCore (D22)
     checkpoint_steps: Annotated[int, above(0)]  # a resumable checkpoint every so many steps
     max_train: Annotated[int, above(0)] | None  # at most so many training images; none: all
     max_test: Annotated[int, above(0)] | None

@@ -4,7 +4,7 @@ import json
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import pandas as pd
 
@@ -12,7 +12,7 @@ from pouta_lib.ground.errors import problem
 from pouta_lib.ground.labels import folder_name, parse_label, set_options, setting_words
 from pouta_lib.ground.methods import COMPARED, METHODS, Modules
 from pouta_lib.ground.paths import atomic_path, results_root
-from pouta_lib.ground.validation import checked, read_json
+from pouta_lib.ground.validation import Rule, checked, read_json
 from pouta_lib.report.published import PROTOCOL, read_published
 from pouta_lib.report.reading import AVERAGE, METRIC_NAMES, METRIC_WORDS
 from pouta_lib.report.tables import (
@@ -28,6 +28,7 @@ from pouta_lib.report.tables import (
     source_of,
 )
 from pouta_lib.study.records import (
+    METRICS,
     Metric,
     Record,
     RunKey,
@@ -37,6 +38,13 @@ from pouta_lib.study.records import (
     selection_of,
 )
 
+Cells = Annotated[  # of a table, each with its runs
+    dict[str, list[str]],
+    Rule(
+        "cells that end in a metric, each with its runs",
+        lambda cells: all(runs and name.split("|")[-1] in METRICS for name, runs in cells.items()),
+    ),
+]
 ROMAN = {1: "I", 2: "II", 3: "III", 4: "IV", 5: "V", 6: "VI"}
 KINDS = {"benchmark": benchmark_table, "few_shot": few_shot_table, "ablation": ablation_table}
 
@@ -268,7 +276,7 @@ def explain_cell(table: Path, row: str, column: str) -> str:
         raise problem("a table written by the study", "no provenance", path, "make study")
     todo = "pouta tables makes it again"
     found = read_json(path, "a table's provenance", todo, todo)
-    cells = checked(dict[str, list[str]], found, path, todo)
+    cells = checked(Cells, found, path, todo)
     asked = {word.lower() for word in f"{row} {column}".replace("|", " ").split()}
     whole = [name for name in cells if asked <= set(name.lower().split("|"))]
     in_part = [name for name in cells if asked <= set(name.lower().replace("|", " ").split())]

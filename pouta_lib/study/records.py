@@ -18,7 +18,7 @@ import numpy as np
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.labels import folder_name, parse_label, set_options, setting_words
 from pouta_lib.ground.paths import atomic_path, project_root, results_root
-from pouta_lib.ground.profiles import Profile, todays_profile
+from pouta_lib.ground.profiles import MOST_STEPS, Backbone, Profile, todays_profile
 from pouta_lib.ground.validation import STRICT, Rule, above, checked, read_json, within, write_json
 from pouta_lib.method.history import HISTORY
 
@@ -145,8 +145,8 @@ class Record:
     precision: Literal["fp32", "tf32", "bf16"]
     data: DataNote
     selection: str
-    backbone: str | None
-    steps: int
+    backbone: Backbone | None
+    steps: Annotated[int, within(0, MOST_STEPS)]
     history: Annotated[dict[str, list[float]], _has_all(HISTORY)]
     metrics: RunMetrics
     watched: list[Annotated[dict[str, float | None], _has_all(("step", *METRICS))]]

@@ -190,6 +190,8 @@ def test_nothing_is_half_written(tmp_path, monkeypatch):
         ({"metrics": {"image_auroc": 93.0}}, "image_auroc to be in [0, 1], or null, found 93"),
         ({"steps": "400"}, "steps to be a valid integer, found '400' (str)"),
         ({"selection": None}, "selection to be a valid string, found None"),
+        ({"backbone": "resnet19"}, "backbone to be 'efficientnet_lite0', "),
+        ({"steps": -1}, "steps to be in [0, 100000000], found -1"),
     ],
 )
 def test_a_wrong_record_is_not_written(tmp_path, change, message):
