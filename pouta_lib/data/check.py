@@ -150,14 +150,32 @@ def _read(items: list[Item], folder: Path) -> _Found:
 
 
 def _told_of_copies(listing: Listing, digests: dict[Path, bytes]) -> list[str]:
-    """What to say of test images that were trained on."""
-    known = {digests[item.image] for item in listing.train if item.image in digests}
-    copies = [item.image for item in listing.test if digests.get(item.image) in known]
-    if not copies:
-        return []
-    first = shown("/".join(copies[0].parts[-2:]))
-    said = "are copies of training images: what is said of them is no test"
-    return [f"{len(copies)} of {len(listing.test)} test images {said}, first {first}"]
+    """What to say of test images that were trained on, and of images that are there twice."""
+    train = {item.image: digests[item.image] for item in listing.train if item.image in digests}
+    test = {item.image: digests[item.image] for item in listing.test if item.image in digests}
+    bad = {digests.get(item.image) for item in listing.test if item.defect != GOOD}
+    good = [item.image for item in listing.test if item.defect == GOOD]
+    first = {digest: path for path, digest in reversed(train.items())}
+    found = (
+        (
+            [path for path, digest in test.items() if digest in first],
+            f"{len(listing.test)} test images are copies of training images: what is said of them"
+            " is no test",
+        ),
+        (
+            [path for path, digest in train.items() if first[digest] != path],
+            f"{len(listing.train)} training images are copies of others",
+        ),
+        (
+            [path for path in good if path in test and test[path] in bad],
+            f"{len(good)} good test images are copies of defective ones",
+        ),
+    )
+    return [
+        f"{len(paths)} of {said}, first {shown('/'.join(paths[0].parts[-2:]))}"
+        for paths, said in found
+        if paths
+    ]
 
 
 def _check_dtd(root: str | Path | None) -> Report:

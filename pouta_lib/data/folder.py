@@ -53,6 +53,8 @@ def listing(folder: Path, category: str) -> Listing:
         train = [Item(path) for path in passed.files.pop(Reason.LOOSE, [])]
     test, missing, twins = [], [], []
     kinds = list(_kinds(test_folder))
+    if test_folder.is_dir():
+        passed += beside(test_folder, [look.folder for _, look in kinds])
     passed += lost_images(truth, [look for _, look in kinds])
     for kind, look in kinds:
         passed += look.passed_over

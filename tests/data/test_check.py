@@ -109,6 +109,16 @@ def test_test_images_that_were_trained_on_are_told_of(tmp_path, to):
     assert check_dataset("mvtec", tmp_path).notes == [f"{said}, first {to}/000.png"]
 
 
+def test_images_that_are_there_twice_are_told_of(tmp_path):
+    base = mvtec_tree(tmp_path)
+    shutil.copy(base / "train" / "good" / "000.png", base / "train" / "good" / "000 (1).png")
+    shutil.copy(base / "test" / "cut" / "001.png", base / "test" / "good" / "001.png")
+    assert check_dataset("mvtec", tmp_path).notes == [
+        "bolt: 1 of 4 training images are copies of others, first good/000.png",
+        "bolt: 1 of 2 good test images are copies of defective ones, first good/001.png",
+    ]
+
+
 @pytest.mark.parametrize("white", [255, 1023])
 def test_photographs_that_show_nothing_are_counted_and_named(tmp_path, white):
     """A covered lens and an overexposed one; also among images of 10 bits."""

@@ -221,6 +221,16 @@ def test_a_folder_of_defects_that_is_named_as_masks_is_told_of(tmp_path, name):
     assert told.startswith(f"washer: test/{name} is named as masks are, and read as defective")
 
 
+@pytest.mark.parametrize("dataset", ["folder", "mvtec"])
+def test_what_lies_beside_the_folders_of_test_images_is_told_of(tmp_path, dataset):
+    base = mvtec_tree(tmp_path, dataset)
+    (base / "test" / "gone").symlink_to(tmp_path / "unmounted" / "gone")
+    (base / "test" / "a.gif").write_bytes(b"x")
+    problems = "\n".join(counted(tmp_path, dataset)[1])
+    assert "1 file linking to nothing, first test/gone" in problems
+    assert "1 file (.gif) of a picture format" in problems
+
+
 def test_a_name_that_only_looks_like_a_mask_is_a_photograph(tmp_path):
     for name in ("gasmask.png", "label.png", "bright.png", "b.png", "part_label.png"):
         save(tmp_path / "good" / name, photo(1))
@@ -371,7 +381,7 @@ def test_images_named_alike_share_no_mask_beside_them_either(tmp_path):
 def test_images_named_as_another_and_a_word_are_told_of(tmp_path, word):
     base = washer(tmp_path)
     save(base / "test" / "spot" / f"000{word}.png", photo(4))
-    save(base / "test" / "good" / f"000{word}.png", photo(4))
+    save(base / "test" / "good" / f"000{word}.png", photo(5))
     counts, problems, notes = counted(tmp_path)
     said = "washer: 1 defective images are named as another, first spot/000.png and spot/000"
     assert (counts, problems, len(notes)) == ((3, 3, 3), [], 1) and notes[0].startswith(said + word)
