@@ -69,7 +69,7 @@ def study_notebooks(keys: Sequence[RunKey]) -> dict[str, list[RunKey]]:
     def beside(key: RunKey) -> set[str]:
         return there.get((key.dataset, key.category, key.seed), set())
 
-    few = [key for key in keys if key.shots is not None]
+    few = [k for k in keys if k.shots is not None and k.variant == "pouta"]  # as in Table IV
     of_few = {(key.dataset, key.category, key.seed) for key in few}
     whole = [k for k in full if (k.dataset, k.category, k.seed) in of_few and k.variant == "pouta"]
     seeds: dict[tuple[str, str, str], int] = {}

@@ -260,6 +260,7 @@ def test_todays_settings_at_their_own_length(repository):
     shown = set()
     for seed in range(3):
         records = find_records("real-cpu", repository / "results" / "real", seed=seed)
+        records = [record for record in records if record.run.shots is None]
         of = {(record.run.variant, record.run.category): record for record in records}
         if not of:
             continue
@@ -270,7 +271,23 @@ def test_todays_settings_at_their_own_length(repository):
             whole = [record.metrics[METRICS[0]] for record in found if record]
             assert mean == (f"{100 * sum(whole) / 4:.1f}" if len(whole) == 4 else "–")
             shown |= {record.path for record in found if record}
-    assert shown == {r.path for r in find_records("real-cpu", repository / "results" / "real")}
+    records = find_records("real-cpu", repository / "results" / "real")
+    assert shown == {record.path for record in records if record.run.shots is None}
+
+
+def test_few_shots_on_photographs_are_those_of_the_records(repository):
+    order = ["transistor", "toothbrush", "macaroni1", "magnetic_tile"]
+    records = find_records("real-cpu", repository / "results" / "real", seed=0)
+    of = {(r.run.variant, r.run.shots, r.run.category): r for r in records}
+    shown = set()
+    for row in rows_below(results_page(repository), "few shots, seed 0"):
+        name, images, *cells, mean = row
+        shots = None if images == "all" else int(images)
+        found = [of[NAMES[name], shots, category] for category in order]
+        assert cells == [told(record) for record in found], row
+        assert mean == f"{100 * sum(r.metrics[METRICS[0]] for r in found) / 4:.1f}", row
+        shown |= {record.path for record in found}
+    assert shown >= {record.path for record in records if record.run.shots is not None}
 
 
 def test_the_ablation_on_photographs_is_that_of_the_tables(repository):

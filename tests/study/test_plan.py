@@ -39,6 +39,7 @@ def test_pouta_alone_feeds_the_benchmarks_only():
 
 def test_few_shot_runs_stand_beside_the_full_run_of_their_seed():
     plan = [*keys(shots=(2, 4, None)), *keys(seeds=(1,)), *keys("cap")]
+    plan += keys(variants=("patchcore",), shots=(2, None))  # Table IV is POUTA's
     assert study_notebooks(plan)["11_few_shot"] == keys(shots=(2, 4, None))
 
 
