@@ -7,7 +7,7 @@
 #                        .venv/bin/playwright install --with-deps chromium, or apt install chromium
 #   make app             from photographs to a detector in the browser; make test-app tries it in one
 #   make bench           speed and memory beside the peers, into results/bench
-#   make test-slurm      a small study on a real Slurm, started for it: as root, with Debian's
+#   make test-slurm      the smoke study on a real Slurm, started for it: as root, with Debian's
 #                        slurm-wlm and munge installed
 #   make test-faults     the smoke study killed, stopped and doubled: results/reliability.md
 #   make book            the course and the study as a site: build/book/site/index.html
