@@ -100,6 +100,16 @@ def take_turns(
     return taken
 
 
+def keep(told: dict[str, Any], file: Path) -> None:
+    """Writes a record; what it says of other numbers of threads, measured before, stays."""
+    if file.is_file():
+        before = json.loads(file.read_text(encoding="utf-8"))
+        if {**before, "threads": {}} == {**told, "threads": {}}:  # the same machine and size
+            told = {**told, "threads": before["threads"] | told["threads"]}
+    with atomic_path(file) as path:
+        write_json(path, told)
+
+
 def known(values: list[float | None]) -> list[float]:
     """Those that could be measured."""
     return [value for value in values if value is not None]
@@ -155,8 +165,7 @@ def main(arguments: list[str] | None = None) -> None:
             for threads in dict.fromkeys(chosen.threads):
                 taken = take_turns(work, chosen.size, chosen.rounds, threads, former)
                 told["threads"][str(threads)] = taken
-            with atomic_path(chosen.output / f"{work}.json") as path:
-                write_json(path, told)
+            keep(told, chosen.output / f"{work}.json")
     text = table(chosen.output)
     (chosen.output / "table.md").write_text(text + "\n", encoding="utf-8")
     print(text)

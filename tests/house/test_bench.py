@@ -65,3 +65,12 @@ def test_contestants_take_turns_and_leave_a_record_and_a_table(tmp_path, monkeyp
     assert len(table) == 2 + 2
     assert "| scikit-learn |" in table[3]
     assert "without anomalib; tools/peers_env.py" in capsys.readouterr().out
+
+
+def test_a_record_keeps_what_it_says_of_other_numbers_of_threads(tmp_path):
+    told = {"work": "noise", "size": "full", "machine": "this one", "threads": {"1": "once"}}
+    bench.keep(told, file := tmp_path / "noise.json")
+    bench.keep(told | {"threads": {"2": "twice"}}, file)
+    assert json.loads(file.read_text())["threads"] == {"1": "once", "2": "twice"}
+    bench.keep(told | {"machine": "another", "threads": {"2": "twice"}}, file)
+    assert json.loads(file.read_text())["threads"] == {"2": "twice"}
