@@ -67,6 +67,18 @@ def test_the_numbers_in_the_text_are_those_of_the_tables(repository, page):
     late = measured(repository, "table_4_mini-mvtec.csv", "evening")
     late = late[late["category"] == "average"].sort_values("shots")["measured"]
     assert "{:.1f}, {:.1f} and {:.1f} against {:.1f}".format(*late) in text
+    photographs = find_records("real-cpu", repository / "results" / "real", seed=0)
+    cls = {(r.run.variant, r.run.shots, r.run.category): r.metrics[METRICS[0]] for r in photographs}
+    means = {
+        method: [
+            100 * sum(v for key, v in cls.items() if key[:2] == (method, shots)) / 4
+            for shots in (2, 4, 8, None)
+        ]
+        for method in ("pouta", "patchcore")
+    }
+    told = "from {:.1f} with two images over {:.1f} and {:.1f} to {:.1f} with all of them"
+    assert told.format(*means["pouta"]) in text
+    assert "with the same ones ({:.1f}, {:.1f} and {:.1f})".format(*means["patchcore"]) in text
     light = measured(repository, "table_1_mvtec.csv", "real/paper~light_share=0.5")
     plain = measured(repository, "table_1_mvtec.csv", "real/paper")
     both = pd.concat([plain, light.assign(method="light")])
@@ -112,7 +124,7 @@ def test_what_mss_brings_seed_by_seed_is_what_its_runs_say(repository, page):
 
 
 def test_the_claim_at_todays_settings_is_what_their_runs_say(repository, page):
-    records = find_records("real-cpu", repository / "results" / "real")
+    records = find_records("real-cpu", repository / "results" / "real", shots=None)
     frame = run_frame(records, METRICS)
     frame = frame.pivot(index=["metric", "category"], columns=["seed", "method"], values="percent")
     rows = [line for line in page.splitlines() if re.match(r"\| \d \|", line)]

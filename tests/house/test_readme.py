@@ -259,8 +259,7 @@ def test_todays_settings_at_their_own_length(repository):
     order = ["transistor", "toothbrush", "macaroni1", "magnetic_tile"]
     shown = set()
     for seed in range(3):
-        records = find_records("real-cpu", repository / "results" / "real", seed=seed)
-        records = [record for record in records if record.run.shots is None]
+        records = find_records("real-cpu", repository / "results" / "real", seed=seed, shots=None)
         of = {(record.run.variant, record.run.category): record for record in records}
         if not of:
             continue
@@ -271,8 +270,8 @@ def test_todays_settings_at_their_own_length(repository):
             whole = [record.metrics[METRICS[0]] for record in found if record]
             assert mean == (f"{100 * sum(whole) / 4:.1f}" if len(whole) == 4 else "–")
             shown |= {record.path for record in found if record}
-    records = find_records("real-cpu", repository / "results" / "real")
-    assert shown == {record.path for record in records if record.run.shots is None}
+    records = find_records("real-cpu", repository / "results" / "real", shots=None)
+    assert shown == {record.path for record in records}
 
 
 def test_few_shots_on_photographs_are_those_of_the_records(repository):
@@ -288,6 +287,25 @@ def test_few_shots_on_photographs_are_those_of_the_records(repository):
         assert mean == f"{100 * sum(r.metrics[METRICS[0]] for r in found) / 4:.1f}", row
         shown |= {record.path for record in found}
     assert shown >= {record.path for record in records if record.run.shots is not None}
+
+    def ahead(shots, category, metric=METRICS[0]):
+        ours, theirs = (
+            of[name, shots, category].metrics[metric] for name in ("pouta", "patchcore")
+        )
+        return 100 * (ours - theirs)
+
+    means = {k: sum(ahead(k, c) for c in order) / 4 for k in (2, 4, 8, None)}
+    assert [round(means[k]) for k in (2, 4, 8)] == [6, 1, 7] and means[None] < 0
+    assert all(ahead(k, c) > 0 for k in (2, 4, 8) for c in ("macaroni1", "toothbrush"))
+    assert [ahead(k, "transistor") > 0 for k in (2, 4, 8)] == [True, False, False]
+    assert [ahead(k, "magnetic_tile") > 0 for k in (2, 4, 8)] == [False, False, True]
+    assert [ahead(2, c, METRICS[2]) > 0 for c in order] == [False, False, True, False]
+    lacks = [
+        of["pouta", None, c].metrics[METRICS[0]] - of["pouta", 8, c].metrics[METRICS[0]]
+        for c in order
+    ]
+    assert [round(100 * points) for points in lacks] == [8, 1, -1, 6]
+    assert round(100 * sum(lacks) / 4) == 3
 
 
 def test_the_ablation_on_photographs_is_that_of_the_tables(repository):
