@@ -272,6 +272,12 @@ def test_todays_settings_at_their_own_length(repository):
             shown |= {record.path for record in found if record}
     records = find_records("real-cpu", repository / "results" / "real", shots=None)
     assert shown == {record.path for record in records}
+    text = " ".join(results_page(repository).split())
+    for category in ("transistor", "macaroni1"):
+        of = run_frame([r for r in records if r.run.category == category], METRICS[:1])
+        means = of.groupby("method")["percent"].mean()
+        told_means = f"their means are {means['pouta']:.1f} and {means['vanilla']:.1f}"
+        assert told_means in text
 
 
 def test_few_shots_on_photographs_are_those_of_the_records(repository):
