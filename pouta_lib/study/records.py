@@ -17,6 +17,7 @@ import numpy as np
 
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.labels import folder_name, parse_label, set_options, setting_words
+from pouta_lib.ground.methods import METHODS
 from pouta_lib.ground.paths import atomic_path, project_root, results_root
 from pouta_lib.ground.profiles import MOST_STEPS, Backbone, Profile, todays_profile
 from pouta_lib.ground.validation import STRICT, Rule, above, checked, read_json, within, write_json
@@ -101,7 +102,7 @@ class RunName:
 
     dataset: str
     category: str
-    variant: str
+    variant: Annotated[str, Rule(f"a method out of {[*METHODS]}", METHODS.__contains__)]
     shots: Annotated[int, above(0)] | None
     seed: int
 
