@@ -68,17 +68,11 @@ def test_the_numbers_in_the_text_are_those_of_the_tables(repository, page):
     late = late[late["category"] == "average"].sort_values("shots")["measured"]
     assert "{:.1f}, {:.1f} and {:.1f} against {:.1f}".format(*late) in text
     photographs = find_records("real-cpu", repository / "results" / "real", seed=0)
-    cls = {(r.run.variant, r.run.shots, r.run.category): r.metrics[METRICS[0]] for r in photographs}
-    means = {
-        method: [
-            100 * sum(v for key, v in cls.items() if key[:2] == (method, shots)) / 4
-            for shots in (2, 4, 8, None)
-        ]
-        for method in ("pouta", "patchcore")
-    }
+    frame = run_frame(photographs, METRICS[:1])
+    of = frame.groupby(["method", "shots"], dropna=False)["percent"].mean()  # all images last
     told = "from {:.1f} with two images over {:.1f} and {:.1f} to {:.1f} with all of them"
-    assert told.format(*means["pouta"]) in text
-    assert "with the same ones ({:.1f}, {:.1f} and {:.1f})".format(*means["patchcore"]) in text
+    assert told.format(*of["pouta"]) in text
+    assert "with the same ones ({:.1f}, {:.1f} and {:.1f})".format(*of["patchcore"]) in text
     light = measured(repository, "table_1_mvtec.csv", "real/paper~light_share=0.5")
     plain = measured(repository, "table_1_mvtec.csv", "real/paper")
     both = pd.concat([plain, light.assign(method="light")])
