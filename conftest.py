@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -37,6 +38,26 @@ def pytest_configure(config: pytest.Config) -> None:
 def repository() -> Path:
     """The checkout that is being tested."""
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with ``results`` and ``figures`` as they are in git's index.
+
+    The prose quotes these, and `make study` writes a reader's own over those in the checkout. Where
+    there is no git or no clone, the checkout's are all that is there.
+    """
+    git = ["git", "-C", str(REPOSITORY)]
+    listed = b""
+    if shutil.which("git"):
+        command = [*git, "ls-files", "-z", "results", "figures"]
+        listed = subprocess.run(command, capture_output=True, check=False).stdout
+    if not listed:
+        return REPOSITORY
+    folder = tmp_path_factory.mktemp("committed")
+    command = [*git, "checkout-index", "-z", "--stdin", f"--prefix={folder}{os.sep}"]
+    subprocess.run(command, input=listed, check=True)
+    return folder
 
 
 @pytest.fixture

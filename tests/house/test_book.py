@@ -70,12 +70,12 @@ def test_each_of_several_figures_has_its_caption_below_it(tmp_path):
     assert "**Figure 1.** *What figure_1 shows.*" in shown[3]
 
 
-def test_each_figure_that_a_copy_saved_has_its_note(repository):
+def test_each_figure_that_a_copy_saved_has_its_note(committed):
     """What stands below it in the book: its caption, and what it was drawn from."""
     bare = []
-    for copy in sorted((repository / "results").glob("*/notebooks/*.ipynb")):
+    for copy in sorted((committed / "results").glob("*/notebooks/*.ipynb")):
         for folder, name in build_book.SAVED.findall(copy.read_text(encoding="utf-8")):
-            if not build_book.provenance(name, repository / "figures" / folder):
+            if not build_book.provenance(name, committed / "figures" / folder):
                 bare.append(f"{copy.name}: {name}")
     assert not bare
 
@@ -126,10 +126,10 @@ def test_every_symbol_has_its_line_in_the_glossary(repository):
     assert all(f"{{#{anchor}}}" in page for anchor in anchors)
 
 
-def test_the_book_is_prepared_from_what_there_is(repository, tmp_path):
+def test_the_book_is_prepared_from_what_there_is(repository, committed, tmp_path):
     """Every notebook, page and picture; deviations as places to link to; figures told of."""
     told = build_book.prepare(
-        tmp_path / "source", [repository / "results" / "demo"], repository / "figures"
+        tmp_path / "source", [committed / "results" / "demo"], committed / "figures"
     )
     notebooks = sorted(p.name for p in (repository / "notebooks").rglob("*.ipynb"))
     made = sorted(p.name for p in (tmp_path / "source" / "notebooks").rglob("*.ipynb"))
@@ -180,10 +180,10 @@ def test_each_chapter_of_the_course_asks_and_answers(repository):
 
 
 @pytest.mark.parametrize("study", ["demo", "evening"])
-def test_executed_copies_have_todays_code_and_words(repository, study):
+def test_executed_copies_have_todays_code_and_words(committed, study):
     """What readers see was made by the code beside it: `make chapters`, or `pouta notebook`."""
     sources = {path.name: path for path in build_book.notebooks()}
-    copies = sorted((repository / "results" / study / "notebooks").glob("*.ipynb"))
+    copies = sorted((committed / "results" / study / "notebooks").glob("*.ipynb"))
     stale = [copy.name for copy in copies if not chapters.is_shown(sources[copy.name], copy)]
     assert copies and not stale
     words = chapters.words_of

@@ -33,9 +33,9 @@ def gains(frame, later, earlier_one, metric):
     return (table[later] - table[earlier_one]).dropna()
 
 
-def test_the_differences_are_those_of_the_tables(repository, page):
+def test_the_differences_are_those_of_the_tables(committed, page):
     studies = ("demo", "evening", earlier())
-    frames = [measured(repository, "table_5_*.csv", study) for study in studies]
+    frames = [measured(committed, "table_5_*.csv", study) for study in studies]
     published = read_published(5).set_index(["note", "metric"])["value"]
     rows = rows_below(page, "claim")
     assert [name for name, *_ in rows] == list(PAIRS)
@@ -51,12 +51,12 @@ def test_the_differences_are_those_of_the_tables(repository, page):
                 assert cell == shown, (name, metric)
 
 
-def test_the_numbers_in_the_text_are_those_of_the_tables(repository, page):
+def test_the_numbers_in_the_text_are_those_of_the_tables(committed, page):
     text = " ".join(page.split())
-    five = measured(repository, "table_5_mini-mvtec.csv")
+    five = measured(committed, "table_5_mini-mvtec.csv")
     average = five[(five["category"] == "average") & (five["metric"] == METRICS[0])]
     assert f"up to {average['std'].max():.1f} points of image AUROC over two drawn parts" in text
-    four = measured(repository, "table_4_mini-mvtec.csv")
+    four = measured(committed, "table_4_mini-mvtec.csv")
     average = four[four["category"] == "average"].sort_values("shots")  # all images last
     told = [f"{value:.1f}" for value in average["measured"]]
     assert "from {} with two images over {} and {} to {} with".format(*told) in text
@@ -64,17 +64,17 @@ def test_the_numbers_in_the_text_are_those_of_the_tables(repository, page):
     theirs = read_published(4).query("method == 'POUTA'").set_index("note")["value"]
     gaps = f"{eight - two:.1f} points where the paper has {theirs['8-shot'] - theirs['2-shot']:.1f}"
     assert f"from two images to eight it is {gaps}." in text
-    late = measured(repository, "table_4_mini-mvtec.csv", "evening")
+    late = measured(committed, "table_4_mini-mvtec.csv", "evening")
     late = late[late["category"] == "average"].sort_values("shots")["measured"]
     assert "{:.1f}, {:.1f} and {:.1f} against {:.1f}".format(*late) in text
-    photographs = find_records("real-cpu", repository / "results" / "real", seed=0)
+    photographs = find_records("real-cpu", committed / "results" / "real", seed=0)
     frame = run_frame(photographs, METRICS[:1])
     of = frame.groupby(["method", "shots"], dropna=False)["percent"].mean()  # all images last
     told = "from {:.1f} with two images over {:.1f} and {:.1f} to {:.1f} with all of them"
     assert told.format(*of["pouta"]) in text
     assert "with the same ones ({:.1f}, {:.1f} and {:.1f})".format(*of["patchcore"]) in text
-    light = measured(repository, "table_1_mvtec.csv", "real/paper~light_share=0.5")
-    plain = measured(repository, "table_1_mvtec.csv", "real/paper")
+    light = measured(committed, "table_1_mvtec.csv", "real/paper~light_share=0.5")
+    plain = measured(committed, "table_1_mvtec.csv", "real/paper")
     both = pd.concat([plain, light.assign(method="light")])
     both = both[(both["category"] == "toothbrush") & (both["metric"] == METRICS[2])]
     ap = both.set_index("method")["measured"]
@@ -82,9 +82,9 @@ def test_the_numbers_in_the_text_are_those_of_the_tables(repository, page):
     assert f"POUTA has {ap['light']:.1f}" in text
 
 
-def test_what_was_asked_beyond_the_paper_is_what_its_runs_say(repository, page):
+def test_what_was_asked_beyond_the_paper_is_what_its_runs_say(committed, page):
     text = " ".join(page.split())
-    records = find_records("questions", repository / "results" / "real")
+    records = find_records("questions", committed / "results" / "real")
     frame = run_frame(records, ["image_auroc", "pixel_ap"])
     asked = {"have to be trained together": "pouta-apart", "Both losses": "pouta-mss-alone"}
     for claim, method in asked.items():
@@ -95,8 +95,8 @@ def test_what_was_asked_beyond_the_paper_is_what_its_runs_say(repository, page):
             assert numbers and f"by {METRIC_WORDS[metric]} {numbers}" in told
 
 
-def test_what_an_evening_shows_is_what_its_runs_say(repository, page):
-    records = find_records("evening", repository / "results", dataset="mini-mvtec", shots=None)
+def test_what_an_evening_shows_is_what_its_runs_say(committed, page):
+    records = find_records("evening", committed / "results", dataset="mini-mvtec", shots=None)
     frame = run_frame(records, ["image_auroc", "pixel_ap"])
     text = " ".join(page.split())
     told = text.partition("**Reusing representations")[2].partition("**HSG helps")[0]
@@ -105,8 +105,8 @@ def test_what_an_evening_shows_is_what_its_runs_say(repository, page):
         assert said and f"by {METRIC_WORDS[metric]} {said.rstrip('.')}" in told
 
 
-def test_what_mss_brings_seed_by_seed_is_what_its_runs_say(repository, page):
-    records = find_records("evening", repository / "results", dataset="mini-mvtec", shots=None)
+def test_what_mss_brings_seed_by_seed_is_what_its_runs_say(committed, page):
+    records = find_records("evening", committed / "results", dataset="mini-mvtec", shots=None)
     frame = run_frame(records, ["image_auroc", "pixel_ap"])
     frame = frame.pivot(index=["category", "seed", "metric"], columns="method", values="percent")
     gain = (frame["base+mss"] - frame["base"]).dropna()
@@ -117,8 +117,8 @@ def test_what_mss_brings_seed_by_seed_is_what_its_runs_say(repository, page):
     assert told in " ".join(page.split())
 
 
-def test_the_claim_at_todays_settings_is_what_their_runs_say(repository, page):
-    records = find_records("real-cpu", repository / "results" / "real", shots=None)
+def test_the_claim_at_todays_settings_is_what_their_runs_say(committed, page):
+    records = find_records("real-cpu", committed / "results" / "real", shots=None)
     frame = run_frame(records, METRICS)
     frame = frame.pivot(index=["metric", "category"], columns=["seed", "method"], values="percent")
     rows = [line for line in page.splitlines() if re.match(r"\| \d \|", line)]

@@ -166,9 +166,9 @@ def test_solutions_are_linked(repository):
         assert f"](solutions/{path.name})" in last, exercises.name
 
 
-def test_a_difference_in_place_of_fcm_did_what_its_solution_says(repository):
+def test_a_difference_in_place_of_fcm_did_what_its_solution_says(committed):
     """Ahead in the committed run, and not by channels that correspond."""
-    copy = repository / "results" / "demo" / "notebooks" / "04_discrimination_solutions.ipynb"
+    copy = committed / "results" / "demo" / "notebooks" / "04_discrimination_solutions.ipynb"
     cells = nbformat.read(copy, as_version=4).cells
     printed = "".join(of.get("text", "") for c in cells for of in c.get("outputs", []))
     fcm, difference = (

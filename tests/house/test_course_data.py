@@ -81,9 +81,9 @@ def test_blend(synthesis, edge_sigma):
 
 
 @pytest.mark.parametrize("study", ["demo", "evening"])
-def test_what_no_training_is_worth_is_what_chapter_10_found(repository, study):
+def test_what_no_training_is_worth_is_what_chapter_10_found(repository, committed, study):
     """The first column of its three tables, as README and docs/RESULTS.md quote it."""
-    copy = repository / "results" / study / "notebooks" / "10_benchmarks.ipynb"
+    copy = committed / "results" / study / "notebooks" / "10_benchmarks.ipynb"
     cells = nbformat.read(copy, as_version=4).cells
     shown = [of.get("data", {}).get("text/plain", "") for c in cells for of in c.get("outputs", [])]
     found = re.findall(r"(?m)^average of 6 +([\d.]+)", "\n".join(shown))

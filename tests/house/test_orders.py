@@ -9,10 +9,10 @@ from pouta_lib.report.tables import ABLATION, FEW_SHOT
 from pouta_lib.study.records import find_records
 
 
-def test_the_page_has_todays_tables(repository):
+def test_the_page_has_todays_tables(repository, committed):
     page = (repository / "docs" / "RESULTS.md").read_text(encoding="utf-8")
     labels = ("demo", "demo~precision=fp32")
-    assert report(*(find_records(label, repository / "results") for label in labels)) in page
+    assert report(*(find_records(label, committed / "results") for label in labels)) in page
 
 
 @pytest.fixture

@@ -49,8 +49,8 @@ def prose(repository, name):
 
 
 @pytest.mark.parametrize("picture", LOOKED_AT)
-def test_a_sentence_about_a_picture_was_written_by_looking_at_it(repository, picture):
-    content = (repository / "figures" / f"{picture}.png").read_bytes()
+def test_a_sentence_about_a_picture_was_written_by_looking_at_it(committed, picture):
+    content = (committed / "figures" / f"{picture}.png").read_bytes()
     assert hashlib.sha256(content).hexdigest().startswith(LOOKED_AT[picture]), picture
 
 
@@ -66,17 +66,17 @@ def test_each_picture_of_the_study_is_read(repository, name):
         assert any(SEEN in text or "say(" in text for text in below), cells[k].source
 
 
-def runs(repository, study, methods):
+def runs(committed, study, methods):
     """What the study's runs on all images say, a row for each run and metric."""
-    records = find_records(study, repository / "results", shots=None)
+    records = find_records(study, committed / "results", shots=None)
     records = [r for r in records if r.run.variant in methods and not r.by_category]
     return run_frame(records, ["image_auroc", "pixel_ap"])
 
 
-def test_who_has_the_longest_bars_in_chapter_10(repository):
+def test_who_has_the_longest_bars_in_chapter_10(repository, committed):
     told, longest = prose(repository, "10"), {}
     for study in ("demo", "evening"):
-        for metric, of in runs(repository, study, COMPARED).groupby("metric"):
+        for metric, of in runs(committed, study, COMPARED).groupby("metric"):
             table = of.pivot_table("percent", "category", "title").round(1)
             shared = table.eq(table.max(axis=1), axis=0).sum()
             longest[study, metric] = shared["PatchCore"], shared["POUTA"], len(table)
@@ -89,10 +89,10 @@ def test_who_has_the_longest_bars_in_chapter_10(repository):
     assert f"POUTA has it on {ours} and then on {later}." in told
 
 
-def test_how_far_seeds_lie_apart_in_chapter_16(repository):
+def test_how_far_seeds_lie_apart_in_chapter_16(repository, committed):
     told, ends = prose(repository, "16"), {}
     for study in ("demo", "evening"):
-        frame = runs(repository, study, ABLATED)
+        frame = runs(committed, study, ABLATED)
         for name, of in frame.groupby(["category", "metric"]):
             ends[study, *name] = of.groupby("title")["percent"].agg(["min", "max"])
 

@@ -52,8 +52,8 @@ def earlier(**changes):
     return "real/" + folder_name(make_label("real-cpu", EARLIER | changes))
 
 
-def measured(repository, pattern, study="demo"):
-    tables = repository / "results" / study / "tables"
+def measured(committed, pattern, study="demo"):
+    tables = committed / "results" / study / "tables"
     return pd.concat(pd.read_csv(path) for path in sorted(tables.glob(pattern)))
 
 
@@ -83,8 +83,8 @@ NAMES = {  # as the README calls the methods
     ],
 )
 @pytest.mark.parametrize("study", STEPS)
-def test_averages_are_those_of_the_tables(repository, study, header, pattern, methods):
-    frame = measured(repository, pattern, study)
+def test_averages_are_those_of_the_tables(repository, committed, study, header, pattern, methods):
+    frame = measured(committed, pattern, study)
     frame = frame[frame["category"] == "average"].set_index(["method", "metric"])
     rows = rows_below(results_page(repository), header + STEPS[study])
     rows = [row for row in rows if row[0] != UNTRAINED]
@@ -97,8 +97,8 @@ def test_averages_are_those_of_the_tables(repository, study, header, pattern, me
 
 
 @pytest.mark.parametrize("study", STEPS)
-def test_few_shot_averages_are_those_of_table_4(repository, study):
-    frame = measured(repository, "table_4_mini-mvtec.csv", study)
+def test_few_shot_averages_are_those_of_table_4(repository, committed, study):
+    frame = measured(committed, "table_4_mini-mvtec.csv", study)
     frame = frame[frame["category"] == "average"].sort_values("shots")  # all images come last
     text = results_page(repository)
     ((_, *values),) = rows_below(text, "Table IV, on nut and terrazzo" + STEPS[study])
@@ -106,8 +106,8 @@ def test_few_shot_averages_are_those_of_table_4(repository, study):
 
 
 @pytest.mark.parametrize("study", STEPS)
-def test_measured_numbers_are_those_of_the_records(repository, study):
-    records = find_records(study, repository / "results", variant="pouta", shots=None)
+def test_measured_numbers_are_those_of_the_records(repository, committed, study):
+    records = find_records(study, committed / "results", variant="pouta", shots=None)
     records = [r for r in records if r.run.dataset.startswith("mini-") and not r.by_category]
     frame = run_frame(records, METRICS)
     frame = frame.groupby(["dataset", "category", "metric"])["percent"].mean().unstack()
@@ -120,8 +120,8 @@ def test_measured_numbers_are_those_of_the_records(repository, study):
         assert values == ["–" if pd.isna(value) else f"{value:.1f}" for value in of], category
 
 
-def test_one_model_for_all_parts_is_as_good_as_its_record_says(repository):
-    together = of_several(find_records("evening", repository / "results"))
+def test_one_model_for_all_parts_is_as_good_as_its_record_says(repository, committed):
+    together = of_several(find_records("evening", committed / "results"))
     frame = together_frame(together, METRICS).set_index(["category", "method", "model", "metric"])
     rows = rows_below(results_page(repository), "one model or six, 3000 steps")
     assert {name for name, *_ in rows} == set(frame.index.unique(0))
@@ -134,11 +134,11 @@ def test_one_model_for_all_parts_is_as_good_as_its_record_says(repository):
     assert f"POUTA tells {100 * pooled.metrics['image_auroc']:.1f} %" in results_page(repository)
 
 
-def test_the_rows_of_the_readme_are_those_of_table_1(repository):
+def test_the_rows_of_the_readme_are_those_of_table_1(repository, committed):
     columns = []
     pairs = [*itertools.product(STEPS, ("pouta", "vanilla")), ("evening", "patchcore")]
     for study, method in pairs:
-        frame = measured(repository, "table_1_mini-mvtec.csv", study)
+        frame = measured(committed, "table_1_mini-mvtec.csv", study)
         frame = frame[frame["method"] == method].set_index(["category", "metric"])["measured"]
         columns.append(frame)
     rows = rows_below((repository / "README.md").read_text(encoding="utf-8"), "part")
@@ -161,12 +161,12 @@ def test_the_rows_of_the_readme_are_those_of_table_1(repository):
     assert "by {} to {} points of image AUROC and by {} to {} of pixel AP".format(*ends) in text
 
 
-def test_seeds_move_more_than_variants_do(repository):
+def test_seeds_move_more_than_variants_do(repository, committed):
     """What the results page says of orders that may turn; when this fails, rewrite it."""
     assert "closer together than two seeds of one of them" in " ".join(
         results_page(repository).split()
     )
-    frame = measured(repository, "table_5_mini-mvtec.csv")
+    frame = measured(committed, "table_5_mini-mvtec.csv")
     frame = frame[(frame["category"] == "average") & (frame["method"] != "vanilla")]
     for metric in ("image_auroc", "pixel_ap"):
         of = frame[frame["metric"] == metric]
@@ -189,12 +189,12 @@ def test_costs_are_counted(repository):
             assert cells[2 * k + 1] == f"{published[title, metric]:.2f} {unit}"
 
 
-def test_the_study_is_committed_whole(repository):
+def test_the_study_is_committed_whole(committed):
     from pouta_lib.study.plan import planned_runs
 
-    if not (repository / "results" / "demo" / "runs").is_dir():
+    if not (committed / "results" / "demo" / "runs").is_dir():
         pytest.fail("results/demo/runs is missing: run 'make study' and commit it")
-    there = {r.key for r in find_records("demo", repository / "results")}
+    there = {r.key for r in find_records("demo", committed / "results")}
     assert there == set(planned_runs("demo"))
 
 
@@ -204,8 +204,8 @@ def shown(value, spread=None):
     )
 
 
-def test_photographs_are_those_of_the_tables(repository):
-    frame = measured(repository, "table_[!5]*.csv", earlier())
+def test_photographs_are_those_of_the_tables(repository, committed):
+    frame = measured(committed, "table_[!5]*.csv", earlier())
     frame = frame[frame["category"] != "average"]
     rows = rows_below(results_page(repository), "photographs")
     assert len(rows) == len(frame.groupby(["category", "method"]))
@@ -217,13 +217,13 @@ def test_photographs_are_those_of_the_tables(repository):
         assert published == (" / ".join(theirs) or "–"), (name, method)
 
 
-def test_todays_settings_beside_the_earlier_ones(repository):
+def test_todays_settings_beside_the_earlier_ones(repository, committed):
     text = results_page(repository)
     order = ["transistor", "toothbrush", "macaroni1", "magnetic_tile"]
     labels = [make_label("real-cpu", EARLIER), "real-cpu~steps=3600", "real-cpu"]
     numbers = rows_below(text, "seed 0, 3600 steps")
     swings = rows_below(text, "last third, points of image AUROC")
-    found = [of_seed_0(repository, label) for label in labels]
+    found = [of_seed_0(committed, label) for label in labels]
     for of, (_, *cells) in zip(found[:2], numbers, strict=True):
         assert cells == [told(of["pouta", category]) for category in order]
     for of, (_, *moved) in zip(found, swings, strict=True):
@@ -233,20 +233,20 @@ def test_todays_settings_beside_the_earlier_ones(repository):
             assert points == f"{100 * (max(late) - min(late)):.1f}", category
 
 
-def test_the_warm_start_is_that_of_the_records(repository):
+def test_the_warm_start_is_that_of_the_records(repository, committed):
     for part, steps, seeds, *cells in rows_below(results_page(repository), "warm start"):
         profile = "demo" if part in ("nut", "terrazzo") else "real-cpu"
         for cell, changes in zip(cells, ({}, {"warm_start": True}), strict=True):
             label = make_label(profile, {"steps": int(steps)} | changes)
-            found = find_records(label, repository / "results" / "warm")
+            found = find_records(label, committed / "results" / "warm")
             metrics = [r.metrics for r in found if r.key.category == part]
             assert len(metrics) == int(seeds), (part, label)
             of = 100 * pd.DataFrame(metrics)[list(METRICS)]
             assert cell == " / ".join(map(shown, of.mean(), of.std())), (part, label)
 
 
-def of_seed_0(repository, label):
-    records = find_records(label, repository / "results" / "real", seed=0, shots=None)
+def of_seed_0(committed, label):
+    records = find_records(label, committed / "results" / "real", seed=0, shots=None)
     return {(record.run.variant, record.run.category): record for record in records}
 
 
@@ -254,12 +254,12 @@ def told(record):
     return " / ".join(f"{100 * record.metrics[metric]:.1f}" for metric in METRICS)
 
 
-def test_todays_settings_at_their_own_length(repository):
+def test_todays_settings_at_their_own_length(repository, committed):
     """A table for each seed, with every run that there is."""
     order = ["transistor", "toothbrush", "macaroni1", "magnetic_tile"]
     shown = set()
     for seed in range(3):
-        records = find_records("real-cpu", repository / "results" / "real", seed=seed, shots=None)
+        records = find_records("real-cpu", committed / "results" / "real", seed=seed, shots=None)
         of = {(record.run.variant, record.run.category): record for record in records}
         if not of:
             continue
@@ -270,7 +270,7 @@ def test_todays_settings_at_their_own_length(repository):
             whole = [record.metrics[METRICS[0]] for record in found if record]
             assert mean == (f"{100 * sum(whole) / 4:.1f}" if len(whole) == 4 else "–")
             shown |= {record.path for record in found if record}
-    records = find_records("real-cpu", repository / "results" / "real", shots=None)
+    records = find_records("real-cpu", committed / "results" / "real", shots=None)
     assert shown == {record.path for record in records}
     text = " ".join(results_page(repository).split())
     for category in ("transistor", "macaroni1"):
@@ -280,9 +280,9 @@ def test_todays_settings_at_their_own_length(repository):
         assert told_means in text
 
 
-def test_few_shots_on_photographs_are_those_of_the_records(repository):
+def test_few_shots_on_photographs_are_those_of_the_records(repository, committed):
     order = ["transistor", "toothbrush", "macaroni1", "magnetic_tile"]
-    records = find_records("real-cpu", repository / "results" / "real", seed=0)
+    records = find_records("real-cpu", committed / "results" / "real", seed=0)
     of = {(r.run.variant, r.run.shots, r.run.category): r for r in records}
     shown = set()
     for row in rows_below(results_page(repository), "few shots, seed 0"):
@@ -314,9 +314,9 @@ def test_few_shots_on_photographs_are_those_of_the_records(repository):
     assert round(100 * sum(lacks) / 4) == 3
 
 
-def test_the_ablation_on_photographs_is_that_of_the_tables(repository):
-    frames = [measured(repository, "table_5_*.csv", earlier())]
-    without = measured(repository, "table_[!5]*.csv", earlier(structural_share=0.0))
+def test_the_ablation_on_photographs_is_that_of_the_tables(repository, committed):
+    frames = [measured(committed, "table_5_*.csv", earlier())]
+    without = measured(committed, "table_[!5]*.csv", earlier(structural_share=0.0))
     frames.append(without.assign(method="textures alone"))
     frame = pd.concat(frames)
     frame = frame[frame["category"] != "average"].set_index(["method", "category", "metric"])
@@ -335,14 +335,14 @@ def test_the_ablation_on_photographs_is_that_of_the_tables(repository):
             assert cell == " / ".join(shown(value) for value in values), (name, category)
 
 
-def test_the_papers_protocol_is_that_of_the_tables(repository):
+def test_the_papers_protocol_is_that_of_the_tables(repository, committed):
     rows = rows_below(results_page(repository), "toothbrush, 224 px")
     light = "paper~light_share=0.5"
     studies = ["paper", "paper", light, f"{light}~structural_share=0.5"]
     (name, *published), *here = rows
     assert name == "POUTA, published"
     for study, (name, *cells) in zip(studies, here, strict=True):
-        frame = measured(repository, "table_1_mvtec.csv", f"real/{study}")
+        frame = measured(committed, "table_1_mvtec.csv", f"real/{study}")
         method = NAMES[name.split(",")[0]]
         of = frame[(frame["category"] == "toothbrush") & (frame["method"] == method)]
         of = of.set_index("metric").loc[list(METRICS)]
@@ -351,14 +351,14 @@ def test_the_papers_protocol_is_that_of_the_tables(repository):
             assert published == [shown(value) for value in of["published"]]
 
 
-def test_false_alarms_are_those_of_the_judgements(repository):
+def test_false_alarms_are_those_of_the_judgements(repository, committed):
     rows = rows_below(results_page(repository), "false alarms, %")
     nothing = dict.fromkeys(("average_share", "light_share", "move_range", "noise_range"), 0.0)
     light = dict.fromkeys(("average_share", "move_range", "noise_range"), 0.0)
     merits = []
     for (_, *cells), changes in zip(rows, (nothing, light, {}), strict=True):
         label = make_label("real-cpu", {"steps": 1200} | changes)
-        folder = repository / "results" / "real" / folder_name(label) / "judged" / "mvtec"
+        folder = committed / "results" / "real" / folder_name(label) / "judged" / "mvtec"
         paths = [folder / name / "pouta" / "seed0.json" for name in ("transistor", "toothbrush")]
         frame = judged_frame([read_judgement(path) for path in paths])
         assert cells == [f"{share:.1f}" for share in frame["false alarms"]]
@@ -366,7 +366,7 @@ def test_false_alarms_are_those_of_the_judgements(repository):
     assert merits == sorted(merits), "each is better than the one before"
 
 
-def test_widths_and_sizes_are_those_of_the_judgements(repository):
+def test_widths_and_sizes_are_those_of_the_judgements(repository, committed):
     rows = rows_below(results_page(repository), "found / both / false alarms, %, at equal time")
     merits = {}
     for name, *cells in rows:
@@ -374,7 +374,7 @@ def test_widths_and_sizes_are_those_of_the_judgements(repository):
         own = load_profile("real-cpu")
         asked = {"size_px": size, "width": width, "steps": steps}
         changes = {field: value for field, value in asked.items() if value != getattr(own, field)}
-        folder = repository / "results" / "real" / folder_name(make_label("real-cpu", changes))
+        folder = committed / "results" / "real" / folder_name(make_label("real-cpu", changes))
         places = ("mvtec/transistor", "mvtec/toothbrush", "visa/macaroni1", "surface/magnetic_tile")
         paths = [folder / "judged" / place / "pouta" / "seed0.json" for place in places]
         for path, cell in zip(paths, cells, strict=True):
@@ -388,11 +388,11 @@ def test_widths_and_sizes_are_those_of_the_judgements(repository):
     assert load_profile("real-cpu").size_px == 96 and 0.05 < ahead < 0.15  # "a tenth of a point"
 
 
-def test_calm_by_method_is_that_of_the_judgements(repository):
+def test_calm_by_method_is_that_of_the_judgements(repository, committed):
     text = results_page(repository)
     judged = {
         (j.run.variant, j.run.category): j
-        for j in find_judgements("questions", repository / "results" / "real")
+        for j in find_judgements("questions", committed / "results" / "real")
     }
     rows = rows_below(text, "found / both / false alarms, %")
     assert {NAMES[name] for name, *_ in rows} == set(COMPARED)
@@ -409,6 +409,6 @@ def test_calm_by_method_is_that_of_the_judgements(repository):
     assert all(of["noise"][-1] < 0.2 for (m, _), of in alarms.items() if m in trained)
 
 
-def test_no_committed_result_has_a_path_of_a_machine(repository):
-    for path in sorted((repository / "results").rglob("*.ipynb")):
+def test_no_committed_result_has_a_path_of_a_machine(committed):
+    for path in sorted((committed / "results").rglob("*.ipynb")):
         assert ".venv" not in path.read_text(encoding="utf-8"), path.name

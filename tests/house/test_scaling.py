@@ -17,9 +17,9 @@ def paper():
     return load_profile("paper")
 
 
-def test_the_page_has_todays_table(repository, paper):
+def test_the_page_has_todays_table(repository, committed, paper):
     page = (repository / "docs" / "SCALING.md").read_text(encoding="utf-8")
-    assert report(paper, repository / "results" / "real") in page
+    assert report(paper, committed / "results" / "real") in page
 
 
 def test_the_runs_are_those_of_the_papers_tables(paper):

@@ -46,15 +46,15 @@ def test_the_course_says_so_there(repository, k):
         assert piece.strip().rstrip(".") in told, piece
 
 
-def test_what_few_shots_cost_is_what_the_studies_say(repository):
+def test_what_few_shots_cost_is_what_the_studies_say(repository, committed):
     """The numbers of chapter 11, and which training calls more of good images anomalous."""
     told = part_of(repository / "notebooks" / "11_few_shot.ipynb", "2--table-iv")
     shown, quiet = [], []
     for study in ("demo", "evening"):
-        table = measured(repository, "table_4_mini-mvtec.csv", study)
+        table = measured(committed, "table_4_mini-mvtec.csv", study)
         average = table[table["category"] == "average"].sort_values("shots")  # all images last
         shown += [f"{average['measured'].iloc[k]:.1f}" for k in (0, -1)]
-        copy = repository / "results" / study / "notebooks" / "11_few_shot.ipynb"
+        copy = committed / "results" / study / "notebooks" / "11_few_shot.ipynb"
         said = copy.read_text(encoding="utf-8")
         quiet.append(re.findall(r"over good ones goes from ([\d.]+) to", said))
     assert "is {} with two images and {} with all of them after 400".format(*shown[:2]) in told

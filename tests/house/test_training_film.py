@@ -36,8 +36,8 @@ def test_a_training_gives_a_frame_every_so_many_steps(monkeypatch):
 
 
 @pytest.fixture
-def film(repository):
-    return repository / "figures" / "demo" / "training.webp"
+def film(committed):
+    return committed / "figures" / "demo" / "training.webp"
 
 
 def test_the_committed_film_is_small_and_moves(film):
@@ -48,9 +48,9 @@ def test_the_committed_film_is_small_and_moves(film):
     assert note["figure"] == film.stem and "demo" in note["caption"]
 
 
-def test_the_book_shows_it_with_what_it_is(film, repository):
+def test_the_book_shows_it_with_what_it_is(film, repository, committed):
     source = repository / "notebooks" / "05_train_category.ipynb"
-    notebook, _ = build_book.chapter(source, repository / "none", repository / "figures")
+    notebook, _ = build_book.chapter(source, repository / "none", committed / "figures")
     texts = [cell.source for cell in notebook.cells]
     (place,) = (k for k, text in enumerate(texts) if film.name in text)
     assert place < 4 and "One training of POUTA" in texts[place + 1]

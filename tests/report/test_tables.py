@@ -376,8 +376,8 @@ def test_cost_table_stands_beside_table_6(tmp_path, monkeypatch):
     assert path.read_text().splitlines()[1] == "6,POUTA,parameters_m,15.02,15.0,-0.02"
 
 
-def test_why_may_be_read_in_part(repository):
-    table = repository / "results" / "demo" / "tables" / "table_1_mini-mvtec.csv"
+def test_why_may_be_read_in_part(committed):
+    table = committed / "results" / "demo" / "tables" / "table_1_mini-mvtec.csv"
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, "-m", "pouta_lib.cli", "why", table]

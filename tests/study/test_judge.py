@@ -248,17 +248,17 @@ def test_a_wrong_plan_of_judgements_is_refused(drawn, tmp_path, monkeypatch, cha
         planned_judgements("toy")
 
 
-def test_the_committed_judgements_are_read(repository):
-    paths = [*(repository / "results").glob("*/*/judged/*/*/*/seed*.json")]
+def test_the_committed_judgements_are_read(committed):
+    paths = [*(committed / "results").glob("*/*/judged/*/*/*/seed*.json")]
     assert len(paths) >= 4
     for path in paths:
         judgement = read_judgement(path)
         assert judgement.label == judgement.profile.label == path.parts[-6]
 
 
-def test_committed_judgements_are_shown_without_the_data(repository, tmp_path, monkeypatch):
+def test_committed_judgements_are_shown_without_the_data(committed, tmp_path, monkeypatch):
     monkeypatch.setenv("POUTA_DATA", str(tmp_path))
-    monkeypatch.setenv("POUTA_RESULTS", str(repository / "results"))
+    monkeypatch.setenv("POUTA_RESULTS", str(committed / "results"))
     assert len(study_judgements("questions")) >= 8
 
 

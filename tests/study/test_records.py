@@ -102,8 +102,8 @@ def test_records_of_version_2_are_read(tmp_path):
     assert record.key == key
 
 
-def test_every_committed_record_is_found_under_its_label(repository):
-    results = repository / "results"
+def test_every_committed_record_is_found_under_its_label(committed):
+    results = committed / "results"
     paths = sorted(results.glob("**/record.json"))
     assert len(paths) > 80
     for path in paths:
