@@ -33,7 +33,6 @@ from pouta_lib.study.batch import run_study
 from pouta_lib.study.cluster import cluster_options
 from pouta_lib.study.execution import execute_notebook
 from pouta_lib.study.judgements import judgement_of, judgement_path
-from pouta_lib.study.plan import planned_runs
 from pouta_lib.study.records import RunKey, find_records, load_arrays, read_record
 from pouta_lib.study.run import Run, prepare_run
 
@@ -60,7 +59,7 @@ def profile(words: str, text: str) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("POUTA_HOME", str(root))
             patch.setenv("POUTA_DATA", str(root))
-            planned_runs("mine")
+            run_study("mine", [], [], cores=1, dry_run=True)
 
 
 GROUP = "SETTINGS\nstudy: [{dataset: mvtec, categories: [bolt], "
@@ -80,6 +79,10 @@ profile("a seed of 2^64", GROUP + f"variants: [pouta], shots: [null], seeds: [{2
 profile(
     "a category that is not there",
     GROUP.replace("bolt", "nail") + "variants: [pouta], shots: [null], seeds: [0]}]",
+)
+profile(
+    "more shots than there are images",
+    GROUP + "variants: [pouta], shots: [2, null, 8], seeds: [0]}]",
 )
 
 

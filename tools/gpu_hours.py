@@ -17,8 +17,9 @@ from pathlib import Path
 import torch
 
 from pouta_lib.data.registry import DATASETS, Counts
+from pouta_lib.ground.errors import PoutaError, problem
 from pouta_lib.ground.methods import find_method
-from pouta_lib.ground.profiles import Profile, load_profile
+from pouta_lib.ground.profiles import Profile, config_path, load_profile
 from pouta_lib.method.models import build_model
 from pouta_lib.study.choices import RunGroup, read_choices
 from pouta_lib.study.records import RunKey, find_records
@@ -36,10 +37,18 @@ def images(counts: Counts) -> tuple[int, int]:
 
 
 def planned(settings: Profile) -> dict[RunKey, Counts]:
-    """The study's runs, and the published counts of their categories."""
+    """The study's runs, and the published counts of their categories.
+
+    *Raises* :class:`PoutaError` for a dataset of which no counts are published.
+    """
     runs = {}
     for group in read_choices(list[RunGroup], settings.name, "study"):
-        published = DATASETS[group.dataset].published
+        info = DATASETS.get(group.dataset)
+        published = info.published if info else {}
+        if not published:
+            found, where = f"{group.dataset}, which has none", config_path(settings.name)
+            todo = "take a profile of published datasets, such as paper"
+            raise problem("datasets with published counts", found, where, todo)
         names = list(published) if group.categories == "all" else group.categories
         for words in itertools.product(names, group.variants, group.shots, group.seeds):
             runs[RunKey(settings.label, group.dataset, *words)] = published[words[0]]
@@ -61,9 +70,15 @@ def arrays_bytes(settings: Profile, method: str, tested: int) -> int:
 
 
 def seconds_a_step(settings: Profile, records: Path) -> tuple[float, str]:
-    """Of a training step as the slowest record of this profile has it, and its device."""
+    """Of a training step as the slowest record of this profile has it, and its device.
+
+    *Raises* :class:`PoutaError` where there is no record of a training.
+    """
     found = find_records(settings.label, records)
     paces = [(r.seconds.train / r.steps, f"{r.device}, {r.precision}") for r in found if r.steps]
+    if not paces:
+        todo = "name the folder of its records (--records), or another profile"
+        raise problem(f"a record of a training of {settings.label}", "none", records, todo)
     return max(paces)
 
 
@@ -103,12 +118,15 @@ def report(settings: Profile, records: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--profile", default="paper")
     parser.add_argument("--records", type=Path, default=Path("results/real"))
-    options = parser.parse_args()
-    print(report(load_profile(options.profile), options.records), end="")
+    options = parser.parse_args(arguments)
+    try:
+        print(report(load_profile(options.profile), options.records), end="")
+    except PoutaError as error:
+        parser.exit(1, f"gpu_hours: {error}\n")
     return 0
 
 

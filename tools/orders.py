@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pouta_lib.ground.errors import problem
+from pouta_lib.ground.errors import PoutaError, problem
 from pouta_lib.ground.methods import METHODS
 from pouta_lib.report.reading import AVERAGE, METRIC_NAMES
 from pouta_lib.report.table_files import ROMAN
@@ -46,7 +46,10 @@ def shared(one: Study, other: Study) -> tuple[Study, Study]:
     names = [{replace(record.key, label="") for record in study} for study in (one, other)]
     both = names[0] & names[1]
     if not both:
-        raise problem("two studies of the same runs", "none", "the records", "make one of them")
+        labels = " and ".join(study[0].key.label if study else "none" for study in (one, other))
+        found = f"no such runs among {len(one)} and {len(other)}"
+        todo = "name two labels that have records of the same runs (--results, --other-results)"
+        raise problem("two studies of the same runs", found, labels, todo)
     return tuple([r for r in s if replace(r.key, label="") in both] for s in (one, other))  # type: ignore[return-value]  # two
 
 
@@ -96,6 +99,10 @@ def trained(study: Study) -> Study:
 
 def moved(one: Study, other: Study) -> list[str]:
     """A table's rows: what another processor moves a number by, and another seed, in points."""
+    if not {0, 1} <= (found := {record.run.seed for record in trained(one)}):
+        todo = "name one that has them first, or make them"
+        wanted = "trained networks of the seeds 0 and 1"
+        raise problem(wanted, f"the seeds {sorted(found)}", one[0].key.label, todo)
     frames = [run_frame(trained(s)).set_index([*RUN, "metric"])["percent"] for s in (one, other)]
     seeds = frames[0].unstack("seed")
     by_seed = (seeds[1] - seeds[0]).abs().dropna().groupby("metric")
@@ -151,10 +158,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--other-results", type=Path, help="where the other lies; default: there")
     options = parser.parse_args(arguments)
-    one = find_records(options.one, options.results)
     there = options.other_results or options.results
-    other = find_records(options.other, there)
-    print(report(one, other), end="")
+    try:
+        one = find_records(options.one, options.results)
+        other = find_records(options.other, there)
+        print(report(one, other), end="")
+    except PoutaError as error:
+        parser.exit(1, f"orders: {error}\n")
     return 0
 
 

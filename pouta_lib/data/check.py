@@ -51,6 +51,7 @@ def check_dataset(dataset: str, root: str | Path | None = None) -> Report:
     """
     if dataset == "dtd":
         return _check_dtd(root)
+    locate(dataset, root)
     dataset = dataset.removesuffix(SUFFIX)
     names = list_categories(dataset, root)
     info = DATASETS.get(dataset)

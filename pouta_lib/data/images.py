@@ -17,6 +17,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from pouta_lib.data.files import HEIC, readable_suffixes
 from pouta_lib.data.jpeg import has_hole
+from pouta_lib.data.warned import named
 from pouta_lib.ground.errors import PoutaError, problem, shown
 
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP")  # what Pillow calls the suffixes
@@ -71,7 +72,8 @@ def decode(content: bytes, path: Path, near_px: int | None = None) -> Picture:
 
     Where `near_px` says about which size is wanted, a picture of more than 8 megapixels is
     decoded at a reduced size, four times that at the least (a JPEG without ever being larger).
-    EXIF data that cannot be read turns nothing and stops nothing.
+    EXIF data that cannot be read turns nothing and stops nothing. What Pillow warns of is told
+    with the file's name.
 
     *Raises* :class:`PoutaError`, naming `path`, for an empty, truncated or unreadable file, for one
     with several pages or frames, and for one that claims more than 179 million pixels, before
@@ -80,7 +82,8 @@ def decode(content: bytes, path: Path, near_px: int | None = None) -> Picture:
     if not content:
         raise problem("an image", "an empty file (0 bytes)", path, AGAIN)
     try:
-        return _decode(content, path, near_px)
+        with named(path):
+            return _decode(content, path, near_px)
     except PoutaError:
         raise
     except Image.DecompressionBombError as error:
@@ -304,7 +307,7 @@ def peaks_of(paths: Iterable[Path]) -> dict[Path, int]:
     for path in paths:
         with suppress(PoutaError, OSError, ValueError, SyntaxError):
             content = content_of(path)
-            with _opened(content) as image:
+            with named(path), _opened(content) as image:
                 deep = image.mode.startswith("I") or ";16" in _raw_mode(image)
             if deep and (peak := decode(content, path).peak) < 1 << 16:
                 peaks[path] = peak

@@ -34,6 +34,12 @@ def list_categories(dataset: str, root: str | Path | None = None) -> list[str]:
     return names
 
 
+def count_good(dataset: str, category: str, most: int | None = None) -> int:
+    """How many images there are to train on, at most `most`; none of them is opened."""
+    folder, reader = locate(dataset)
+    return len(_spread(reader.listing(folder, category).train, most))
+
+
 def _another_layout(folder: Path, reader: Reader) -> str:
     """What to do about a folder without categories: where some lie may be one folder off."""
     if good_folders(child(folder, "train")):

@@ -100,6 +100,9 @@ def locate(dataset: str, root: str | Path | None = None) -> tuple[Path, Reader]:
     """
     if dataset.endswith(SUFFIX):
         path, reader = locate(dataset.removesuffix(SUFFIX), root)
+        if isinstance(reader, Together):
+            todo = f"name it {dataset.removesuffix(SUFFIX)}"
+            raise problem(f"a dataset with one {SUFFIX}", dataset, path, todo)
         return path, Together(reader)
     base = data_root(root)
     info = DATASETS.get(dataset)

@@ -59,8 +59,8 @@ def write_page(
     """
     answer = Path(answer).expanduser()
     target = Path(output).expanduser() if output else answer / PAGE
-    table = read_answer(answer)
-    truth = truth_of(table, labels, masks, _unread(answer))
+    table, unread = _read(answer)
+    truth = truth_of(table, labels, masks, unread)
     if truth:
         table["label"] = [truth.labels[name] for name in table["file"]]
     others = _scores_of_good(Path(good).expanduser(), table) if good else _held_out(answer)
@@ -71,7 +71,7 @@ def write_page(
     if folder and not any(os.path.isfile(folder / name) for name in table["file"]):
         wanted, todo = "the photographs of this answer", "name the folder that `pouta predict` read"
         raise problem(wanted, f"none of them, such as {table['file'][0]}", folder, todo)
-    text = _rendered(table, answer, folder, truth, others)
+    text = _rendered(table, unread, answer, folder, truth, others)
     try:
         with atomic_path(target) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -88,6 +88,11 @@ def read_answer(answer: Path) -> pd.DataFrame:
     *Raises* :class:`PoutaError` for a folder without ``scores.csv``, for one that is damaged, and
     for names that lead out of the folder of photographs.
     """
+    return _read(answer)[0]
+
+
+def _read(answer: Path) -> tuple[pd.DataFrame, list[str]]:
+    """:func:`read_answer`, and the names of the images that have no score."""
     path, todo = answer / SCORES, "name the folder that `pouta predict` wrote, as it wrote it"
     try:
         # a file may well be called NA
@@ -95,9 +100,12 @@ def read_answer(answer: Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values={"score": [""]})
         if not isinstance(table.index, pd.RangeIndex):  # the first cells stand for rows' names
             raise problem("an answer", "lines with more cells than columns", path, todo)
-        scored = table["verdict"] != "not read" if "verdict" in table else slice(None)
-        table = table.loc[scored, list(kinds)]
         table["file"] = table["file"].map(name_in)
+        scored = pd.Series(True, table.index)
+        if "verdict" in table:
+            scored = table["verdict"] != "not read"
+        unread = table.loc[~scored, "file"].tolist()
+        table = table.loc[scored, list(kinds)]
     except OSError as error:
         raise problem("an answer", f"none ({error.strerror})", path, todo) from error
     except PoutaError:
@@ -111,7 +119,7 @@ def read_answer(answer: Path) -> pd.DataFrame:
         raise problem(wanted, "several", path, "run `pouta predict` again")
     if odd := [name for name in table["file"] if Path(name).name != name or "\0" in name]:
         raise problem("names of files, without folders", repr(odd[0]), path, todo)
-    return table.sort_values("score", ascending=False, kind="stable", ignore_index=True)
+    return table.sort_values("score", ascending=False, kind="stable", ignore_index=True), unread
 
 
 def _scores_of_good(answer: Path, table: pd.DataFrame) -> np.ndarray:
@@ -123,14 +131,6 @@ def _scores_of_good(answer: Path, table: pd.DataFrame) -> np.ndarray:
         raise problem("an answer of the same detector", found, answer, todo)
     scores: np.ndarray = others["score"].to_numpy()
     return scores
-
-
-def _unread(answer: Path) -> list[str]:
-    """The names of the images of an answer that have no score."""
-    table = pd.read_csv(answer / SCORES, dtype=str, keep_default_na=False)
-    if "verdict" not in table:
-        return []
-    return [name_in(cell) for cell in table.loc[table["verdict"] == "not read", "file"]]
 
 
 def _held_out(answer: Path) -> np.ndarray | None:
@@ -191,6 +191,7 @@ def _bars(axis: _Axis, groups: dict[str, np.ndarray]) -> dict[str, list[float]]:
 
 def _rendered(
     table: pd.DataFrame,
+    unread: list[str],
     answer: Path,
     images: Path | None,
     truth: Truth | None,
@@ -228,7 +229,8 @@ def _rendered(
         mark=MARK,
         name=shown(answer.resolve().name),
         rows=rows,
-        unread=[shown(name) for name in _unread(answer)],
+        unread=[shown(name) for name in unread],
+        lacking=[text for row in rows for text in row["lacking"]],
         num_pictures=min(len(rows), MOST_PICTURES),
         labelled=truth is not None,
         outlined=truth is not None and bool(truth.masks),
@@ -250,23 +252,23 @@ def _row(
     row: dict[str, Any], answer: Path, images: Path | None, truth: Truth | None, *, pictured: bool
 ) -> dict[str, Any]:
     name = row["file"]
-    pictures = []
+    pictures, lacking = [], []
     if pictured:
         mask = truth.masks.get(name) if truth else None
         marked = marked_on(answer, name, mask, images, THUMBNAIL_PX) if mask else None
-        pictures = [
-            (kind, _thumbnail(path, marked if kind == "map" else None))
-            for kind, path in (
-                ("photograph", images / name if images else None),
-                ("map", overlay_of(answer, name)),
-            )
-            if path
-        ]
+        sources = {"photograph": images / name} if images else {}
+        for kind, path in (sources | {"map": overlay_of(answer, name)}).items():
+            address = _thumbnail(path, marked if kind == "map" else None) if path else ""
+            if address:
+                pictures.append((kind, address))
+            else:
+                lacking.append(f"the {kind} of {shown(name)}")
     return {
         "name": shown(name),
         "score": row["score"],
         "label": shown(row.get("label", "")),
-        "pictures": [(kind, address) for kind, address in pictures if address],
+        "pictures": pictures,
+        "lacking": lacking,  # pictures that are missing, or damaged
     }
 
 

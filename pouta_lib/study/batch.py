@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pouta_lib.data.loading import count_good
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.labels import folder_name, setting_words
 from pouta_lib.ground.locks import Lock, only_one
@@ -52,6 +53,7 @@ def run_study(
     study = results_root() / folder_name(settings.label)
     _refuse_braces(plan)
     missing = [key for key in plan.runs if not is_whole(key)]
+    _refuse_shots(missing, settings)
     if cluster is None:
         where = ["--cores", str(cores), "--resources", f"gpu={_parallel_runs(cores)}"]
     else:
@@ -96,6 +98,18 @@ def _refuse_braces(plan: Study) -> None:
         if set("{}") & set(str(path)):
             wanted = "folders and names without braces, which Snakemake fills in"
             raise problem(wanted, "braces", path, "rename it, or name another --results")
+
+
+def _refuse_shots(missing: Sequence[RunKey], settings: Profile) -> None:
+    """*Raises* :class:`PoutaError` for more shots than there are images, before any other work."""
+    there: dict[tuple[str, str], int] = {}
+    for key in missing:
+        name = (key.dataset, key.category)
+        if key.shots is not None and name not in there:
+            there[name] = count_good(*name, settings.max_train)
+        if key.shots is not None and key.shots > there[name]:
+            wanted, where = f"at most {there[name]} shots", "/".join(name)
+            raise problem(wanted, str(key.shots), where, "ask for fewer shots")
 
 
 def _snakemake(

@@ -5,7 +5,9 @@ import struct
 import subprocess
 import sys
 import tracemalloc
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from trees import photo
 
 from pouta_lib.data import images
 from pouta_lib.data.files import readable_suffixes
-from pouta_lib.data.images import Picture, decode, read_photo, resize_image, to_rgb
+from pouta_lib.data.images import Picture, decode, peaks_of, read_photo, resize_image, to_rgb
 from pouta_lib.data.masks import read_mask
 from pouta_lib.ground.errors import PoutaError
 
@@ -195,6 +197,29 @@ def test_malformed_exif_loses_no_file(tiff):
     found = decode(jpeg_with_exif(tiff), "a.jpg")
     assert found.size in ((30, 20), (20, 30))
     assert found.image.size == found.size
+
+
+def test_a_warning_names_its_file_once(tmp_path):
+    """Also where several threads read; what is warned of elsewhere stays as it is."""
+    malformed = jpeg_with_exif(MALFORMED["a huge count"])
+    paths = [tmp_path / f"{k}.jpg" for k in range(24)]
+    for k, path in enumerate(paths):
+        path.write_bytes(malformed if k % 2 else written(Image.fromarray(photo(k)), "JPEG"))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")
+        before = list(warnings.filters), warnings.showwarning
+        with ThreadPoolExecutor(4) as pool:
+            for _ in range(2):
+                list(pool.map(read_photo, paths))
+                warnings.warn(f"another {_}", stacklevel=1)
+        peaks_of(paths)
+        assert (list(warnings.filters), warnings.showwarning) == before
+    texts = [str(one.message) for one in told]
+    assert [text for text in texts if "another" in text] == ["another 0", "another 1"]
+    texts = [text for text in texts if "another" not in text]
+    assert len(texts) == len(set(texts)) == len(paths) // 2
+    assert {text.partition(": ")[0] for text in texts} == set(map(str, paths[1::2]))
+    assert len({text.partition(": ")[2] for text in texts}) == 1
 
 
 @pytest.mark.parametrize("value", [(3, 1, 0), (3, 1, 9), (2, 2, 0x36), (4, 1, 6), (3, 2, 0x60006)])

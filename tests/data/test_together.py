@@ -54,6 +54,12 @@ def test_a_check_is_that_of_the_dataset(two):
     assert str(check_dataset("mvtec-together")) == str(check_dataset("mvtec"))
 
 
+@pytest.mark.parametrize("command", [list_categories, check_dataset])
+def test_together_is_said_once(two, command):
+    with pytest.raises(PoutaError, match=r"one -together, found mvtec-together-together"):
+        command("mvtec-together-together")
+
+
 def test_a_dataset_that_is_not_there(two):
     with pytest.raises(PoutaError, match="a dataset out of"):
         list_categories("screws-together")

@@ -89,6 +89,23 @@ def test_it_holds_everything_itself(answer):
     assert len(text) < 100_000, "thumbnails are small, whatever the overlays are"
 
 
+def test_pictures_that_are_missing_or_damaged_are_told_of(answer, tmp_path):
+    text = write_page(answer).read_text("utf-8")
+    told = re.search(r"<p>(\d+ pictures?) missing or damaged: (.*)</p>", text)
+    assert told.groups() == ("2 pictures", "the map of c.png, the map of d.png")
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in set(SCORES) - {"a.png"}:
+        Image.new("RGB", (90, 60)).save(photos / name, "PNG")
+    for name in ("c.png", "d.png"):
+        Image.new("RGB", (90, 60)).save(answer / f"{name}.jpg")
+    assert "1 picture missing or damaged: the photograph of a.png<" in write_page(
+        answer, images=photos
+    ).read_text("utf-8")
+    Image.new("RGB", (90, 60)).save(photos / "a.png")
+    assert "missing or damaged" not in write_page(answer, images=photos).read_text("utf-8")
+
+
 def test_labels_give_metrics_and_the_oracles_agree(answer, tmp_path):
     kinds = {"a.png": "OK", "b b.png": "bent", NASTY: "good", "NA": "cut", "c.png": "cut"}
     kinds["d.png"] = "Good"

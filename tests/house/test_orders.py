@@ -1,8 +1,10 @@
 """docs/RESULTS.md: which orders another processor keeps is what tools/orders.py finds."""
 
+import shutil
+
 import pytest
 from fakes import fake_run
-from orders import means, report, shared
+from orders import main, means, report, shared
 
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.report.tables import ABLATION, FEW_SHOT
@@ -84,3 +86,14 @@ def test_what_moves_by_hand(studies):
 def test_studies_without_a_run_in_common_are_refused(studies):
     with pytest.raises(PoutaError, match="two studies of the same runs"):
         shared(studies[0][:1], studies[1][1:2])
+
+
+@pytest.mark.parametrize("labels", [("nope", "demo"), ("demo", "nope"), ("evening", "demo")])
+def test_labels_without_such_runs_get_an_error(capsys, studies, tmp_path, labels):
+    for path in (tmp_path / "evening").rglob("seed1"):
+        shutil.rmtree(path)
+    with pytest.raises(SystemExit, match="1"):
+        main([*labels, "--results", str(tmp_path)])
+    told = capsys.readouterr().err
+    assert told.startswith("orders: expected t")
+    assert "to do: " in told

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 import torch
-from gpu_hours import images, planned, report, weights_bytes
+from gpu_hours import images, main, planned, report, weights_bytes
 
 from pouta_lib.data.registry import DATASETS
 from pouta_lib.ground.methods import find_method
@@ -41,3 +41,18 @@ def test_a_run_by_hand(paper):
     state = build_model("pouta", small).state_dict().values()
     assert weights_bytes(small, "pouta") == sum(t.numel() * t.element_size() for t in state)
     assert all(tensor.device == torch.device("cpu") for tensor in state)
+
+
+@pytest.mark.parametrize(
+    ("profile", "records", "found"),
+    [
+        ("paper", "demo", "a record of a training of paper, found none"),
+        ("questions", "real", "published counts"),
+    ],
+)
+def test_without_records_or_counts_it_says_so(capsys, committed, profile, records, found):
+    with pytest.raises(SystemExit, match="1"):
+        main(["--profile", profile, "--records", str(committed / "results" / records)])
+    told = capsys.readouterr().err
+    assert found in told
+    assert "to do: " in told
