@@ -1,6 +1,7 @@
 """Images shifted, turned and magnified, and the draws of T (paper, III-A)."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -29,8 +30,8 @@ def place(image: Tensor, placed: Tensor, outside: str = "reflection") -> Tensor:
 
     *Shape*: image ``(B, C, H, W)``; placed ``(B, 2, 3)``.
     """
-    height, width = image.shape[2:]
-    y, x = (torch.linspace(-1, 1, n).to(image) * (n - 1) / n for n in (height, width))
+    there: dict[str, Any] = {"device": image.device, "dtype": image.dtype}
+    y, x = (torch.linspace(-1, 1, n, **there) * (n - 1) / n for n in image.shape[2:])
     of_x, of_y, constant = placed.view(-1, 2, 3, 1, 1).unbind(2)  # (B, 2, 1, 1) each
     grid = of_x * x + of_y * y.unsqueeze(1) + constant  # (B, 2, H, W): what affine_grid gives
     return F.grid_sample(

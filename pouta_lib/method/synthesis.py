@@ -7,7 +7,7 @@ in modules of its own: :mod:`~pouta_lib.method.perlin`, :mod:`~pouta_lib.method.
 """
 
 import math
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import torch
@@ -79,15 +79,22 @@ def soften(mask: Tensor, sigma_px: float) -> Tensor:
     """The mask with a Gaussian edge, for blending; sigma 0 leaves it hard: ``(B, H, W)``."""
     if sigma_px == 0:
         return mask
-    radius = max(1, math.ceil(3 * sigma_px))
-    offsets = torch.arange(-radius, radius + 1, dtype=torch.float32)
-    kernel = torch.exp(-(offsets**2) / (2 * sigma_px**2))
-    weights = (kernel / kernel.sum()).tolist()
+    weights = _gaussian(sigma_px)
     height, width = mask.shape[1:]
-    padded = F.pad(mask.unsqueeze(1), (radius,) * 4, mode="replicate").squeeze(1)
+    padded = F.pad(mask.unsqueeze(1), (len(weights) // 2,) * 4, mode="replicate").squeeze(1)
     across = _weighted_sum([padded[..., k : k + width] for k in range(len(weights))], weights)
     down = _weighted_sum([across[:, k : k + height] for k in range(len(weights))], weights)
     return down.clamp(0, 1)
+
+
+@lru_cache(maxsize=8)
+def _gaussian(sigma_px: float) -> list[float]:
+    """Three deviations to either side, and all of it 1."""
+    radius = max(1, math.ceil(3 * sigma_px))
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float32)
+    kernel = torch.exp(-(offsets**2) / (2 * sigma_px**2))
+    weights: list[float] = (kernel / kernel.sum()).tolist()
+    return weights
 
 
 def _weighted_sum(parts: list[Tensor], weights: list[float]) -> Tensor:
