@@ -21,13 +21,13 @@ def paint(networks: Mapping[str, Traced], category: Category, profile: Profile) 
     """A widget to paint on parts of `category`, which `networks`, by their names, answer.
 
     A network has ``trace(image)``, which names its tensors as the paper does: at least ``I_r`` and
-    ``M_p``, and of ``F_C1`` .. ``W_sp3`` .. ``M_p4`` those that are to be shown. It stays where it
-    is, and is put into evaluation.
+    ``M_p``, and of ``F_C1`` .. ``W_sp3`` .. ``M_p4`` those that are to be shown. It is moved to the
+    CPU, where the page's pictures are, and put into evaluation.
 
     Where the package anywidget is missing, a picture of the page as it opens is given in its
     place; the widget has the same one for all who show the notebook without a kernel.
     """
-    shown = {name: Shown(network, profile) for name, network in networks.items()}
+    shown = {name: Shown(network.cpu(), profile) for name, network in networks.items()}
     models, found = [], []
     for name, network in shown.items():
         told, scores = judged(network, category)

@@ -71,28 +71,29 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
     """The device and precision to use.
 
     ``device="auto"`` takes CUDA, else Apple's MPS, else the CPU; ``$POUTA_DEVICE`` overrides it.
-    ``precision="auto"`` takes bf16 on CUDA and on a CPU with bf16 matrix units, else fp32. Only
-    CUDA has TF32: what was made in it is computed in fp32 elsewhere, and so called. Torch is told,
-    for the whole process, whether CUDA may compute in TF32.
+    ``precision="auto"`` takes bf16 on a CUDA card that has units for it (Ampere and later) and on
+    such a CPU, else fp32. Only CUDA has TF32: what was made in it is computed in fp32 elsewhere,
+    and so called. Torch is told, for the whole process, which card is meant, and whether it may
+    compute in TF32.
 
     *Raises* :class:`PoutaError` when the named device is not there.
     """
     name = (os.environ.get("POUTA_DEVICE") or device) if device == "auto" else device
+    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    present = ["cuda", *(f"cuda:{k}" for k in range(cards))] if cards else []
+    present += ["mps"] if torch.backends.mps.is_available() else []
+    present += ["cpu"]
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-        if name == "cpu" and torch.backends.mps.is_available():
-            name = "mps"
-    present = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    kind = name.partition(":")[0]
-    if not present.get(kind, False):
-        there = ["auto"] + [key for key, here in present.items() if here]
+        name = present[0]
+    if name not in present:
+        there = ["auto", *present]
         raise problem(f"a device out of {there}", repr(name), "device", "name one that is here")
+    kind, _, number = name.partition(":")
+    if number:  # streams and graphs are those of the process's own card
+        torch.cuda.set_device(name)
     if precision == "auto":
-        fast = kind == "cuda" and torch.cuda.is_bf16_supported()
+        # torch says yes for older cards too, which make do without: slowly, or not at all
+        fast = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         fast = fast or (kind == "cpu" and cpu_has_bf16_units())
         precision = "bf16" if fast else "fp32"
     if precision == "tf32" and kind != "cuda":
@@ -122,6 +123,13 @@ def keep_freed_memory() -> None:
             adjust(-4, 0)  # M_MMAP_MAX: no allocation has a mapping of its own
             adjust(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: nothing is given back
             adjust(-2, 64 << 20)  # M_TOP_PAD: what is asked for at once, bytes
+
+
+def give_back_memory() -> None:
+    """Gives back what torch keeps of a card's memory, where it has used one: others may need it."""
+    torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
 
 
 @contextlib.contextmanager

@@ -198,10 +198,10 @@ def _summarise(results: Path, figures: Path) -> None:
 
 
 def _parallel_runs(cores: int) -> int:
-    """Runs side by side: one per accelerator, otherwise one per core."""
-    import torch
+    """Runs side by side: one where runs compute on a card, otherwise one per core."""
+    from pouta_lib.method.device import choose_compute
 
-    return 1 if torch.cuda.is_available() or torch.backends.mps.is_available() else cores
+    return cores if choose_compute().device.type == "cpu" else 1
 
 
 def _announce(settings: Profile, missing: list[RunKey], cores: int) -> None:

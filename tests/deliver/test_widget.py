@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -53,6 +54,12 @@ def test_an_answer_is_what_the_network_says(network, profile, nut):
     assert np.allclose(found["F_C2"], named["F_C2"][0].mean(dim=0), atol=1e-5)
     expected = image_scores(named["M_p"].numpy(), profile.score_window_px)
     assert found["score"] == pytest.approx(expected[0], abs=1e-6)
+
+
+def test_a_network_that_was_trained_on_a_card_comes_to_the_pictures(network, profile, nut):
+    with mock.patch.object(network, "cpu", wraps=network.cpu) as moved:
+        paint({"my network": network}, nut, profile)
+    moved.assert_called_once_with()
 
 
 def test_a_picture_that_is_sent_comes_back_as_its_maps(network, profile, nut, monkeypatch):

@@ -39,3 +39,14 @@ def test_the_functions_take_turns_and_the_first_round_does_not_count(monkeypatch
     assert calls == ["slow", "quick"] * 4
     assert spent["slow"] == pytest.approx([4, 4, 4])
     assert spent["quick"] == pytest.approx([1, 1, 1])
+
+
+def test_a_card_of_any_kind_is_waited_for(monkeypatch):
+    """On Apple's a call comes back before anything is computed, as on CUDA's."""
+    waited = []
+    monkeypatch.setattr(torch.accelerator, "synchronize", waited.append)
+    image = torch.zeros(1, 3, 8, 8)
+    inference_milliseconds({"any": lambda x: x}, image, rounds=2)
+    assert waited == []
+    inference_milliseconds({"any": lambda x: x}, image.to("meta"), rounds=2)
+    assert waited == [torch.device("meta")] * 3

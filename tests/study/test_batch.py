@@ -188,6 +188,13 @@ def test_executed_notebooks_are_small_and_name_no_folder_of_this_machine(folder:
         assert '"image/jpeg"' in text, copy.name
 
 
+@pytest.mark.parametrize(("named", "runs"), [("", 1), ("cpu", 4)])
+def test_runs_go_one_by_one_on_a_card_and_side_by_side_on_cores(monkeypatch, named, runs):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setenv("POUTA_DEVICE", named)
+    assert batch._parallel_runs(4) == runs
+
+
 def test_the_minutes_are_those_of_each_methods_steps(monkeypatch, capsys):
     a_step = {"pouta": 1.0, "draem": 6.0}
     pace = lambda profile, method, **_: a_step[method]  # noqa: E731
