@@ -6,10 +6,9 @@
 # a study feeds is said in pouta_lib/study/plan.py. What the judge says of settings, listed under
 # `judge` in the same file, feeds notebooks 17 and 18. What notebook 18 shows of other profiles' runs
 # beside them is whatever lies in the results.
-import shlex
 from pathlib import Path
 
-from pouta_lib.ground.labels import folder_name, set_options
+from pouta_lib.ground.labels import command_line, folder_name, set_options
 from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.paths import project_root, results_root
 from pouta_lib.ground.profiles import load_profile, parse_overrides
@@ -47,7 +46,7 @@ def notebook_command(input, output):
     """The command that executes a study notebook, quoted likewise."""
     words = ["pouta", "notebook", input.sources[0], output[0], "--profile", config["profile"]]
     words += ["--categories", *WORDS] if WORDS else []
-    return shlex.join([*words, *set_options(SETS)])
+    return command_line([*words, *set_options(SETS)])
 
 
 def planned(w):

@@ -4,12 +4,15 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 from pouta_lib.ground.errors import problem
 
 SAFE = re.compile(r"[A-Za-z0-9._+=~-]{1,80}")  # on every file system
+PLAIN = re.compile(r"[\w.:/\\=+-]+")  # to cmd.exe, and to PowerShell
 WINDOWS = os.name == "nt"
 # names of devices on Windows, with any ending, and names that lose theirs there
 OF_WINDOWS = re.compile(
@@ -38,6 +41,17 @@ def set_options(words: list[str]) -> list[str]:
     ['--set', 'max_train=null', '--set', 'textures=dtd']
     """
     return [part for word in words for part in ("--set", word)]
+
+
+def command_line(words: Sequence[str]) -> str:
+    """A command as a shell of this system takes it: on Windows cmd.exe, which Snakemake asks there.
+
+    >>> command_line(["pouta", "data", "get", "mvtec"])
+    'pouta data get mvtec'
+    """
+    if not WINDOWS:
+        return shlex.join(words)
+    return " ".join(word if PLAIN.fullmatch(word) else f'"{word}"' for word in words)
 
 
 def make_label(name: str, overrides: dict[str, Any]) -> str:

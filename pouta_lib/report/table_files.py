@@ -1,7 +1,6 @@
 """The tables' files: CSV for programs, Markdown for readers, and where each cell comes from."""
 
 import json
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -9,7 +8,13 @@ from typing import Annotated, Any, cast
 import pandas as pd
 
 from pouta_lib.ground.errors import problem
-from pouta_lib.ground.labels import folder_name, parse_label, set_options, setting_words
+from pouta_lib.ground.labels import (
+    command_line,
+    folder_name,
+    parse_label,
+    set_options,
+    setting_words,
+)
 from pouta_lib.ground.methods import COMPARED, METHODS, Modules
 from pouta_lib.ground.paths import atomic_path, results_root
 from pouta_lib.ground.validation import Rule, checked, read_json
@@ -72,7 +77,7 @@ def write_tables(
     if not records:
         name, overrides = parse_label(label)
         words = ["pouta", "study", "--profile", name, *set_options(setting_words(overrides))]
-        raise problem("run records", "none", folder.parent, shlex.join(words))
+        raise problem("run records", "none", folder.parent, command_line(words))
     paths = []
     for kind in kinds:
         for dataset in sorted({r.run.dataset for r in records}):
@@ -271,7 +276,7 @@ def explain_cell(table: Path, row: str, column: str) -> str:
     """
     name = Path(table).name.removesuffix(".provenance.json")
     name = name.removesuffix(".csv").removesuffix(".md")
-    path = Path(table).parent / f"{name}.provenance.json"
+    path = Path(table).absolute().parent / f"{name}.provenance.json"
     if not path.is_file():
         raise problem("a table written by the study", "no provenance", path, "make study")
     todo = "pouta tables makes it again"
@@ -290,7 +295,7 @@ def explain_cell(table: Path, row: str, column: str) -> str:
         raise problem("the words of one cell", found, path, todo)
     (name,) = fitting
     metric, lines = cast(Metric, name.split("|")[-1]), []
-    root = path.parents[2]
+    root = path.parent.parent.parent
     for source in cells[name]:
         record = read_record(root / source)
         value = record.metrics[metric]

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import platform
-import shlex
 import shutil
 import subprocess
 from collections.abc import Container, Mapping, Sequence
@@ -16,7 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 import numpy as np
 
 from pouta_lib.ground.errors import problem
-from pouta_lib.ground.labels import folder_name, parse_label, set_options, setting_words
+from pouta_lib.ground.labels import (
+    command_line,
+    folder_name,
+    parse_label,
+    set_options,
+    setting_words,
+)
 from pouta_lib.ground.methods import METHODS
 from pouta_lib.ground.paths import atomic_path, project_root, results_root
 from pouta_lib.ground.profiles import MOST_STEPS, Backbone, Profile, todays_profile
@@ -76,12 +81,12 @@ class RunKey:
         return results_root(results) / self.place
 
     def command(self, verb: str = "run") -> str:
-        """The command that makes this run, for a POSIX shell; with ``judge``, its judgement."""
+        """The command of this run, for the system's shell; with ``judge``, of its judgement."""
         name, overrides = parse_label(self.label)
         words = ["pouta", verb, "--profile", name, "--dataset", self.dataset]
         words += ["--category", self.category, "--variant", self.variant, "--seed", str(self.seed)]
         words += ["--shots", str(self.shots)] if self.shots is not None else []
-        return shlex.join([*words, *set_options(setting_words(overrides))])
+        return command_line([*words, *set_options(setting_words(overrides))])
 
 
 def shots_of(name: str) -> int | None:

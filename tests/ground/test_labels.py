@@ -16,12 +16,14 @@ from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.labels import (
     OF_WINDOWS,
     check_name,
+    command_line,
     folder_name,
     make_label,
     parse_label,
     setting_words,
 )
 from pouta_lib.ground.profiles import SETTINGS, Profile, load_profile, parse_overrides
+from pouta_lib.study.records import RunKey
 
 WINDOWS = re.compile(r'[<>:"/\\|?*\x00-\x1f]|[ .]$')  # what its file systems refuse
 TYPES = typing.get_type_hints(Profile)
@@ -53,6 +55,24 @@ def test_every_setting_is_read_back(name, value):
     folder = folder_name(label)
     assert not WINDOWS.search(folder)
     assert len(folder) < 120
+
+
+@pytest.mark.parametrize(
+    ("windows", "told"),
+    [
+        (False, "pouta notebook '/Jane Doe/10.ipynb' copy --set 'lr_milestones=[0.5,0.9]' ''"),
+        (True, 'pouta notebook "C:/Jane Doe/10.ipynb" copy --set "lr_milestones=[0.5,0.9]" ""'),
+    ],
+)
+def test_a_command_is_quoted_as_the_systems_shell_wants_it(monkeypatch, windows, told):
+    """cmd.exe takes ' for a letter: half a path would be a file's name."""
+    monkeypatch.setattr(labels, "WINDOWS", windows)
+    path = "C:/Jane Doe/10.ipynb" if windows else "/Jane Doe/10.ipynb"
+    words = ["pouta", "notebook", path, "copy", "--set", "lr_milestones=[0.5,0.9]", ""]
+    assert command_line(words) == told
+    key = RunKey("demo", "my parts", "nut")
+    quoted = '"my parts"' if windows else "'my parts'"
+    assert f" --dataset {quoted} " in key.command()
 
 
 DEVICES = ["CON", "prn", "Aux", "nul", "COM1", "lpt9", "com¹", "CONIN$", "nul.txt", "con .a.b"]
