@@ -3,7 +3,7 @@
     .venv/bin/python tools/peers_env.py
 
 anomalib is no dependency of the library. With this environment `tests/method/test_draem.py` holds
-DRAEM to anomalib's, and `pouta peers` runs methods that anomalib keeps. `make clean` removes it.
+DRAEM to anomalib's, and `pouta peers` runs methods that anomalib keeps. `make clean` leaves it.
 """
 
 import subprocess

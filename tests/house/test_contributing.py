@@ -2,6 +2,8 @@
 
 import ast
 import re
+import shutil
+import subprocess
 import tomllib
 from itertools import product
 from pathlib import Path
@@ -79,6 +81,43 @@ def test_a_docstring_says_what_is_raised_for_users():
                     told = ast.get_docstring(one) or ""
                     silent += [f"{path.name}: {one.name}"] * ("*Raises*" not in told)
     assert silent == []
+
+
+def profiles() -> tuple[set[str], set[str]]:
+    """Those whose data is drawn by this project, and those of other people's photographs."""
+    drawn = set()
+    paths = list((REPOSITORY / "configs").glob("*.yaml"))
+    for path in paths:
+        parts = yaml.safe_load(path.read_text(encoding="utf-8"))
+        groups = [*parts.get("study", []), *parts.get("judge", [])]
+        drawn |= {path.stem} if all(g["dataset"].startswith("mini-") for g in groups) else set()
+    return drawn, {path.stem for path in paths} - drawn
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is asked what it would add")
+def test_git_is_offered_records_and_no_picture_of_other_peoples_photographs(tmp_path):
+    """Nor what is half made, or made again at will."""
+    drawn, photographs = profiles()
+    pictures = ["figures/{}/figure_5.png", "results/{}/notebooks/10_benchmarks.ipynb"]
+    run = "results/{}/runs/mvtec/nut/pouta/all/seed0"
+    kept = ["results/{}/tables/table_1.csv", f"{run}/record.json"]
+    left = [f"{run}.partial/checkpoint.pt", f"{run}/model.safetensors", f"{run}/maps.npz"]
+    left += [f"{run}/train.ipynb", "results/{}/.study.lock", "results/{}/10.failed.ipynb"]
+    shown = [name.format(p) for p in drawn - {"smoke"} for name in [*pictures, *kept]]
+    shown += [name.format(p) for p in photographs for name in kept]
+    hidden = [name.format(p) for p in photographs for name in [*pictures, *left]]
+    hidden += [name.format(f"real/{p}") for p in photographs for name in pictures[1:]]
+    hidden += [name.format(p) for p in drawn for name in left]
+    hidden += [name.format("smoke") for name in [*pictures, *kept]]
+    for name in [*shown, *hidden]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    shutil.copy(REPOSITORY / ".gitignore", tmp_path)
+    git = ["git", "-C", str(tmp_path)]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    command = [*git, "ls-files", "--others", "--exclude-standard"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert photographs and set(found) == {*shown, ".gitignore"}
 
 
 def test_the_citation_is_of_the_paper_and_of_this_version(project):

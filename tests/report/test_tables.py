@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,6 @@ from fakes import fake_run, record_body
 
 from pouta_lib.cli import main
 from pouta_lib.ground.errors import PoutaError
-from pouta_lib.ground.paths import project_root
 from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.models import build_model
 from pouta_lib.report.published import read_published
@@ -255,26 +255,30 @@ def test_the_command_refuses_a_study_with_a_hole(tmp_path, bolt, monkeypatch, ca
     assert "nail" in (tmp_path / "demo" / "tables" / "table_1_mvtec.csv").read_text()
 
 
-COMMITTED = sorted((project_root() / "results").glob("**/tables"))
 PLANNED = ("demo", "evening")  # studies made as a whole; of the others, tables are of what there is
 
 
-@pytest.mark.parametrize("tables", COMMITTED, ids=lambda path: path.parent.name)
-def test_committed_tables_follow_from_committed_records(tables, tmp_path, monkeypatch):
-    study = tables.parent
-    shutil.copytree(study / "runs", tmp_path / study.name / "runs")
-    monkeypatch.setenv("POUTA_RESULTS", str(tmp_path))
-    label = read_record(next(study.glob("runs/**/record.json"))).profile.label
-    write_tables(label, planned_runs(label) if label in PLANNED else None, kinds=list(KINDS))
-    if label in PLANNED:
-        paper, counts = load_profile("paper"), {}
-        for name, method in (("POUTA", "pouta"), ("Vanilla", "vanilla")):
-            model = build_model(method, paper)
-            counts[name] = {"multiply_adds_g": count_multiply_adds(model) / 1e9}
-            counts[name] |= {"parameters_m": count_parameters(model) / 1e6}
-        write_cost_table(label, counts)
-    again = {p.name: p.read_bytes() for p in (tmp_path / study.name / "tables").iterdir()}
-    assert again == {p.name: p.read_bytes() for p in tables.iterdir()}
+def test_committed_tables_follow_from_committed_records(committed, tmp_path, monkeypatch):
+    paper, counts = load_profile("paper"), {}
+    for name, method in (("POUTA", "pouta"), ("Vanilla", "vanilla")):
+        model = build_model(method, paper)
+        counts[name] = {"multiply_adds_g": count_multiply_adds(model) / 1e9}
+        counts[name] |= {"parameters_m": count_parameters(model) / 1e6}
+    studies = [path.parent for path in sorted((committed / "results").glob("**/tables"))]
+    assert {study.name for study in studies} > {*PLANNED, "paper", "questions", "real-cpu"}
+    for study in studies:
+        root = tmp_path / study.parent.name
+        monkeypatch.setenv("POUTA_RESULTS", str(root))
+        shutil.copytree(study / "runs", root / study.name / "runs")
+        label = read_record(next(study.glob("runs/**/record.json"))).profile.label
+        write_tables(label, planned_runs(label) if label in PLANNED else None, kinds=list(KINDS))
+        if label in PLANNED:
+            write_cost_table(label, counts)
+        again, kept = (
+            {path.name: path.read_bytes() for path in (folder / "tables").iterdir()}
+            for folder in (root / study.name, study)
+        )
+        assert again == kept, study.name
 
 
 def test_a_metric_that_one_seed_lacks_leaves_the_others(tmp_path):
@@ -342,7 +346,7 @@ def test_patchcore_rows_name_their_backbone(tmp_path):
     assert "PatchCore (EfficientNet-Lite0 features, pretrained on ImageNet), measured" in text
 
 
-def test_why_names_the_runs_of_a_cell(results):
+def test_why_names_the_runs_of_a_cell(results, monkeypatch):
     write_tables("demo", results=results)
     table = results / "demo" / "tables" / "table_1_mvtec.csv"
     told = explain_cell(table, "bottle", "pouta image_auroc")
@@ -352,6 +356,8 @@ def test_why_names_the_runs_of_a_cell(results):
     assert "pouta run --profile demo --dataset mvtec --category bottle --variant pouta" in told
     assert "commit" in told and "seed 1" in told
     assert explain_cell(table, "average", "pouta|pixel_ap").count("made by") == 4
+    monkeypatch.chdir(table.parent)
+    assert explain_cell(Path(table.name), "bottle", "pouta image_auroc") == told
     with pytest.raises(PoutaError, match=r"2 cells .*\n.*\n.*choose one of each: average"):
         explain_cell(table, "bottle", "image_auroc")
     with pytest.raises(PoutaError, match="0 cells"):
