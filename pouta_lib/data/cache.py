@@ -87,5 +87,7 @@ def _key(listing: Listing, size_px: int) -> str | None:
     if len(stats) < len(paths) or sum(s.st_size for s in stats) < WORTH_BYTES:
         return None
     lines = [f"{VERSION} {size_px} {len(listing.train)}"]
-    lines += [f"{p} {s.st_size} {s.st_mtime_ns}" for p, s in zip(paths, stats, strict=True)]
+    # a file can be replaced by one of the same size whose time of writing was kept, or never set
+    times = [f"{s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}" for s in stats]
+    lines += [f"{path} {of}" for path, of in zip(paths, times, strict=True)]
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 
-from pouta_lib.data.names import means_good, named_mask
+from pouta_lib.data.names import composed, means_good, named_mask, stem_of
 from pouta_lib.ground.errors import problem, shown
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -23,10 +23,15 @@ OF_SYSTEMS = frozenset(  # folders that systems put beside photographs, with thu
 _OTHERS = (
     "3fr arw avif bay cr2 cr3 dcm dib dng emf eps erf exr fff gif hdr hif ico iiq insp j2c j2k "
     "jfif jif jp2 jpe jpf jpx jxl jxr kdc mef mos mpo mrw nef nrw orf pbm pcx pef pfm pgm pnm ppm "
-    "psd qoi raf raw rw2 rwl sgi sr2 srw svg tga wdp wmf x3f xcf"
+    "psd qoi raf raw rw2 rwl sgi sr2 srw svg tga wdp wmf x3f xcf "
+    # of microscopes and scientific cameras
+    "btf czi dm3 dm4 fit fits flex fts ims lif lsm mrc mrxs nd2 ndpi oib oif oir qptiff scn spe "
+    "stk svs tf8 vsi zvi"
 )
 PICTURES = frozenset((*SUFFIXES, *HEIC, *(f".{suffix}" for suffix in _OTHERS.split())))
 BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"GIF8")  # of pictures
+BEGINNINGS += (b"II+\0", b"MM\0+", b"\0\0\0\x0cjP")  # of large TIFFs, and JPEG 2000
+CLOUD = ".icloud"  # behind a name: what a Mac keeps of a file that is elsewhere, hidden
 LAYOUT = "read are good, test/good, test/<defect>, ground_truth/<defect>: see docs/DATASETS.md"
 
 
@@ -146,14 +151,15 @@ def look_into(folder: Path, *, below: bool = True) -> Contents:
     with _readable(folder):
         for path in sorted(folder.iterdir()):
             if _is_hidden(path):
-                passed.append((Reason.HIDDEN, path))
+                absent = path.suffix == CLOUD and Path(path.stem).suffix.lower() in PICTURES
+                passed.append((Reason.DANGLING if absent else Reason.HIDDEN, path))
             elif path.is_dir():
                 passed += pictures_below(path, Reason.DEEPER) if below else ()
             elif path.is_file() and path.suffix.lower() in readable_suffixes():
                 files.append(path)
             else:
                 passed.append((_why_not(path), path))
-    by_stem = {path.stem: path for path in files}
+    by_stem = {stem_of(path): path for path in files}
     masks: dict[Path, Path] = {}
     for path in files:
         stems, numbered = named_mask(path)
@@ -192,7 +198,9 @@ def _why_not(path: Path) -> Reason:
         return Reason.FORMAT
     with suppress(OSError), path.open("rb") as file:
         head = file.read(12)
-        if head.startswith(BEGINNINGS) or head[8:] in (b"WEBP", b"heic", b"mif1", b"avif"):
+        bitmap = head.startswith(b"BM") and head[6:10] == bytes(4)
+        tagged = head[8:] in (b"WEBP", b"heic", b"heix", b"hevc", b"mif1", b"avif")
+        if bitmap or tagged or head.startswith(BEGINNINGS):
             return Reason.UNNAMED
     return Reason.OTHER
 
@@ -262,8 +270,8 @@ def masks_in(folder: Path) -> dict[str, Path]:
     for path in look_into(folder, below=False).paths if folder.is_dir() else ():
         suffix = path.suffix.lower()
         stems, numbered = named_mask(path)
-        ranks = {} if numbered else {s: 2 if path.stem == f"{s}_mask" else 0 for s in stems}
-        for stem, rank in (ranks | {path.stem: 1}).items():
+        ranks = {} if numbered else {s: 2 if stem_of(path) == f"{s}_mask" else 0 for s in stems}
+        for stem, rank in (ranks | {stem_of(path): 1}).items():
             entry = (rank, -readable_suffixes().index(suffix), path)
             if stem not in ranked or entry[:2] > ranked[stem][:2]:
                 ranked[stem] = entry
@@ -274,7 +282,7 @@ def several_masks(folder: Path, photos: Iterable[Path]) -> PassedOver:
     """What a folder of masks has beside the one of each photograph that is read."""
     if not folder.is_dir():
         return PassedOver()
-    look, named = look_into(folder, below=False), {photo.stem: photo.name for photo in photos}
+    look, named = look_into(folder, below=False), {stem_of(photo): photo.name for photo in photos}
     more = (look.passed_over.files.get(reason, []) for reason in (Reason.PART, Reason.SECOND))
     masks, passed = masks_in(folder), []
     read = {masks[stem] for stem in named if stem in masks}
@@ -284,8 +292,8 @@ def several_masks(folder: Path, photos: Iterable[Path]) -> PassedOver:
             passed.append((Reason.PART, path))
         elif (
             path not in read
-            and path.name != named.get(path.stem)  # a copy of the photograph
-            and not named.keys().isdisjoint([path.stem, *stems])
+            and path.name != named.get(stem_of(path))  # a copy of the photograph
+            and not named.keys().isdisjoint([stem_of(path), *stems])
         ):
             passed.append((Reason.SECOND, path))
     return PassedOver.of(passed)
@@ -293,9 +301,9 @@ def several_masks(folder: Path, photos: Iterable[Path]) -> PassedOver:
 
 def masks_of_none(folder: Path, photos: Iterable[Path]) -> PassedOver:
     """The masks in a folder whose photographs are not among these: they may have been lost."""
-    named = {photo.stem for photo in photos}
+    named = {stem_of(photo) for photo in photos}
     paths = look_into(folder, below=False).files if folder.is_dir() else []
-    lost = [path for path in paths if named.isdisjoint([path.stem, *named_mask(path)[0]])]
+    lost = [path for path in paths if named.isdisjoint([stem_of(path), *named_mask(path)[0]])]
     return PassedOver.of((Reason.ORPHAN, path) for path in lost)
 
 
@@ -320,11 +328,13 @@ def good_folders(parent: Path) -> list[Path]:
 
 
 def child(folder: Path, name: str) -> Path:
-    """`name` in `folder`, in whatever case it is there."""
+    """`name` in `folder`, in whatever case and spelling of its letters it is there."""
     if (folder / name).exists() or not folder.is_dir():
         return folder / name
     with _readable(folder):
-        return next((p for p in folder.iterdir() if p.name.lower() == name.lower()), folder / name)
+        wanted = composed(name).lower()
+        alike = (path for path in folder.iterdir() if composed(path.name).lower() == wanted)
+        return next(alike, folder / name)
 
 
 def folders_in(folder: Path) -> list[Path]:

@@ -21,7 +21,7 @@ from pouta_lib.data.files import (
     several_masks,
 )
 from pouta_lib.data.mvtec import lost_images, missing_mask, read_good, read_kinds, renamed
-from pouta_lib.data.names import named_as_another, named_as_masks, refuse_alike
+from pouta_lib.data.names import named_as_another, named_as_masks, refuse_alike, stem_of
 from pouta_lib.ground.errors import problem, shown
 
 
@@ -61,12 +61,12 @@ def listing(folder: Path, category: str) -> Listing:
         masks = masks_in(child(truth, look.folder.name))
         bad = look.files if kind != GOOD else ()
         passed += several_masks(child(truth, look.folder.name), bad)
-        masks = {image.stem: mask for image, mask in look.masks.items()} | masks
+        masks = {stem_of(image): mask for image, mask in look.masks.items()} | masks
         if kind != GOOD:
             refuse_alike(look.files, masks)
             twins += named_as_another(look.files)
         for image in look.files:
-            mask = masks.get(image.stem) if kind != GOOD else None
+            mask = masks.get(stem_of(image)) if kind != GOOD else None
             test.append(Item(image, kind, mask))
             missing += [image] if kind != GOOD and mask is None else []
     masked = any(item.mask for item in test) or truth.is_dir()

@@ -21,7 +21,7 @@ from pouta_lib.data.files import (
     not_read_in,
     several_masks,
 )
-from pouta_lib.data.names import means_good, refuse_alike
+from pouta_lib.data.names import means_good, refuse_alike, stem_of
 from pouta_lib.ground.errors import PoutaError, problem, shown
 
 
@@ -58,9 +58,10 @@ def listing(folder: Path, category: str) -> Listing:
         passed += several_masks(of_kind, look.files if kind != GOOD else ())
         refuse_alike(look.files, masks)
         for image in look.files:
-            if kind != GOOD and image.stem not in masks:
+            mask = masks.get(stem_of(image))
+            if kind != GOOD and mask is None:
                 raise missing_mask(of_kind, image)
-            test.append(Item(image, kind, masks.get(image.stem)))
+            test.append(Item(image, kind, mask))
     passed += lost_images(truth, [look for _, look in kinds])
     notes = renamed([*goods, *folders_in(test_folder)])
     return Listing(train, test, passed_over=passed, notes=notes)
@@ -111,7 +112,7 @@ def missing_mask(folder: Path, image: Path) -> PoutaError:
         todo = f"merge the masks in each such folder into one, {image.stem}_mask.png beside it"
         return problem(wanted, "a folder of masks", folder / image.stem, todo)
     look = look_into(folder) if folder.is_dir() else None
-    near = [path for path in look.files if path.stem.startswith(image.stem)] if look else []
+    near = [path for path in look.files if stem_of(path).startswith(stem_of(image))] if look else []
     found = f"none, but {shown(near[0].name)}" if near else "none"
     found = "; ".join([found, *(look.passed_over.lines() if look else ())])
     todo = "rename or merge the masks" if near else "add the mask, or remove the image"

@@ -1,6 +1,7 @@
 """What names of photographs, masks and folders mean: whose mask one is, and what is called good."""
 
 import re
+import unicodedata
 from collections.abc import Container, Iterable
 from pathlib import Path
 
@@ -24,6 +25,20 @@ MASK_NAME = re.compile(rf"(?i)(?:(.+?)(?:{_MASK})([\W_]*\d+)?\W*|(?:{_MASK})(.+)
 AND_WORDS = re.compile(r"(.+?)(?:[\W_]+[^\W\d_]+)+\W*")  # a name, and words behind it
 
 
+def composed(name: str) -> str:
+    """A name with a sign for each letter: Macs write an umlaut as two, other systems as one.
+
+    >>> composed("pru\u0308f") == "pr\u00fcf"
+    True
+    """
+    return unicodedata.normalize("NFC", name)
+
+
+def stem_of(path: Path) -> str:
+    """By what a photograph and its mask are compared: the name without its suffix, composed."""
+    return composed(path.stem)
+
+
 def named_mask(mask: Path) -> tuple[list[str], bool]:
     """What the photograph may be called if this is its mask, and whether the mask has a number.
 
@@ -34,7 +49,7 @@ def named_mask(mask: Path) -> tuple[list[str], bool]:
     >>> named_mask(Path("a (1)_mask_2.png"))
     (['a (1)_', 'a (1)', 'a (1'], True)
     """
-    match = MASK_NAME.fullmatch(mask.stem)
+    match = MASK_NAME.fullmatch(stem_of(mask))
     if match is None:
         return [], False
     before, numbered, after = match.groups()
@@ -52,10 +67,10 @@ def named_as_another(photos: Iterable[Path]) -> list[tuple[Path, Path]]:
     ['a.jpg a.png', 'a.jpg a_roi left.png']
     """
     photos = list(photos)
-    first = {photo.stem: photo for photo in reversed(photos)}
-    pairs = [(first[photo.stem], photo) for photo in photos if first[photo.stem] != photo]
+    first = {stem_of(photo): photo for photo in reversed(photos)}
+    pairs = [(one, photo) for photo in photos if (one := first[stem_of(photo)]) != photo]
     for photo in photos:
-        match = AND_WORDS.fullmatch(photo.stem)
+        match = AND_WORDS.fullmatch(stem_of(photo))
         if match is not None and match[1] in first:
             pairs.append((first[match[1]], photo))
     return pairs
@@ -78,7 +93,8 @@ def refuse_alike(photos: Iterable[Path], masks: Container[str]) -> None:
     """
     by_stem: dict[str, Path] = {}
     for photo in photos:
-        if photo.stem in masks and (first := by_stem.setdefault(photo.stem, photo)) != photo:
+        stem = stem_of(photo)
+        if stem in masks and (first := by_stem.setdefault(stem, photo)) != photo:
             names = f"{shown(first.name)} and {shown(photo.name)}"
             todo = "rename one, and its mask; or remove it, where it is a copy, or the mask itself"
             raise problem("a mask for each image", f"one for {names}", photo.parent, todo)
@@ -100,6 +116,6 @@ def means_good(name: str) -> bool:
     >>> [means_good(name) for name in ("good", "OK_2", "defect-free", "test_ok", "i.O.", "n.i.O.")]
     [True, True, True, True, True, False]
     """
-    words = re.findall(r"[^\W\d_]+", name.casefold())
+    words = re.findall(r"[^\W\d_]+", composed(name).casefold())
     kept = [word for word in words if word not in NEUTRAL]
     return "".join(kept) in GOOD_WORDS

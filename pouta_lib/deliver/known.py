@@ -20,7 +20,7 @@ from pouta_lib.data.files import (
 )
 from pouta_lib.data.images import content_of, decode
 from pouta_lib.data.masks import marked_in, read_mask
-from pouta_lib.data.names import means_good, refuse_alike
+from pouta_lib.data.names import composed, means_good, refuse_alike, stem_of
 from pouta_lib.detector.answer import map_name, name_in, overlay_name
 from pouta_lib.ground.errors import PoutaError, problem, shown
 from pouta_lib.score.metrics import image_metrics, pixel_metrics
@@ -70,7 +70,7 @@ def truth_of(
     if folder and (several := several_masks(folder, map(Path, names))):
         raise problem("one mask for each image", several.lines()[0], folder, "leave one for each")
     refuse_alike(map(Path, names), found)
-    masked = {name: found[stem] for name in names if (stem := Path(name).stem) in found}
+    masked = {name: found[stem] for name in names if (stem := stem_of(Path(name))) in found}
     if folder and not masked:
         found_none = "; ".join(["none", *look_into(folder).passed_over.lines()])
         raise problem("masks of these images", found_none, folder, NAME_MASKS)
@@ -83,6 +83,8 @@ def truth_of(
     if labels:
         where = Path(labels).expanduser()
         said = _read_labels(where)
+        spelt = {composed(name): label for name, label in said.items()}
+        said = {name: spelt[one] for name in names if (one := composed(name)) in spelt} | said
         missing = [name for name in names if name not in said]
         if missing:
             told = f"none for {len(missing)} images, first {shown(missing[0])}"

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from pouta_lib.data.images import read_photo
+from pouta_lib.data.images import num_bits, peaks_of, read_photo
 from pouta_lib.deliver.known import (
     Row,
     Truth,
@@ -209,9 +209,11 @@ def _rendered(
         metrics += pixel_rows(answer, list(table["file"]), truth, images, bad)
     if others is not None:
         groups |= {KNOWN: others}
+    photos = [images / name for name in table["file"].head(MOST_PICTURES)] if images else []
+    bits = num_bits(max(peaks_of(photos).values(), default=0))
     axis = _axis(np.concatenate([*groups.values(), [threshold]]))
     rows = [
-        _row(row, answer, images, truth, pictured=k < MOST_PICTURES)
+        _row(row, answer, images, truth, bits, pictured=k < MOST_PICTURES)
         for k, row in enumerate(table.to_dict("records"))
     ]
     environment = jinja2.Environment(
@@ -249,7 +251,13 @@ def _rendered(
 
 
 def _row(
-    row: dict[str, Any], answer: Path, images: Path | None, truth: Truth | None, *, pictured: bool
+    row: dict[str, Any],
+    answer: Path,
+    images: Path | None,
+    truth: Truth | None,
+    bits: int,
+    *,
+    pictured: bool,
 ) -> dict[str, Any]:
     name = row["file"]
     pictures, lacking = [], []
@@ -258,7 +266,7 @@ def _row(
         marked = marked_on(answer, name, mask, images, THUMBNAIL_PX) if mask else None
         sources = {"photograph": images / name} if images else {}
         for kind, path in (sources | {"map": overlay_of(answer, name)}).items():
-            address = _thumbnail(path, marked if kind == "map" else None) if path else ""
+            address = _thumbnail(path, marked if kind == "map" else None, bits) if path else ""
             if address:
                 pictures.append((kind, address))
             else:
@@ -272,10 +280,10 @@ def _row(
     }
 
 
-def _thumbnail(path: Path, marked: np.ndarray | None) -> str:
+def _thumbnail(path: Path, marked: np.ndarray | None, bits: int) -> str:
     """A picture as a data address; nothing where there is none that can be read."""
     try:
-        picture = read_photo(path, near_px=THUMBNAIL_PX)
+        picture = read_photo(path, THUMBNAIL_PX, bits)
         picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
         if marked is not None:
             picture = _outlined(picture, marked)

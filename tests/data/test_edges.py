@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import tracemalloc
 
 import numpy as np
@@ -194,6 +195,25 @@ def test_a_disk_that_is_full_needs_no_cache(cached, tmp_path, monkeypatch):
     again = load(tmp_path, "bolt", "mvtec")
     assert entries(tmp_path) == []
     assert (again.train == cached.train).all() and again.manifest_hash == cached.manifest_hash
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no time of a file's last change")
+def test_the_cache_notices_a_photograph_that_another_of_its_size_and_time_replaced(
+    tmp_path, monkeypatch
+):
+    """As where a camera without a clock writes uncompressed pictures."""
+    monkeypatch.setattr(cache, "WORTH_BYTES", 0)
+    folder = tmp_path / "folder" / "screws" / "good"
+
+    def read(seed):
+        for k in range(3):
+            path = save(folder / f"{k}.bmp", photo(seed + k))
+            os.utime(path, (0, 0))
+        return load_category("folder", "screws", 20, root=tmp_path)
+
+    first, second = read(0), read(7)
+    assert first.manifest_hash != second.manifest_hash
+    assert (second.train[0] == np.moveaxis(photo(7), -1, 0)).all()
 
 
 def test_images_are_read_into_the_cache_a_few_at_a_time(tmp_path, monkeypatch):

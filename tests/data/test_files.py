@@ -3,8 +3,10 @@
 import os
 import shutil
 import sys
+import unicodedata
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from trees import dagm_tree, mask, mvtec_tree, photo, save
@@ -35,7 +37,7 @@ def counted(root, dataset="folder"):
     return counts, report.problems, report.notes
 
 
-@pytest.mark.parametrize("suffix", [".HEIC", ".gif", ".CR2", ".avif", ".dng", ".jfif"])
+@pytest.mark.parametrize("suffix", [".HEIC", ".gif", ".CR2", ".avif", ".dng", ".jfif", ".czi"])
 def test_pictures_in_other_formats_are_counted(tmp_path, suffix, monkeypatch):
     monkeypatch.setattr(files, "readable_suffixes", lambda: files.SUFFIXES)
     base = washer(tmp_path)
@@ -65,6 +67,39 @@ def test_links_to_nothing_are_counted(tmp_path):
     assert problems == [
         "bolt: 5 files linking to nothing, first good/90.png: mount or copy what is pointed to"
     ]
+
+
+def test_photographs_that_are_in_a_macs_cloud_alone_are_counted(tmp_path):
+    base = washer(tmp_path)
+    for name in (".IMG_7.HEIC.icloud", ".notes.txt.icloud", ".a.png"):
+        (base / "good" / name).write_bytes(b"bplist00")
+    counts, problems, _ = counted(tmp_path)
+    assert counts == (3, 2, 2)
+    (told,) = problems
+    assert "1 file linking to nothing, first good/.IMG_7.HEIC.icloud" in told
+
+
+@pytest.mark.parametrize("forms", [("NFD", "NFC"), ("NFC", "NFD")])
+def test_a_mask_is_known_however_its_letters_are_written(tmp_path, forms):
+    """Macs write an umlaut as two signs: a photograph from there, its mask from elsewhere."""
+    one, other = (unicodedata.normalize(form, "Prüfling") for form in forms)
+    base = washer(tmp_path)
+    shutil.rmtree(base / "test" / "spot")
+    save(base / "test" / "spot" / f"{one}.png", photo(1))
+    beside_it = save(base / "test" / "spot" / f"{other}_mask.png", mask())
+    found = load_category("folder", "washer", 20, root=tmp_path)
+    assert (found.masks.sum(axis=(1, 2)) > 0).tolist() == [False, False, True]
+    beside_it.unlink()
+    (base / "test" / "spot").rename(base / "test" / one)
+    save(base / "ground_truth" / other / f"{other}.png", mask())
+    again = load_category("folder", "washer", 20, root=tmp_path)
+    assert again.masks.any(axis=(1, 2)).tolist() == again.labels.tolist() == [True, False, False]
+    np.testing.assert_array_equal(again.masks[0], found.masks[2])
+    base = mvtec_tree(tmp_path, "parts")
+    save(base / "test" / one / f"{one}.png", photo(1))
+    save(base / "ground_truth" / other / f"{other}_mask.png", mask())
+    for dataset, counts in (("parts", (3, 2, 4)), ("folder", (3, 2, 1))):
+        assert counted(tmp_path, dataset)[:2] == (counts, [])
 
 
 def test_links_to_images_and_folders_are_followed(tmp_path):
@@ -498,7 +533,7 @@ def test_a_home_folder_in_a_path_is_found(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["IMG_0007", "a.jpg.1", "a.jpg?w=8", "a.png.crdownload"])
-@pytest.mark.parametrize("fmt", ["JPEG", "PNG", "TIFF", "WEBP", "GIF"])
+@pytest.mark.parametrize("fmt", ["JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP", "JPEG2000"])
 def test_pictures_under_other_names_are_counted(tmp_path, name, fmt):
     base = washer(tmp_path)
     Image.fromarray(photo(1)).save(base / "good" / name, fmt)

@@ -1,8 +1,11 @@
 """The page of an answer: whole in itself, the worst first, and nothing in a name becomes code."""
 
+import base64
+import io
 import json
 import re
 import shutil
+import unicodedata
 from html.parser import HTMLParser
 
 import numpy as np
@@ -11,6 +14,7 @@ import pytest
 from PIL import Image
 
 from pouta_lib import cli
+from pouta_lib.deliver.known import truth_of
 from pouta_lib.deliver.page import MARK, _axis, _bars, read_answer, write_page
 from pouta_lib.detector.answer import KIND
 from pouta_lib.ground.errors import PoutaError
@@ -104,6 +108,39 @@ def test_pictures_that_are_missing_or_damaged_are_told_of(answer, tmp_path):
     ).read_text("utf-8")
     Image.new("RGB", (90, 60)).save(photos / "a.png")
     assert "missing or damaged" not in write_page(answer, images=photos).read_text("utf-8")
+
+
+def test_photographs_of_twelve_bits_are_not_shown_black(answer, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for k, name in enumerate(("b b.png", "a.png")):  # the first is the brightest of all
+        values = np.full((60, 90), 4095 >> k, np.uint16)
+        Image.fromarray(values).save(photos / name)
+    page = page_of(write_page(answer, images=photos))
+    shown = {a["alt"]: a["src"].partition(",")[2] for tag, a in page.tags if tag == "img"}
+    for name, expected in (("b b.png", 255), ("a.png", 127)):
+        content = base64.b64decode(shown[f"photograph of {name}"])
+        assert np.asarray(Image.open(io.BytesIO(content))).mean() == pytest.approx(expected, abs=2)
+
+
+def test_labels_and_masks_know_names_however_their_letters_are_written(tmp_path):
+    """Macs write an umlaut as two signs."""
+    names = [unicodedata.normalize("NFD", name) for name in ("gr\u00fcn.png", "bl\u00fc.png")]
+    rows = [f"{name},{score},0.45,," for name, score in zip(names, (0.2, 0.9), strict=True)]
+    (tmp_path / "scores.csv").write_text(
+        "\n".join(["file,score,threshold,verdict,overlay", *rows]), encoding="utf-8"
+    )
+    (tmp_path / "labels.csv").write_text(
+        "file,label\ngr\u00fcn.png,good\nbl\u00fc.png,bent\n", "utf-8"
+    )
+    table = read_answer(tmp_path)
+    (tmp_path / "masks").mkdir()
+    drawn = np.zeros((16, 16), np.uint8)
+    drawn[4:8, 4:8] = 255
+    Image.fromarray(drawn).save(tmp_path / "masks" / "bl\u00fc_mask.png")
+    truth = truth_of(table, tmp_path / "labels.csv", tmp_path / "masks")
+    assert truth.labels | {} == {names[0]: "good", names[1]: "bent"}
+    assert list(truth.masks) == names[1:]
 
 
 def test_labels_give_metrics_and_the_oracles_agree(answer, tmp_path):
