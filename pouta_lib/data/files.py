@@ -29,8 +29,10 @@ _OTHERS = (
     "stk svs tf8 vsi zvi"
 )
 PICTURES = frozenset((*SUFFIXES, *HEIC, *(f".{suffix}" for suffix in _OTHERS.split())))
-BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"GIF8")  # of pictures
-BEGINNINGS += (b"II+\0", b"MM\0+", b"\0\0\0\x0cjP")  # of large TIFFs, and JPEG 2000
+BEGINNINGS = (  # of pictures
+    *(b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"GIF8"),
+    *(b"II+\0", b"MM\0+", b"\0\0\0\x0cjP"),  # TIFFs of more than 4 GB, and JPEG 2000
+)
 CLOUD = ".icloud"  # behind a name: what a Mac keeps of a file that is elsewhere, hidden
 LAYOUT = "read are good, test/good, test/<defect>, ground_truth/<defect>: see docs/DATASETS.md"
 
