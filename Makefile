@@ -77,7 +77,8 @@ test: lint .venv/.book
 	rm -rf $(TRIAL)
 	mkdir -p $(TRIAL)
 	POUTA_DATA="$$PWD/$(TRIAL)/data" POUTA_RESULTS="$$PWD/$(TRIAL)/results" \
-	POUTA_FIGURES="$$PWD/$(TRIAL)/figures" $(BIN)/pouta study --profile smoke
+	POUTA_FIGURES="$$PWD/$(TRIAL)/figures" POUTA_DEVICE="$${POUTA_DEVICE:-cpu}" \
+	$(BIN)/pouta study --profile smoke
 	POUTA_TRIAL="$$PWD/$(TRIAL)" OMP_NUM_THREADS=1 \
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
@@ -87,7 +88,7 @@ coverage: .venv/.ready
 	rm -rf $(TRIAL) build/coverage
 	mkdir -p $(TRIAL) build/coverage
 	POUTA_DATA="$$PWD/$(TRIAL)/data" POUTA_RESULTS="$$PWD/$(TRIAL)/results" \
-	POUTA_FIGURES="$$PWD/$(TRIAL)/figures" \
+	POUTA_FIGURES="$$PWD/$(TRIAL)/figures" POUTA_DEVICE="$${POUTA_DEVICE:-cpu}" \
 	$(BIN)/coverage run $(BIN)/pouta study --profile smoke
 	POUTA_TRIAL="$$PWD/$(TRIAL)" OMP_NUM_THREADS=1 \
 	$(BIN)/coverage run -m pytest -n $(WORKERS) $(ARGS)

@@ -30,6 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(lambda: shutil.rmtree(trial, ignore_errors=True))
     os.environ["POUTA_PROFILE"] = "smoke"
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("POUTA_DEVICE", "cpu")  # where numbers repeat to the bit
     for variable, folder in _FOLDERS.items():
         os.environ[variable] = str(Path(trial, folder).resolve())
 

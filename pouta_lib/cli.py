@@ -15,6 +15,15 @@ from pouta_lib.ground.threads import wait_passively
 
 OF_A_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # in writing to an open file
 
+# What says where things are, and the option that does so as well; notebooks run in another folder.
+FOLDERS = {
+    "POUTA_DATA": "data_root",
+    "POUTA_RESULTS": "results",
+    "POUTA_FIGURES": "figures",
+    "POUTA_CACHE": "",
+    "POUTA_HOME": "",
+}
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; 0 when it went well, 1 with a message when the user can mend it.
@@ -26,12 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     failed: int = getattr(options, "failed", 1)
-    for variable, value in (
-        ("POUTA_DATA", getattr(options, "data_root", None)),
-        ("POUTA_RESULTS", getattr(options, "results", None)),
-        ("POUTA_FIGURES", getattr(options, "figures", None)),
-    ):
-        if value:
+    for variable, option in FOLDERS.items():
+        if value := getattr(options, option, None) or os.environ.get(variable):
             os.environ[variable] = str(Path(value).expanduser().resolve())
     try:
         with stoppable():

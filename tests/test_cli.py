@@ -43,6 +43,19 @@ def test_the_version_is_that_of_the_project(repository, capsys):
     assert pouta_lib.__version__ == project["project"]["version"]
 
 
+@pytest.mark.parametrize("variable", cli.FOLDERS)
+def test_a_folder_that_a_variable_names_is_the_same_for_notebooks(variable, monkeypatch, tmp_path):
+    """They run in a folder of their own: a run's record would be looked for elsewhere."""
+    monkeypatch.setattr(results, "_tables", lambda options: None)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(variable, "mine")
+    assert cli.main(["tables"]) == 0
+    assert os.environ[variable] == str(tmp_path / "mine")
+    if option := cli.FOLDERS[variable]:
+        assert cli.main(["tables", f"--{option.replace('_', '-')}", "theirs"]) == 0
+        assert os.environ[variable] == str(tmp_path / "theirs"), "what is typed goes first"
+
+
 def test_stopping_says_how_to_go_on(monkeypatch, capsys):
     def stop(options):
         raise KeyboardInterrupt

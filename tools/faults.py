@@ -44,7 +44,7 @@ class Place:
     def __init__(self, folder: Path, data: Path, words: list[str]) -> None:
         self.folder, self.words = folder, words
         self.results = folder / "results" / "smoke"
-        self.environment = os.environ | {
+        self.environment = {"POUTA_DEVICE": "cpu"} | os.environ | {
             "POUTA_DATA": str(data),
             "POUTA_RESULTS": str(folder / "results"),
             "POUTA_FIGURES": str(folder / "figures"),

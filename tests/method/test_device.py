@@ -17,6 +17,7 @@ def test_devices():
 
 
 def test_an_empty_variable_is_none(monkeypatch):
+    monkeypatch.delenv("POUTA_DEVICE", raising=False)
     unset = choose_compute()
     monkeypatch.setenv("POUTA_DEVICE", "")
     assert choose_compute() == unset
