@@ -44,7 +44,8 @@ class Place:
     def __init__(self, folder: Path, data: Path, words: list[str]) -> None:
         self.folder, self.words = folder, words
         self.results = folder / "results" / "smoke"
-        self.environment = {"POUTA_DEVICE": "cpu"} | os.environ | {
+        self.environment = os.environ | {
+            "POUTA_DEVICE": os.environ.get("POUTA_DEVICE", "cpu"),
             "POUTA_DATA": str(data),
             "POUTA_RESULTS": str(folder / "results"),
             "POUTA_FIGURES": str(folder / "figures"),
