@@ -21,7 +21,7 @@ from pouta_lib.data.files import (
 from pouta_lib.data.images import content_of, decode
 from pouta_lib.data.masks import marked_in, read_mask
 from pouta_lib.data.names import composed, means_good, refuse_alike, stem_of
-from pouta_lib.detector.answer import map_name, name_in, overlay_name
+from pouta_lib.detector.answer import TURNED, map_name, name_in, overlay_name
 from pouta_lib.ground.errors import PoutaError, problem, shown
 from pouta_lib.score.metrics import image_metrics, pixel_metrics
 from pouta_lib.score.uncertainty import ENDS, drawn_again
@@ -201,17 +201,22 @@ def marked_on(answer: Path, name: str, mask: Path, images: Path | None, size_px:
     """What a mask marks, as the photograph lies: ``(size_px, size_px)`` bool.
 
     *Raises* :class:`PoutaError` for what ``read_mask`` refuses; and where the photograph is not at
-    hand and its overlay lies otherwise than the mask, so that EXIF may have turned it.
+    hand and EXIF turned it, or its overlay lies otherwise than the mask, so that it may have.
     """
     drawn = decode(content_of(mask), mask)
     if images:
         photo = decode(content_of(images / name), images / name, size_px)
         return read_mask(drawn, mask, photo, size_px)
     width, height = across, down = drawn.size
+    found = ""
     with suppress(OSError), Image.open(overlay_of(answer, name) or mask) as overlay:
         across, down = overlay.size
+        found = (
+            "one of a photograph that EXIF turns" if overlay.info.get("comment") == TURNED else ""
+        )
     if (width - height) * (across - down) < 0:
         found = f"{width} x {height} for one of {across} x {down}"
+    if found:
         todo = "name the photographs as well, by which masks are turned (--images)"
         raise problem("a mask that lies as its photograph", found, mask, todo)
     return read_mask(drawn, mask, drawn, size_px)

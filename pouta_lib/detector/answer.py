@@ -30,6 +30,7 @@ from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.outputs import own_files, refuse_overlap, replaceable
 from pouta_lib.ground.progress import tqdm
 
+TURNED = b"of a photograph that EXIF turns"  # the comment in such an overlay
 OVERLAY_SHARE = 0.6  # of the map's colour where it is brightest
 OVERLAY_PX = 1024  # the longer side of an overlay at the most ...
 OVERLAY_QUALITY = 85  # ... and its quality as a JPEG
@@ -182,7 +183,8 @@ def verdict(score: float, threshold: float) -> str:
 def _draw(detector: Detector, photo: Image.Image, anomaly_map: np.ndarray, to: Path) -> None:
     linear = not find_method(detector.method).bounded
     shown = overlay(photo, anomaly_map, detector.scale, linear=linear)
-    shown.save(to, quality=OVERLAY_QUALITY)
+    comment = TURNED if photo.info["orientation"] != 1 else b""
+    shown.save(to, quality=OVERLAY_QUALITY, comment=comment)
 
 
 def overlay_name(name: str) -> str:

@@ -101,6 +101,8 @@ def read_upright(
 ) -> Image.Image:
     """The photograph, upright, 8-bit RGB; a large one at about the size that is needed.
 
+    Its ``info`` has the orientation that EXIF said it had, 1 for none.
+
     *Raises* :class:`PoutaError` also for one whose highest value is not what :func:`least_peak`
     says: it is of another depth than the others, and would be taken for a dark one. So is one of 8
     bits where the others have more, and it is darker than any of them by half.
@@ -116,6 +118,7 @@ def read_upright(
         wanted = f"values up to {least} or more, of {white}, as in the photographs it belongs to"
         todo = "save all with the same depth, such as 8 bits"
         raise problem(wanted, found, path, todo)
+    photo.info["orientation"] = picture.orientation
     return photo
 
 

@@ -246,6 +246,24 @@ def test_it_looks_at_a_few_images_at_a_time(folder, tmp_path, monkeypatch):
     assert len(table) == 60 and max(most) <= 4 * answer.BATCH
 
 
+def test_a_mask_of_a_photograph_that_was_turned_asks_for_it(folder, photos, tmp_path):
+    """One upside down has the same grid, so that its size does not tell."""
+    exif, answer, masks = Image.Exif(), tmp_path / "answer", tmp_path / "masks"
+    exif[0x112] = 3
+    Image.open(photos / "a.png").save(photos / "turned.jpg", exif=exif)
+    predict_folder(load_detector(folder), photos, answer)
+    masks.mkdir()
+    drawn = Image.new("L", (80, 60))
+    drawn.paste(255, (10, 10, 30, 30))
+    drawn.save(masks / "a_mask.png")
+    write_page(answer, masks=masks)
+    drawn.save(masks / "turned_mask.png")
+    with pytest.raises(
+        PoutaError, match=r"found one of a photograph that EXIF turns\n.*\n.*--images"
+    ):
+        write_page(answer, masks=masks)
+
+
 def test_large_photographs_become_small_overlays(folder, tmp_path):
     (tmp_path / "large").mkdir()
     Image.effect_noise((3000, 1500), 20).save(tmp_path / "large" / "a.jpg")
