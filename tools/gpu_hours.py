@@ -110,8 +110,8 @@ def report(settings: Profile, records: Path) -> str:
     one = find_method("pouta").num_steps(settings, IMAGES) * pace / 3600
     stored = weights["pouta"] + arrays_bytes(settings, "pouta", TESTED)
     lines += [
-        f"The longest training takes {longest:.1f} hours. Of a run of POUTA with {TESTED} test "
-        f"images, the weights are {weights['pouta'] / 1e6:.0f} MB and the arrays "
+        f"The longest training takes {longest:.1f} hours. In a run of POUTA with {TESTED} test "
+        f"images, the weights take {weights['pouta'] / 1e6:.0f} MB and the arrays "
         f"{(stored - weights['pouta']) / 1e6:.0f} MB. {CATEGORIES} categories of {IMAGES} images, "
         f"POUTA alone: {CATEGORIES * one:.0f} GPU-hours and {CATEGORIES * stored / 1e9:.0f} GB."
     ]
