@@ -133,6 +133,7 @@ def check_listing(listing: Listing, where: Path) -> None:
     if listing.test and defective in (0, len(listing.test)):
         kinds = ", ".join(sorted({shown(item.defect) for item in listing.test}))
         found = "good ones only" if defective == 0 else f"defective ones only, in {kinds}"
+        found = "; ".join([found, *listing.passed_over.lines()])
         todo = "put good ones into test/good and others into test/<defect>, or remove test"
         raise problem("good and defective test images", found, where, todo)
 

@@ -94,7 +94,7 @@ def promise(scores: np.ndarray, threshold: float, rate: float, num_parts: int | 
         said += f", which show {n} parts"
     if 1 / (n + 1) > rate:
         said += (
-            f"; they are too few for {100 * rate:.3g} %, and it stands for {100 / (n + 1):.0f} %"
+            f"; they are too few for {100 * rate:.3g} %, and it stands for {100 / (n + 1):.3g} %"
         )
         said += f" ({np.ceil(1 / rate - 1):.0f} would do)"
     rank = false_alarm_rank(n, rate)

@@ -120,6 +120,9 @@ def test_test_set_of_one_kind(bolt, tmp_path):
         shutil.rmtree(bolt / "test" / name)
     save(bolt / "test" / "good" / "000.png", photo(1))
     assert "found good ones only" in message(tmp_path)
+    save(bolt / "test" / "cut" / "images" / "000.png", photo(2))
+    told = "found good ones only; 1 file in deeper folders, first images/000.png"
+    assert told in message(tmp_path)
 
 
 def first_training_image(root):

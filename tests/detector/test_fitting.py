@@ -577,7 +577,9 @@ def test_what_a_threshold_promises():
     assert "which show 20 parts" in few
     assert float(few.split(" to ")[1].split(" %")[0]) > high
     said = promise(np.arange(7.0), 6.0, 0.05)
-    assert "too few for 5 %, and it stands for 12 % (19 would do)" in said
+    assert "too few for 5 %, and it stands for 12.5 % (19 would do)" in said
+    said = promise(np.arange(20.0), 19.0, 0.05, 18)
+    assert "too few for 5 %, and it stands for 5.26 % (19 would do)" in said
 
 
 def test_the_note_is_plain(photos, toys, tmp_path):
