@@ -232,8 +232,9 @@ def save_run(
         "watched": trained.watched,
         "seconds": {"train": round(trained.seconds, 2), "evaluate": round(evaluation.seconds, 2)},
     }
+    most = np.finfo(np.float16).max  # a pair's map, in its members' units, knows no bound
     arrays = {
-        "maps": evaluation.maps.astype(np.float16),
+        "maps": np.minimum(evaluation.maps, most, dtype=np.float32).astype(np.float16),
         "scores": evaluation.scores,
     }
     if evaluation.reconstructions is not None:

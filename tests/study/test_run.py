@@ -1,5 +1,6 @@
 """Run parameters: what they mean, and every way to get one wrong."""
 
+import numpy as np
 import pytest
 from trees import photo, save
 
@@ -8,7 +9,7 @@ from pouta_lib.method.training import train
 from pouta_lib.score.evaluation import evaluate
 from pouta_lib.study import records
 from pouta_lib.study.judge import judge
-from pouta_lib.study.records import RunKey, read_record
+from pouta_lib.study.records import RunKey, load_arrays, read_record
 from pouta_lib.study.run import (
     check_parameters,
     load_run_data,
@@ -60,6 +61,18 @@ def test_a_record_names_the_code_that_its_run_began_with(bolt, monkeypatch):
     judgement = judge(run)
     assert [(r.commit, r.dirty) for r in (record, judgement)] == [("of then", False)] * 2
     assert run_of(record) == run
+
+
+def test_maps_are_kept_as_far_as_half_precision_goes(bolt):
+    """What is shown of them later is stretched from the lowest to the highest: no infinity."""
+    run = prepare_run("smoke", "mvtec", "bolt", overrides={"size_px": 32, "steps": 1})
+    data, support, textures = load_run_data(run)
+    trained = train(data.train[support], textures, run.profile, "pouta", 0, device="cpu")
+    found = evaluate(trained.model, data, run.profile, trained.compute, "pouta")
+    found.maps[0, 0, 0] = 1e6
+    kept = load_arrays(save_run(run, data, support, trained, found))["maps"]
+    assert kept[0, 0, 0] == 65504 and kept.dtype == np.float16
+    assert np.array_equal(kept[0, 1:], found.maps[0, 1:].astype(np.float16))
 
 
 def test_an_unknown_notebook_parameter_is_refused():
