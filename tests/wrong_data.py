@@ -127,6 +127,16 @@ def _(root: Path) -> str:
     return told_of(root, "parts")
 
 
+@wrong(IMAGES, "12-bit gray with a scale bar burnt in at 65535")
+def _(root: Path) -> str:
+    base = mvtec_tree(root, "parts")
+    for path in base.glob("t*/*/*.png"):
+        values = np.asarray(Image.open(path))[..., 0] * np.uint16(16)
+        values[17, 12:18] = 65535
+        Image.fromarray(values).save(path)
+    return told_of(root, "parts")
+
+
 def masked(words: str, write: Callable[[Path], None]) -> None:
     """A category in whose folder `write` spoils a mask; it is loaded."""
 

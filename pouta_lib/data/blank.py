@@ -12,6 +12,8 @@ SMALL_PX = 32  # at which noise is averaged away
 LITTLE = 0.1  # of the contrast that such photographs have as a rule
 NEXT_TO_NONE = 1.0  # gray levels, of 255
 MOST_NAMED = 8
+FEW_LEVELS = 16  # of 256: what 12 bits are beside a single pixel of 16
+NEARLY_ALL = 0.95  # of a photograph's pixels
 
 
 def told_of_blank(contrasts: Mapping[Path, float]) -> list[str]:
@@ -32,6 +34,25 @@ def told_of_blank(contrasts: Mapping[Path, float]) -> list[str]:
     said = f"{len(blank)} of {len(contrasts)} photographs show next to nothing"
     todo = "look at them, and remove them unless good parts look so: such would pass as good"
     return [f"{said} (a covered lens, no light, or too much?): {', '.join(names)}{more}: {todo}"]
+
+
+def told_of_dim(highest: Mapping[Path, float]) -> list[str]:
+    """What to say of photographs of more than 8 bits of which a few pixels alone are bright.
+
+    `highest` is :func:`nearly_highest` of each of them.
+    """
+    dim = [path for path, value in highest.items() if value <= FEW_LEVELS]
+    if not dim:
+        return []
+    said = f"{len(dim)} of {len(highest)} images of more than 8 bits have no more than {FEW_LEVELS}"
+    said += f" of 256 gray levels in {NEARLY_ALL:.0%} of their pixels (a scale bar burnt in?)"
+    todo = "if so, save them without it, or as 8 bits"
+    return [f"{said}, first {shown('/'.join(dim[0].parts[-2:]))}: {todo}"]
+
+
+def nearly_highest(image: np.ndarray) -> float:
+    """What nearly all values of an image stay below. *Shape*: ``(3, S, S)`` uint8."""
+    return float(np.quantile(image, NEARLY_ALL))
 
 
 def usual_contrast(images: np.ndarray) -> float:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from pouta_lib.data.blank import contrast_of, told_of_blank
+from pouta_lib.data.blank import contrast_of, nearly_highest, told_of_blank, told_of_dim
 from pouta_lib.data.category import GOOD, Item, Listing
 from pouta_lib.data.files import PassedOver, Reason, folders_in, pictures_below
 from pouta_lib.data.images import num_bits, told_of_depth
@@ -73,10 +73,11 @@ def check_dataset(dataset: str, root: str | Path | None = None) -> Report:
         problems += [f"{name}: {text}" for text in _differences(counts, published.get(name, {}))]
         items = [*listing.train, *listing.test]
         problems += [f"{name}: {text}" for text in listing.passed_over.lines()]
-        damage, peaks, digests, contrasts = _read(items, folder)
+        damage, peaks, digests, contrasts, highest = _read(items, folder)
         problems += [f"{name}: {text}" for text in damage]
         told = [*listing.notes, *listing.passed_over.lines(lost=False)]
         told += told_of_depth(peaks, len(items) - len(damage))
+        told += told_of_dim(highest)
         told += told_of_blank(contrasts) + _told_of_copies(listing, digests)
         notes += [f"{name}: {text}" for text in told]
         expected = sum(published.get(name, {}).get(key, 0) for key in COLUMNS)
@@ -132,10 +133,11 @@ class _Found(NamedTuple):
     peaks: dict[Path, int]  # the highest values of images of more than 8 bits
     digests: dict[Path, bytes]
     contrasts: dict[Path, float]
+    highest: dict[Path, float]  # of these: what nearly all their pixels stay below
 
 
 def _read(items: list[Item], folder: Path) -> _Found:
-    found = _Found([], {}, {}, {})
+    found = _Found([], {}, {}, {}, {})
     for item, result in zip(items, read_items(items, folder, SMALL_PX), strict=True):
         if isinstance(result, PoutaError):
             found.damage.append(str(result))
@@ -144,9 +146,11 @@ def _read(items: list[Item], folder: Path) -> _Found:
         found.contrasts[item.image] = contrast_of(result.image)
         if result.peak:
             found.peaks[item.image] = result.peak
+            found.highest[item.image] = nearly_highest(result.image)
     white = 1 << num_bits(max(found.peaks.values(), default=0))
     for path in found.peaks:  # they were read as if they had 16 bits
         found.contrasts[path] *= (1 << 16) / white
+        found.highest[path] *= (1 << 16) / white
     return found
 
 

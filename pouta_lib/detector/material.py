@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import torch
 
-from pouta_lib.data.blank import contrast_of, told_of_blank
+from pouta_lib.data.blank import contrast_of, nearly_highest, told_of_blank, told_of_dim
 from pouta_lib.data.images import digests, num_bits, peaks_of, told_of_depth
 from pouta_lib.detector.folds import deal, hardly_differ, parts_of
 from pouta_lib.detector.photos import good_photos, least_peak, read_files
@@ -153,7 +153,9 @@ def _read(
     for line in [*left_out, *map(str, unreadable)]:
         tell(f"left out: {line}")
     contrasts = dict(zip(read, map(contrast_of, images[SIZE_PX]), strict=True))
-    for line in told_of_depth(peaks, len(chosen)) + told_of_blank(contrasts):
+    deep = {p: nearly_highest(i) for p, i in zip(read, images[SIZE_PX], strict=True) if p in peaks}
+    told = told_of_depth(peaks, len(chosen)) + told_of_dim(deep) + told_of_blank(contrasts)
+    for line in told:
         tell(line)
     once: dict[bytes, int] = {}
     for k, digest in enumerate(digests(images[SIZE_PX])):

@@ -99,6 +99,18 @@ def test_the_check_tells_of_the_depth(tmp_path):
     assert "note: bolt: images of 12 bits" in str(report) and report.problems == []
 
 
+@pytest.mark.parametrize("bits", [12, 14])
+def test_a_scale_bar_that_leaves_few_gray_levels_is_told_of(tmp_path, bits):
+    base = deepened(tmp_path, bits, gray_png)
+    paths = sorted(base.glob("t*/*/*.png"))
+    for path in paths:
+        values = np.array(Image.open(path))
+        values[17, 12:18] = 65535
+        Image.fromarray(values).save(path)
+    said = f"{len(paths)} of {len(paths)} images of more than 8 bits have no more than 16 of 256"
+    assert any(said in note for note in check_dataset("deep", tmp_path).notes) == (bits == 12)
+
+
 def test_the_check_tells_of_several_depths(tmp_path):
     """A camera of 12 bits among those of 14, and one of 8."""
     base = deepened(tmp_path, 14, gray_png)
