@@ -189,6 +189,21 @@ def test_costs_are_counted(repository):
             assert cells[2 * k + 1] == f"{published[title, metric]:.2f} {unit}"
 
 
+def test_a_step_of_draem_costs_what_the_records_say(repository, committed):
+    """By the clock, part by part; the median where a part has several seeds."""
+    paces = {}
+    for method in ("draem", "pouta"):
+        records = find_records("demo", committed / "results", variant=method, shots=None)
+        of = [(r.run.category, r.seconds.train / r.steps) for r in records]
+        paces[method] = pd.DataFrame(of).groupby(0)[1].median()
+    times = (paces["draem"] / paces["pouta"]).dropna()
+    assert len(times) == 6
+    told = f"one of its steps takes {times.min():.1f} to {times.max():.1f} times as long as one of"
+    for page in ("docs/RESULTS.md", "configs/evening.yaml"):
+        text = (repository / page).read_text(encoding="utf-8").replace("#", "")
+        assert told in " ".join(text.split()), page
+
+
 def test_the_study_is_committed_whole(committed):
     from pouta_lib.study.plan import planned_runs
 
