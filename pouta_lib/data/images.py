@@ -284,7 +284,7 @@ def to_rgb(picture: Picture, path: Path, bits: int = 16) -> Image.Image:
     elif picture.low is not None and bits < 16:
         values = np.asarray(image)[..., :3] * np.uint16(256) + np.asarray(picture.low)[..., :3]
     else:
-        return image if image.mode == "RGB" else image.convert("RGB")
+        return looked_up(image).convert("RGB") if image.mode != "RGB" else image
     low, high, most = int(values.min()), int(values.max()), (1 << bits) - 1
     if low < 0 or high > 65535:
         found = f"values from {low} to {high}"
@@ -296,6 +296,11 @@ def to_rgb(picture: Picture, path: Path, bits: int = 16) -> Image.Image:
     for top in range(0, len(values), 256):  # a few lines at a time, for floats need eight bytes
         scaled[top : top + 256] = np.round(values[top : top + 256] * 255.0 / most)
     return Image.fromarray(scaled).convert("RGB")
+
+
+def looked_up(image: Image.Image) -> Image.Image:
+    """An image without its palette: of one with transparent colours Pillow would warn."""
+    return image.convert("RGBA") if image.mode == "P" else image
 
 
 def peaks_of(paths: Iterable[Path]) -> dict[Path, int]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pouta_lib.data.images import TURNS, Picture
+from pouta_lib.data.images import TURNS, Picture, looked_up
 from pouta_lib.ground.errors import problem
 
 MOST_MARKED = 0.9  # of the image; half of it, where the whole edge is marked
@@ -53,7 +53,8 @@ def marked_in(image: Image.Image, lossy: bool, path: Path) -> np.ndarray:
     *Raises* :class:`PoutaError` for a gray photograph in the mask's place.
     """
     image = _opacity(image) or image
-    values = np.asarray(image.convert("L") if image.mode in ("P", "PA", "LA") else image)
+    gray = image.mode in ("P", "PA", "LA")
+    values = np.asarray(looked_up(image).convert("L") if gray else image)
     if values.ndim == 3:
         values = values[..., :3].max(axis=-1)
     highest = values.max()

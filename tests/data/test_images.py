@@ -18,7 +18,7 @@ from trees import photo
 from pouta_lib.data import images
 from pouta_lib.data.files import readable_suffixes
 from pouta_lib.data.images import Picture, decode, peaks_of, read_photo, resize_image, to_rgb
-from pouta_lib.data.masks import read_mask
+from pouta_lib.data.masks import marked_in, read_mask
 from pouta_lib.ground.errors import PoutaError
 
 
@@ -81,6 +81,22 @@ def test_a_mask_of_sixteen_bits():
 def test_black_and_white_becomes_0_and_255():
     found = rgb(written(Image.fromarray(photo(1)[..., 0] > 127)))
     assert sorted(np.unique(found)) == [0, 255]
+
+
+def test_a_palette_with_transparent_colours_is_looked_up_without_a_warning():
+    plain = Image.fromarray(photo(2, 30, 20)).convert("P")
+    image = decode(written(plain, transparency=bytes([128] * 256)), "a.png").image
+    red = Image.new("P", (30, 20), 1)
+    red.putpalette([0, 0, 0, 40, 0, 0])
+    red.paste(0, (0, 0, 30, 8))
+    mask = decode(written(red, transparency=bytes([9, 9])), "m.png").image
+    assert image.info["transparency"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert (
+            np.asarray(to_rgb(picture(image), "a.png")) == np.asarray(plain.convert("RGB"))
+        ).all()
+        assert marked_in(mask, False, "m.png").sum(axis=1).tolist() == [0] * 8 + [30] * 12
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
