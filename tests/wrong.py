@@ -18,11 +18,15 @@ from pouta_lib.ground.errors import PoutaError
 
 HEAD = """# What each wrong input gets
 
-Every error says what was expected, what was found, where, and what to do; commands then end with
-status 1. Where is a path, and left out here. Rows that begin with *told* are no errors: the work
-goes on without what is named, or reads it as is said; *made again* needs no word.
+Every error says what was expected, what was found, where, and what to do. The command then ends
+with status 1. The place is a path, and is left out here.
 
-Made by `make errors` from the inputs in `tests/wrong_*.py`, which a test draws; do not edit it.
+Some rows are no errors. *told* stands before a message with which the work goes on: it leaves out
+what the message names, or reads it as the message says. *made again* means that the work goes on
+without a message.
+
+`make errors` makes this page from the inputs in `tests/wrong_*.py`, and a test compares the two. Do
+not edit it by hand.
 """
 AGAIN = "*made again*"
 TABLE = ("| what is wrong | what is said | what to do |", "|---|---|---|")

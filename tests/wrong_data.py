@@ -86,16 +86,16 @@ image("a text or a web page under a picture's name", lambda: b"<html>sign in</ht
 image("a file that was cut off", lambda: png(photo(1))[:-40])
 image("a GIF, or another format, under a picture's name", lambda: png(photo(1), "GIF"))
 image("a phone's HEIC under another name", lambda: b"\0\0\0\x18ftypheic" + bytes(100))
-image("a head that claims 30,000 x 30,000 pixels", claim)
+image("a header that claims 30,000 x 30,000 pixels", claim)
 image("a TIFF of several pages, or an animation", pages)
-image("zeros in place of its end (an interrupted copy)", half_copied)
+image("zeros in place of the end (an interrupted copy)", half_copied)
 image("zeros in the middle of a JPEG (a bad disk or card)", with_a_hole)
-image("a TIFF of 16 bits with white as 0, or a colour at a time", white_is_zero)
+image("a 16-bit TIFF with white as 0, or stored one colour after the other", white_is_zero)
 image("a PNG with a text that is longer than Pillow reads", wordy)
 image("float values", lambda: png(np.ones((9, 9), np.float32), "TIFF"))
 image("negative values", lambda: png(np.full((9, 9), -1, np.int32), "TIFF"))
 image(
-    "16 bits where those it belongs to have 12",
+    "a 16-bit image among 12-bit ones",
     lambda: png(np.full((9, 9), 5000, np.uint16)),
     bits=12,
 )
@@ -170,20 +170,25 @@ def loco(path: Path) -> None:
     save(path.with_name("000") / "000.png", mask())
 
 
-masked("none for a defective image", lambda path: path.unlink())
-masked("of another size than its image", lambda path: save(path, mask(24, 24)))
-masked("marks nothing", lambda path: save(path, mask() * 0))
-masked("marks everything, or is inverted", lambda path: save(path, 255 - mask(value=9)))
-masked("a photograph in its place", lambda path: save(path, photo(1) // 4 + 150))
-masked("a gray photograph in its place", lambda p: save(p, photo(1)[..., 0] // 3 + 60))
+masked("a defective image without a mask", lambda path: path.unlink())
+masked("a mask of another size than its image", lambda path: save(path, mask(24, 24)))
+masked("a mask that marks nothing", lambda path: save(path, mask() * 0))
+masked("a mask that marks everything, or is inverted", lambda path: save(path, 255 - mask(value=9)))
+masked("a photograph in place of a mask", lambda path: save(path, photo(1) // 4 + 150))
+masked("a gray photograph in place of a mask", lambda p: save(p, photo(1)[..., 0] // 3 + 60))
 masked("class numbers in a JPEG", jpeg(mask(value=3)))
-masked("of a photograph that EXIF turns, where nothing tells its grid", turned)
+masked(
+    "a mask of a photograph that EXIF turns, when nothing tells whether the mask is turned", turned
+)
 masked("a folder of masks (MVTec LOCO AD)", loco)
-masked("of two images that are named alike", lambda p: save(twin_of(p), photo(1)))
-masked("cut off", lambda path: path.write_bytes(path.read_bytes()[:40]))
+masked(
+    "one mask for two images whose names differ in the suffix alone",
+    lambda p: save(twin_of(p), photo(1)),
+)
+masked("a mask file that was cut off", lambda path: path.write_bytes(path.read_bytes()[:40]))
 
 
-@wrong(MASKS, "beside their images as `a_gt.png` and the like")
+@wrong(MASKS, "masks beside their images, named `a_gt.png` and the like")
 def _(root: Path) -> str:
     base = mvtec_tree(root, "folder")
     for path in sorted((base / "test" / "cut").glob("*.png")):
@@ -227,17 +232,24 @@ def good_alone(base: Path) -> None:
 
 folder("pictures in a format that is not read", raw)
 folder("links to nothing", dangling)
-folder("pictures by content alone", lambda b: png_file(b / "train" / "good" / "IMG_1"))
+folder(
+    "pictures whose names do not say that they are",
+    lambda b: png_file(b / "train" / "good" / "IMG_1"),
+)
 folder("images in deeper folders", lambda b: save(b / "train/good/tuesday/a.png", photo(1)))
 folder("folders beside the ones that are read", lambda b: save(b / "spot" / "a.png", photo(1)))
 folder("several masks of one image", lambda b: save(b / "test/cut/000_mask_2.png", mask()))
 folder("a second mask of one image", lambda b: save(b / "ground_truth/cut/000_gt.png", mask()))
-folder("images in no folder of a kind", lambda b: save(b / "a.png", photo(1)))
+folder(
+    "images outside the folders of good and defective ones", lambda b: save(b / "a.png", photo(1))
+)
 folder("hidden files and folders", lambda b: (b / "test" / ".ipynb_checkpoints").mkdir(), "parts")
 folder("other files among the images", lambda b: (b / "train/good/Thumbs.db").write_bytes(b"x"))
-folder("good by another name", lambda b: (b / "test/good").rename(b / "test/OK"))
+folder("good parts under another common name", lambda b: (b / "test/good").rename(b / "test/OK"))
 folder(
-    "good by a name of one's own", lambda b: (b / "test/good").rename(b / "test/A-Ware"), "parts"
+    "good parts under a name that is not known",
+    lambda b: (b / "test/good").rename(b / "test/A-Ware"),
+    "parts",
 )
 folder(
     "good images alone in test/", lambda b: [shutil.rmtree(b / "test" / k) for k in ("bent", "cut")]
@@ -332,14 +344,16 @@ listed(
 )
 listed("VisA's list with anomalies in train", replaced("test,anomaly", "train,anomaly"))
 listed(
-    "a file of VisA's list that is not there",
+    "VisA's list with a file that is not there",
     lambda base: (base / "candle/Data/Images/Anomaly/001.JPG").unlink(),
 )
 listed("VisA's list with a line twice", replaced("mask\n", "mask\n" + LINE * 2))
 listed(
     "VisA's list with one mask for two images", replaced("Masks/Anomaly/001", "Masks/Anomaly/000")
 )
-listed("VisA's list with a file of elsewhere", replaced("candle/Data/Images/N", "../candle/N"))
+listed(
+    "VisA's list with a file outside the dataset", replaced("candle/Data/Images/N", "../candle/N")
+)
 listed(
     "DAGM's list with a line twice",
     lambda base: (base / "Train/Label/Labels.txt").write_text("1\n" + "1\t0\t0001.PNG\t0\t0\n" * 2),
@@ -359,7 +373,7 @@ listed(
 )
 listed("DAGM without a split", lambda base: shutil.rmtree(base / "Train"), dagm_tree)
 listed(
-    "DAGM's list with other lines",
+    "DAGM's list with lines of another form",
     lambda base: (base / "Train/Label/Labels.txt").write_text("1\n1 x 0001.PNG\n"),
     dagm_tree,
 )
@@ -418,10 +432,10 @@ def zipped(name: str, content: bytes = b"x") -> bytes:
     return out.getvalue()
 
 
-archive("no archive", lambda: b"<html>sign in</html>" * 50)
-archive("cut off", lambda: tar(content=b"x" * 5000)[:2000])
-archive("a flipped bit", flipped)
-archive("a name that climbs", lambda: tar("../../x"))
+archive("a file that is no archive", lambda: b"<html>sign in</html>" * 50)
+archive("an archive that was cut off", lambda: tar(content=b"x" * 5000)[:2000])
+archive("an archive with one bit changed", flipped)
+archive("a name that climbs out of the folder", lambda: tar("../../x"))
 archive("an absolute name", lambda: zipped("/etc/x"))
 archive("a name with NUL", lambda: tar(pax_headers={"path": "a\0b"}))
 archive("a name of 5,000 bytes", lambda: tar("n" * 5000))
@@ -429,7 +443,7 @@ archive("a link", lambda: tar(content=b"", type=tarfile.SYMTYPE, linkname="../x"
 archive("a device", lambda: tar(content=b"", type=tarfile.CHRTYPE))
 archive("a file with holes", lambda: tar(content=b"", type=tarfile.GNUTYPE_SPARSE))
 archive("a header of 100 MB", lambda: tar(content=b"", type=b"L", size=10**8))
-archive("a file of 1 TB, as it claims", lambda: tar(content=b"", size=10**12))
+archive("a file that claims 1 TB", lambda: tar(content=b"", size=10**12))
 archive("a bomb of zeros", lambda: zipped("a", bytes(120_000_000)))
 
 
@@ -447,19 +461,19 @@ def _(root: Path) -> None:
     get_dataset("mvtec", root, source_file=root / "a.tar")
 
 
-@wrong(ARCHIVES, "no dataset in it")
+@wrong(ARCHIVES, "an archive without the dataset")
 def _(root: Path) -> None:
     (root / "a.tar").write_bytes(tar())
     with contextlib.redirect_stdout(io.StringIO()):
         get_dataset("mvtec", root, source_file=root / "a.tar", any_digest=True)
 
 
-@wrong(ARCHIVES, "no file at the path")
+@wrong(ARCHIVES, "no archive at the path")
 def _(root: Path) -> None:
     get_dataset("mvtec", root, source_file=root / "a.tar")
 
 
-@wrong(ARCHIVES, "a misspelt dataset to get")
+@wrong(ARCHIVES, "a misspelt name after `pouta data get`")
 def _(root: Path) -> None:
     get_dataset("mvtek", root)
 
@@ -484,8 +498,8 @@ def server(words: str, *headers: tuple[str, str], status: int = 200) -> None:
             download(url, root / "a.zip", "ask its owners")
 
 
-server("no such file", status=404)
-server("a length in words", ("Content-Length", "many"))
-server("a length beyond all disks", ("Content-Length", str(10**14)))
-server("less than was announced", ("Content-Length", "10"))
-server("another part than was asked for", ("Content-Range", "bytes 5-9/10"), status=206)
+server("a file that the server does not have", status=404)
+server("a length that is not a number", ("Content-Length", "many"))
+server("a length that is more than any disk has", ("Content-Length", str(10**14)))
+server("fewer bytes than were announced", ("Content-Length", "10"))
+server("another part of the file than was asked for", ("Content-Range", "bytes 5-9/10"), status=206)

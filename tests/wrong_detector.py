@@ -86,19 +86,19 @@ def flipped(content: bytes) -> bytes:
     return content[:-2] + bytes([content[-2] ^ 4]) + content[-1:]
 
 
-@wrong(DETECTORS, "none in the folder")
+@wrong(DETECTORS, "no detector in the folder")
 def _(root: Path) -> None:
     load_detector(root)
 
 
-file("a note that is cut off", "detector.json", lambda text: text[:20])
-noted("one of a later version", format_version=2)
-noted("a text for a number", threshold="0.25")
-noted("an unknown method, in an older one", variant="puota", made_with=None)
+file("a `detector.json` that is cut off", "detector.json", lambda text: text[:20])
+noted("a detector of a later version", format_version=2)
+noted("a text in place of a number", threshold="0.25")
+noted("an unknown method, in an older detector", variant="puota", made_with=None)
 noted("a threshold that no probability exceeds", threshold=1.0)
 noted("a threshold that no distance reaches", PATCHCORE, threshold=4e6)
 noted("a scale that is upside down", scale=[9.0, 1.0])
-noted("another size than it was made with", size_px=128)
+noted("another image size than it was made with", size_px=128)
 noted("another depth than it was made with", bits=12)
 noted("weights of another detector", weights="0" * 64)
 file("weights that are cut off", FILE, lambda content: content[:-9])
@@ -106,9 +106,9 @@ file("weights with one bit changed", FILE, flipped)
 LAST = "discriminative.mss.4.bias"
 weighed("weights with NaN in them", POUTA, LAST, lambda old: old * float("nan"))
 weighed("weights of another shape", POUTA, LAST, lambda old: old[:1])
-weighed("a memory of other features", PATCHCORE, "memory", lambda old: old[:, :7])
-weighed("a memory without shape", PATCHCORE, "memory", lambda old: old[0])
-weighed("an empty memory", PATCHCORE, "memory", lambda old: old[:0])
+weighed("a PatchCore memory of other features", PATCHCORE, "memory", lambda old: old[:, :7])
+weighed("a PatchCore memory without a shape", PATCHCORE, "memory", lambda old: old[0])
+weighed("an empty PatchCore memory", PATCHCORE, "memory", lambda old: old[:0])
 weighed("a pair that divides by 0", PAIR, "units", lambda old: [[1.0, 1.0], [0.0, 1.0]])
 weighed("a pair with a negative unit", PAIR, "units", lambda old: [[1.0, -1.0], [1.0, 1.0]])
 weighed("a pair with NaN for a unit", PAIR, "units", lambda old: old * float("nan"))
@@ -165,22 +165,22 @@ def _(root: Path) -> None:
         fit(photographs(root, 8, 8), output=root / "detector", tell=str)
 
 
-@wrong(ASKED, "no minutes")
+@wrong(ASKED, "`--minutes 0`")
 def _(root: Path) -> None:
     fit(root, minutes=0)
 
 
-@wrong(ASKED, "minutes without end")
+@wrong(ASKED, "`--minutes inf`")
 def _(root: Path) -> None:
     fit(root, minutes=float("inf"))
 
 
-@wrong(ASKED, "a seed below 0")
+@wrong(ASKED, "`--seed -1`")
 def _(root: Path) -> None:
     fit(root, seed=-1)
 
 
-@wrong(ASKED, "a photograph of 14 bits, where the detector is made from those of 8")
+@wrong(ASKED, "a 14-bit photograph for a detector made from 8-bit ones")
 def _(root: Path) -> None:
     (root / "photos").mkdir()
     Image.fromarray(np.full((9, 9), 16_383, np.uint16)).save(root / "photos" / "a.png")
@@ -199,25 +199,25 @@ def _(root: Path) -> None:
     predict_folder(made(POUTA), root, root.parent / "answer")
 
 
-@wrong(ASKED, "an answer in place of photographs")
+@wrong(ASKED, "an answer of `pouta predict` in place of photographs")
 def _(root: Path) -> None:
     predict_folder(made(POUTA), photographs(root, 1, 1), root / "answer")
     predict_folder(made(POUTA), root / "answer", root / "another")
 
 
-@wrong(ASKED, "an answer among the photographs")
+@wrong(ASKED, "an output folder among the photographs")
 def _(root: Path) -> None:
     predict_folder(made(POUTA), photographs(root, 1, 1), root / "photos" / "answer")
 
 
-@wrong(ASKED, "an answer where other files lie")
+@wrong(ASKED, "an output folder that holds other files")
 def _(root: Path) -> None:
     (root / "mine").mkdir()
     (root / "mine" / "notes.txt").touch()
     predict_folder(made(POUTA), photographs(root, 1, 1), root / "mine")
 
 
-@wrong(ASKED, "a detector where an earlier one lies, without --replace")
+@wrong(ASKED, "an output folder with an earlier detector, without `--replace`")
 def _(root: Path) -> None:
     for _ in range(2):
         save_detector(made(POUTA), root / "detector")

@@ -61,33 +61,43 @@ page("no answer in the folder", lambda root: (root / SCORES).unlink())
 page("an empty scores.csv", text(SCORES, ""))
 page("a scores.csv without its last column", text(SCORES, "file,score\na.png,0.5\n"))
 page("a scores.csv that a spreadsheet saved with semicolons", text(SCORES, "file;score;threshold"))
-page("a word for a score", text(SCORES, "file,score,threshold\na.png,high,0.4\n"))
-page("no scores but infinite ones", text(SCORES, "file,score,threshold\na.png,inf,0.4\n"))
-page("two thresholds", text(SCORES, "file,score,threshold\na.png,1,0.4\nb.png,1,0.5\n"))
-page("a name that leads elsewhere", text(SCORES, "file,score,threshold\n../a.png,1,0.4\n"))
-page("an empty held_out.csv", text("answer/held_out.csv", ""))
-page("photographs of another answer", left, images="masks")
+page("a word in place of a score", text(SCORES, "file,score,threshold\na.png,high,0.4\n"))
+page("infinite scores alone", text(SCORES, "file,score,threshold\na.png,inf,0.4\n"))
 page(
-    "an answer of another detector after --good",
+    "a scores.csv with two thresholds",
+    text(SCORES, "file,score,threshold\na.png,1,0.4\nb.png,1,0.5\n"),
+)
+page(
+    "a file name that leads to another folder",
+    text(SCORES, "file,score,threshold\n../a.png,1,0.4\n"),
+)
+page("an empty held_out.csv", text("answer/held_out.csv", ""))
+page("`--images` with photographs of another answer", left, images="masks")
+page(
+    "`--good` with an answer of another detector",
     text("other/scores.csv", "file,score,threshold\na.png,0.5,0.7\n"),
     good="other",
 )
-page("a file that is no report in its place", text("answer/report.html", "Dear Anna"))
-page("no file after --labels", left, labels="labels.txt")
-page("empty labels", text(LABELS, ""), labels=LABELS)
-page("labels in other columns", text(LABELS, "name,kind\na.png,cut\n"), labels=LABELS)
-page("a column of labels twice", text(LABELS, "file,label,Label\na.png,cut,x\n"), labels=LABELS)
-page("labels of others", text(LABELS, "file,label\nc.png,cut\n"), labels=LABELS)
+page("another file where the report is to go", text("answer/report.html", "Dear Anna"))
+page("`--labels` with a file that is not there", left, labels="labels.txt")
+page("an empty file of labels", text(LABELS, ""), labels=LABELS)
+page("labels in columns of other names", text(LABELS, "name,kind\na.png,cut\n"), labels=LABELS)
+page("two columns called label", text(LABELS, "file,label,Label\na.png,cut,x\n"), labels=LABELS)
+page("labels of other images", text(LABELS, "file,label\nc.png,cut\n"), labels=LABELS)
 page("two labels of one image", text(LABELS, "file,label\na.png,cut\na.png,x\n"), labels=LABELS)
-page("good ones alone", text(LABELS, "file,label\na.png,good\nb.png,OK\n"), labels=LABELS)
+page(
+    "labels of good images alone", text(LABELS, "file,label\na.png,good\nb.png,OK\n"), labels=LABELS
+)
 page(
     "an image called good whose mask marks something",
     text(LABELS, "file,label\na.png,good\nb.png,cut\n"),
     labels=LABELS,
     masks="masks",
 )
-page("no folder after --masks", left, masks="mask")
-page("masks of others", lambda root: (root / MASK).rename(root / "masks/c.png"), masks="masks")
+page("`--masks` with a folder that is not there", left, masks="mask")
+page(
+    "masks of other images", lambda root: (root / MASK).rename(root / "masks/c.png"), masks="masks"
+)
 page("an empty mask file", text(MASK, ""), masks="masks")
 page("a map that is missing", lambda root: (root / MAP).unlink(), masks="masks")
 page("an empty map", text(MAP, ""), masks="masks")
@@ -112,12 +122,12 @@ def export(words: str, form: Form, method: str = POUTA) -> None:
 
 
 export("a misspelt format", Form(format="onx"))
-export("no images per call", Form(batch=0))
-export("more images per call than fit anywhere", Form(batch=10**6))
-export("distances in half precision", Form(half=True), PATCHCORE)
+export("`--batch 0`", Form(batch=0))
+export("`--batch 1000000`", Form(batch=10**6))
+export("`--half` for PatchCore, whose maps are distances", Form(half=True), PATCHCORE)
 
 
-@wrong(EXPORTS, "a folder where other files lie")
+@wrong(EXPORTS, "an output folder that holds other files")
 def _(root: Path) -> None:
     (root / "notes.txt").touch()
     with pytest.MonkeyPatch.context() as patch:
@@ -125,7 +135,7 @@ def _(root: Path) -> None:
         export_detector(made(POUTA), root)
 
 
-@wrong(EXPORTS, "without the packages that it needs")
+@wrong(EXPORTS, "without the packages of the extra `export`")
 def _(root: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "onnx", None)

@@ -64,12 +64,14 @@ def profile(words: str, text: str) -> None:
 
 GROUP = "SETTINGS\nstudy: [{dataset: mvtec, categories: [bolt], "
 profile("an empty file", "")
-profile("no YAML", "settings: [1")
-profile("asks for an object of Python's", "settings: !!python/object/apply:os.system [true]")
-profile("repeats parts of itself (an alias bomb)", "settings: &a {lr: 1}\nstudy: [*a, *a]")
+profile("a file that is not YAML", "settings: [1")
+profile("a file that asks for a Python object", "settings: !!python/object/apply:os.system [true]")
+profile(
+    "a file that repeats parts of itself (an alias bomb)", "settings: &a {lr: 1}\nstudy: [*a, *a]"
+)
 profile("a list in place of settings", "- settings")
-profile("a name that YAML takes for another thing", "SETTINGS\n  on: 1")
-profile("a date for a name in a list", "SETTINGS\nstudy: [{2026-01-01: 1}]")
+profile("a setting's name that YAML reads as something else", "SETTINGS\n  on: 1")
+profile("a date in place of a name in a list", "SETTINGS\nstudy: [{2026-01-01: 1}]")
 profile("a setting is missing", "settings: {lr: 0.001}")
 profile("`variants: pouta`", GROUP + "variants: pouta, shots: [null], seeds: [0]}]")
 profile("an unknown method", GROUP + "variants: [puota], shots: [null], seeds: [0]}]")
@@ -130,13 +132,13 @@ def run(words: str, dataset: str, category: str, **others: int) -> None:
 
 
 run("a category that is not there", "mvtec", "nail")
-run("a name that leads elsewhere", "../mvtec", "bolt")
+run("a name that leads to another folder", "../mvtec", "bolt")
 run("a name with a line break", "mvtec", "bo\nlt")
 run("a name that begins with a dash", "-mvtec", "bolt")
 run("a name that is a device on Windows", "mvtec", "aux")
 run("a name that ends in a dot, which Windows drops", "mvtec.", "bolt")
 run("a seed of 2^64", "mvtec", "bolt", seed=2**64)
-run("no shots", "mvtec", "bolt", shots=0)
+run("0 shots", "mvtec", "bolt", shots=0)
 
 
 @wrong(RUNS, "a planned run that is missing, in `pouta tables`")
@@ -170,7 +172,7 @@ WEIGHTS = "model.safetensors"
 kept("an empty record", "record.json", lambda text: b"")
 kept("a record that is cut off", "record.json", lambda text: text[:20])
 kept("a record of a later version", "record.json", noted(schema_version=99))
-kept("a record with a text for a number", "record.json", noted(steps="400"))
+kept("a record with a text in place of a number", "record.json", noted(steps="400"))
 kept("a record of a method that is unknown", "record.json", lambda t: t.replace(b"pouta", b"putao"))
 kept("a record with a backbone that is unknown", "record.json", noted(backbone="resnet19"))
 kept("an empty file of weights", WEIGHTS, lambda content: b"")
@@ -245,12 +247,15 @@ def provenance(words: str, text: str) -> None:
         explain_cell(root / "table_1_mvtec.csv", "chip", "pouta pixel_ap")
 
 
-provenance("an empty provenance of a table", "")
+provenance("an empty file of a table's provenance", "")
 provenance("a table's provenance that is cut off", '{"chip|pouta|all|pixel_ap": [')
 provenance("a table's provenance that is a list", "[1]")
 
 
-provenance("a table's provenance with a cell of no metric", '{"chip|pouta|all|pixel_app": ["x"]}')
+provenance(
+    "a table's provenance with a cell whose metric is unknown",
+    '{"chip|pouta|all|pixel_app": ["x"]}',
+)
 
 
 @wrong(KEPT, "a folder in place of a table, in `pouta why`")
@@ -258,7 +263,7 @@ def _(root: Path) -> None:
     explain_cell(Path(), "chip", "pouta pixel_ap")
 
 
-@wrong(KEPT, "a notebook to execute that is none")
+@wrong(KEPT, "a file to execute that is no notebook")
 def _(root: Path) -> None:
     (root / "notes.ipynb").write_text("no notebook")
     execute_notebook(root / "notes.ipynb", root / "made.ipynb", {})
@@ -280,11 +285,11 @@ def judgement(words: str, change: Callable[[bytes], bytes], seed: int = 0) -> No
 
 
 LABEL = "real-cpu~steps=1680~width=32"
-judgement("an empty one", lambda text: b"")
-judgement("one that is cut off", lambda text: text[:99])
-judgement("one with a text for a number", noted(threshold="0.5"))
-judgement("one of another seed", lambda text: text, seed=1)
-judgement("one that was made with other settings", lambda text: text)
+judgement("an empty judgement", lambda text: b"")
+judgement("a judgement that is cut off", lambda text: text[:99])
+judgement("a judgement with a text in place of a number", noted(threshold="0.5"))
+judgement("a judgement of another seed", lambda text: text, seed=1)
+judgement("a judgement that was made with other settings", lambda text: text)
 
 
 @wrong(MACHINE, "a second `pouta study` beside a running one")
@@ -314,7 +319,7 @@ def _(root: Path) -> None:
     run_study("smoke", [], [], cores=0)
 
 
-@wrong(MACHINE, "Slurm where there is none")
+@wrong(MACHINE, "`--cluster configs/slurm` on a machine without Slurm")
 def _(root: Path) -> None:
     (root / "config.yaml").write_text("executor: slurm", encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
