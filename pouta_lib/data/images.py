@@ -23,6 +23,7 @@ from pouta_lib.ground.errors import PoutaError, problem, shown
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP")  # what Pillow calls the suffixes
 ORIENTATION = 0x0112  # EXIF's tag
 BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # a TIFF's tags; a value
+SAMPLE_FORMAT, SIGNED = 339, 2  # likewise
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -161,7 +162,13 @@ def _check(image: Image.Image, content: bytes, path: Path) -> None:
         raise problem("a whole image", "zeros in place of its end", path, AGAIN)
     if image.format in ("JPEG", "MPO") and has_hole(content):
         raise problem("a whole image", "zeros in the middle of it", path, AGAIN)
-    if isinstance(image, TiffImageFile) and max(image.tag_v2.get(BITS_PER_SAMPLE, (1,))) > 8:
+    if not isinstance(image, TiffImageFile):
+        return
+    deep = max(image.tag_v2.get(BITS_PER_SAMPLE, (1,))) > 8
+    if not deep and SIGNED in image.tag_v2.get(SAMPLE_FORMAT, ()):
+        found = "signed bytes, whose values may be below 0"
+        raise problem("an 8- or 16-bit image", found, path, "convert it to 8 or 16 bits")
+    if deep:
         planes, inverted = _raw_mode(image) == "R", image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO
         if planes or inverted:
             found = "each colour by itself" if planes else "white as 0"

@@ -218,3 +218,10 @@ def test_tiffs_of_sixteen_bits_that_would_be_read_wrongly_are_refused(tmp_path, 
     tifffile.imwrite(tmp_path / "a.tif", (values >> 8).astype(np.uint8), **options)
     eight_bits = 35 if "planarconfig" in options else 220
     assert (np.asarray(read_photo(tmp_path / "a.tif")) == eight_bits).all()
+
+
+def test_a_tiff_of_signed_bytes_is_refused(tmp_path):
+    """Pillow takes -1 for 255."""
+    tifffile.imwrite(tmp_path / "a.tif", np.full((20, 30), -1, np.int8))
+    with pytest.raises(PoutaError, match="found signed bytes"):
+        read_photo(tmp_path / "a.tif")
