@@ -4,7 +4,7 @@ import re
 
 import pandas as pd
 import pytest
-from test_readme import METRICS, earlier, measured, rows_below
+from test_readme import METRICS, earlier, measured, results_page, rows_below
 
 from pouta_lib.ground.methods import METHODS
 from pouta_lib.report.published import read_published
@@ -117,9 +117,16 @@ def test_what_mss_brings_seed_by_seed_is_what_its_runs_say(committed, page):
     assert told in " ".join(page.split())
 
 
-def test_the_claim_at_todays_settings_is_what_their_runs_say(committed, page):
+def test_the_claim_at_todays_settings_is_what_their_runs_say(repository, committed, page):
     records = find_records("real-cpu", committed / "results" / "real", shots=None)
     frame = run_frame(records, METRICS)
+    told = " ".join(page.split())
+    results = " ".join(results_page(repository).split())
+    trained = frame[frame["method"].isin(["pouta", "vanilla"])]
+    for metric in METRICS[::2]:
+        said = paired(trained, metric, "POUTA", "Vanilla").partition(f"{METRIC_WORDS[metric]}: ")[2]
+        said = f"by {METRIC_WORDS[metric]} {said.rstrip('.')}"
+        assert said in told and said in results
     frame = frame.pivot(index=["metric", "category"], columns=["seed", "method"], values="percent")
     rows = [line for line in page.splitlines() if re.match(r"\| \d \|", line)]
     for seed in frame.columns.unique("seed"):
