@@ -66,7 +66,7 @@ def truth_of(
     folder = Path(masks).expanduser() if masks else None
     if folder and not folder.is_dir():
         raise problem("a folder of masks", "no such folder", folder, "check the path")
-    found = masks_in(folder) if folder else {}
+    found = _masks_for(names, folder) if folder else {}
     if folder and (several := several_masks(folder, map(Path, names))):
         raise problem("one mask for each image", several.lines()[0], folder, "leave one for each")
     refuse_alike(map(Path, names), found)
@@ -108,6 +108,14 @@ def truth_of(
             todo = "predict on a folder that has both, or leave the masks out"
         raise problem("good and defective images", told, where, todo)
     return Truth(labels=said, masks=marked)
+
+
+def _masks_for(names: list[str], folder: Path) -> dict[str, Path]:
+    """The masks in a folder, by stems; where they lie beside the photographs, these are none."""
+    found, look, photos = masks_in(folder), look_into(folder, below=False), set(names)
+    if look.masks and photos.issubset(path.name for path in look.files):
+        return {stem: mask for stem, mask in found.items() if mask.name not in photos}
+    return found
 
 
 def _is_empty(mask: Path) -> bool:

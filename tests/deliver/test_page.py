@@ -185,6 +185,22 @@ def test_masks_say_which_are_defective_and_are_outlined(answer, tmp_path):
     assert "Outlined" not in write_page(answer).read_text("utf-8")
 
 
+def test_masks_may_lie_beside_the_photographs(answer, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in SCORES:
+        noise = np.random.default_rng(0).integers(60, 190, (60, 90, 3), np.uint8)
+        Image.fromarray(noise).save(folder / name, "PNG")
+    (folder / "NA").rename(folder / "e.png")
+    scores = (answer / "scores.csv").read_text().replace("\nNA,", "\ne.png,")
+    (answer / "scores.csv").write_text(scores)
+    drawn = np.zeros((60, 90), np.uint8)
+    drawn[20:40, 30:60] = 255
+    Image.fromarray(drawn).save(folder / "b b_mask.png")
+    page = page_of(write_page(answer, masks=folder, images=folder))
+    assert page.data()["bad"] == [True] + [False] * 5
+
+
 def test_masks_and_maps_give_pixel_metrics(answer, tmp_path):
     """Those of the definition, on maps that are kept; a map that is missing is told of."""
     masks = tmp_path / "masks"
