@@ -92,11 +92,15 @@ class Work:
         return cls(images, bits, darkest, parts, folds, held, seed, folder, tell)
 
     def clear(self) -> None:
-        """Removes the half-done work, of which nothing is of use any more."""
+        """Removes the half-done work, of which nothing is of use any more; tells of others'."""
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
+            above = self.folder.parent
             with contextlib.suppress(OSError):
-                self.folder.parent.rmdir()  # which other attempts may need
+                above.rmdir()
+            if above.exists():
+                todo = "remove it, unless that fit is to go on"
+                self.tell(f"what another fit began stays in {shown(above)}: {todo}")
 
     def keep(
         self,

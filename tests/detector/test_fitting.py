@@ -433,6 +433,15 @@ def test_a_method_that_sees_nothing_is_refused(photos, toys, monkeypatch, tmp_pa
     assert not (tmp_path / "partial").exists(), "the same again would end the same"
 
 
+def test_what_another_fit_left_is_kept_and_told_of(photos, toys, tmp_path):
+    told = []
+    other = tmp_path / "partial" / "another"
+    other.mkdir(parents=True)
+    fit(photos, method="keen", partial=tmp_path / "partial", tell=told.append)
+    assert list(other.parent.iterdir()) == [other]
+    assert f"what another fit began stays in {other.parent}" in told[-1]
+
+
 def test_copies_of_a_photograph_count_once(photos, toys, tmp_path):
     """Twenty photographs, and six times one of them: a threshold as from the twenty."""
     told, folder = [], tmp_path / "photos"
