@@ -260,6 +260,39 @@ def test_the_warm_start_is_that_of_the_records(repository, committed):
             assert cell == " / ".join(map(shown, of.mean(), of.std())), (part, label)
 
 
+def test_what_the_warm_start_brings_is_what_its_records_say(committed):
+    """The parts that the results page names, where a difference is larger than the spread."""
+
+    def clear(steps, metric):
+        """Where it is higher with the warm start, and where it is lower."""
+        gains = {}
+        for profile in ("demo", "real-cpu"):
+            of = []
+            for changes in ({"warm_start": True}, {}):
+                label = make_label(profile, {"steps": steps} | changes)
+                found = run_frame(find_records(label, committed / "results" / "warm"), [metric])
+                of.append(found.groupby("category")["percent"].agg(["mean", "std"]))
+            with_it, without = of
+            spread = with_it["std"].combine(without["std"], max).fillna(0)
+            gain = with_it["mean"] - without["mean"]
+            gains |= gain[gain.abs() > spread].round().to_dict()
+        return {p: g for p, g in gains.items() if g > 0}, {p: g for p, g in gains.items() if g < 0}
+
+    assert clear(300, "image_auroc") == ({"nut": 7, "macaroni1": 8}, {"transistor": -8})
+    assert clear(1200, "image_auroc") == ({"nut": 4}, {"transistor": -6, "toothbrush": -13})
+    either, tile = {"toothbrush", "macaroni1"}, "magnetic_tile"
+    few, many = (clear(steps, "pixel_auroc") for steps in (300, 1200))
+    assert (*map(set, few), *map(set, many)) == (either, {"transistor"}, {*either, tile}, set())
+    few, many = (clear(steps, "pixel_ap") for steps in (300, 1200))
+    assert [*map(set, few)] == [{"toothbrush", tile, "terrazzo"}, {"transistor"}]
+    assert [*map(set, many)] == [{"toothbrush", tile, "macaroni1"}, {"terrazzo"}]
+    up, down = clear(3600, "image_auroc")  # one seed, no spread
+    assert (up["macaroni1"], down["toothbrush"], down["transistor"]) == (5, -5, -5)
+    assert "nut" not in up and "nut" not in down and up[tile] == 1  # level
+    up, down = clear(3600, "pixel_ap")
+    assert sorted(up.values()) == [2, 7, 9, 13] and down == {"nut": -5}
+
+
 def of_seed_0(committed, label):
     records = find_records(label, committed / "results" / "real", seed=0, shots=None)
     return {(record.run.variant, record.run.category): record for record in records}
