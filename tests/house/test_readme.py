@@ -248,16 +248,22 @@ def test_todays_settings_beside_the_earlier_ones(repository, committed):
             assert points == f"{100 * (max(late) - min(late)):.1f}", category
 
 
+def warm_records(committed, profile, steps):
+    """Those without the warm start, and those with it."""
+    changes = ({"steps": steps}, {"steps": steps, "warm_start": True})
+    labels = (make_label(profile, change) for change in changes)
+    return [find_records(label, committed / "results" / "warm") for label in labels]
+
+
 def test_the_warm_start_is_that_of_the_records(repository, committed):
     for part, steps, seeds, *cells in rows_below(results_page(repository), "warm start"):
         profile = "demo" if part in ("nut", "terrazzo") else "real-cpu"
-        for cell, changes in zip(cells, ({}, {"warm_start": True}), strict=True):
-            label = make_label(profile, {"steps": int(steps)} | changes)
-            found = find_records(label, committed / "results" / "warm")
+        both = warm_records(committed, profile, int(steps))
+        for cell, found in zip(cells, both, strict=True):
             metrics = [r.metrics for r in found if r.key.category == part]
-            assert len(metrics) == int(seeds), (part, label)
+            assert len(metrics) == int(seeds), (part, steps)
             of = 100 * pd.DataFrame(metrics)[list(METRICS)]
-            assert cell == " / ".join(map(shown, of.mean(), of.std())), (part, label)
+            assert cell == " / ".join(map(shown, of.mean(), of.std())), (part, steps)
 
 
 def test_what_the_warm_start_brings_is_what_its_records_say(committed):
@@ -267,12 +273,11 @@ def test_what_the_warm_start_brings_is_what_its_records_say(committed):
         """Where it is higher with the warm start, and where it is lower."""
         gains = {}
         for profile in ("demo", "real-cpu"):
-            of = []
-            for changes in ({"warm_start": True}, {}):
-                label = make_label(profile, {"steps": steps} | changes)
-                found = run_frame(find_records(label, committed / "results" / "warm"), [metric])
-                of.append(found.groupby("category")["percent"].agg(["mean", "std"]))
-            with_it, without = of
+            frames = (
+                run_frame(found, [metric]) for found in warm_records(committed, profile, steps)
+            )
+            by_part = (f.groupby("category")["percent"].agg(["mean", "std"]) for f in frames)
+            without, with_it = by_part
             spread = with_it["std"].combine(without["std"], max).fillna(0)
             gain = with_it["mean"] - without["mean"]
             gains |= gain[gain.abs() > spread].round().to_dict()
