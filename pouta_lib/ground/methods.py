@@ -60,7 +60,7 @@ class Method:
     deployed: str = "pouta_lib.score.evaluation:MapAndScore"
     notebook: str = TRAIN_NOTEBOOK  # the one that makes its runs
     modules: Modules | None = None  # its ticks in Table V; None: it has no row there
-    compared: bool = False  # a measured row of Tables I to III
+    compared: bool = False  # a measured row of Tables I to III (D47)
     rebuilds: bool = True  # gives a repaired image I_r
     bounded: bool = True  # its map is a probability; else a distance without an upper bound
     backbone: bool = False  # stands on the profile's pretrained backbone, and names it

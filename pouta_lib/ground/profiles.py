@@ -40,7 +40,10 @@ def _rising(shares: list[float]) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class SynthesisSettings:
-    """How :func:`pouta_lib.method.synthesis.synthesize` makes what a training step sees."""
+    """How :func:`pouta_lib.method.synthesis.synthesize` makes what a training step sees.
+
+    M may lie anywhere: there is no setting that keeps it on the part (D25).
+    """
 
     anomalous_share: Annotated[float, within(0, 1)] = 0.5  # of the images get an anomaly
     # I_aug = (1-b) texture + b T(I_ori), b uniform in [0, max_opacity]
@@ -65,8 +68,8 @@ class Profile(SynthesisSettings):
 
     Made by :func:`load_profile`, or from a record; the class itself checks nothing.
 
-    *Source*: paper, IV-A "Implementation details", for the values of ``configs/paper.yaml``; the
-    other profiles are our choice and say so in their files.
+    *Source*: paper, IV-A "Implementation Details", for the values of ``configs/paper.yaml``; the
+    other profiles are our choice (D29) and say so in their files.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -89,9 +92,9 @@ class Profile(SynthesisSettings):
     # the weights that are kept: averaged over about this share of the steps (D42); 0: the last
     average_share: Annotated[float, within(0, 0.5)] = 0.0
     warm_start: bool = False  # begin with weights that tools/warm_start.py made (D44)
-    textures: Literal["builtin", "dtd"]
-    max_textures: Annotated[int, above(0)] | None
-    precision: Literal["auto", "fp32", "tf32", "bf16"]
+    textures: Literal["builtin", "dtd"]  # what anomalies are made of (D11)
+    max_textures: Annotated[int, above(0)] | None  # at most so many of them; none: all
+    precision: Literal["auto", "fp32", "tf32", "bf16"]  # of what is trained (D27)
     compile: bool  # the forward pass through torch.compile, on a CUDA card only
     backbone: Backbone  # of PatchCore (D22)
     checkpoint_steps: Annotated[int, above(0)]  # a resumable checkpoint every so many steps

@@ -82,7 +82,10 @@ def predict(
 
 
 def reconstruct(model: nn.Module, images: np.ndarray, compute: Compute) -> np.ndarray:
-    """The reconstructed images I_r: ``(M, 3, H, W)`` uint8 to ``(M, 3, H, W)`` uint8."""
+    """The reconstructed images I_r, clipped to be shown (D17).
+
+    *Shape*: ``(M, 3, H, W)`` uint8 to ``(M, 3, H, W)`` uint8.
+    """
     repairs = model.get_submodule("reconstructive")
 
     def rebuilt(image: Tensor) -> tuple[Tensor]:

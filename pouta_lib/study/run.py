@@ -131,6 +131,7 @@ def support_indices(num_images: int, shots: int | None, seed: int) -> np.ndarray
     more shots never means other shots.
 
     *Shape*: ``(shots,)``.
+    *Source*: our choice (D30); the paper says nothing of how its images were drawn.
     *Raises* :class:`PoutaError` for more shots than there are images.
     """
     if shots is None:

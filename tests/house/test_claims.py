@@ -117,6 +117,19 @@ def test_what_mss_brings_seed_by_seed_is_what_its_runs_say(committed, page):
     assert told in " ".join(page.split())
 
 
+def test_what_hsg_takes_from_mss_is_what_its_runs_say(repository, committed):
+    """The results page on the evening's pixel AP: base with MSS against all of POUTA, by seed."""
+    records = find_records("evening", committed / "results", dataset="mini-mvtec", shots=None)
+    frame = run_frame(records, ["pixel_ap"])
+    frame = frame.pivot(index=["category", "seed"], columns="method", values="percent")
+    gain = (frame["base+mss"] - frame["pouta"]).dropna().unstack("seed")
+    assert ((gain.mean() > 2.5) & (gain.mean() < 3.6)).all()
+    assert (gain.loc["terrazzo"] > 0).all() and (gain.loc["nut"] < 0).all()
+    told = "base with MSS alone has the higher pixel AP, by about three points with either seed,"
+    told += " which terrazzo alone brings"
+    assert told in " ".join(results_page(repository).split())
+
+
 def test_the_claim_at_todays_settings_is_what_their_runs_say(repository, committed, page):
     records = find_records("real-cpu", committed / "results" / "real", shots=None)
     frame = run_frame(records, METRICS)

@@ -225,6 +225,16 @@ def test_every_deviation_that_the_code_cites_is_listed(repository):
         assert (repository / "pouta_lib" / name).is_file(), name
 
 
+def test_every_deviation_is_cited_where_it_is_made(repository):
+    """As the page promises: in a file that *Where* names."""
+    text = (repository / "docs" / "DEVIATIONS.md").read_text(encoding="utf-8")
+    for entry in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        where = entry.partition("*Where.*")[2]
+        files = [path for path in re.findall(r"`([\w/]+\.py)`", where) if "/" in path]
+        citing = [path for path in files if entry[:3] in (repository / path).read_text("utf-8")]
+        assert citing, f"{entry[:3]}: none of {files} cites it"
+
+
 def test_the_findings_are_numbered(repository):
     text = (repository / "docs" / "FINDINGS.md").read_text(encoding="utf-8")
     listed = re.findall(r"^## (F\d\d) ", text, re.MULTILINE)
