@@ -61,6 +61,7 @@ class Method:
     notebook: str = TRAIN_NOTEBOOK  # the one that makes its runs
     modules: Modules | None = None  # its ticks in Table V; None: it has no row there
     compared: bool = False  # a measured row of Tables I to III (D47)
+    published: str = "resized to 224 px, 600 epochs, batch 8; seeds not stated"  # as IV-A has it
     rebuilds: bool = True  # gives a repaired image I_r
     bounded: bool = True  # its map is a probability; else a distance without an upper bound
     backbone: bool = False  # stands on the profile's pretrained backbone, and names it
@@ -105,6 +106,7 @@ _ALL = (  # in the order of the rows of Tables I to III
         recipe="pouta_lib.method.draem_training:RECIPE",
         steps="pouta_lib.method.draem_training:num_steps",
         compared=True,
+        published="DRAEM's protocol not stated",
     ),
     Method(
         id="patchcore",
@@ -115,6 +117,7 @@ _ALL = (  # in the order of the rows of Tables I to III
         deployed="pouta_lib.method.models.patchcore:ByProducts",
         notebook="07_patchcore",
         compared=True,
+        published="PatchCore's official code, 1 % coreset; size and backbone not stated",  # IV-B
         steps=None,
         rebuilds=False,
         bounded=False,

@@ -6,7 +6,6 @@ from pouta_lib.ground.errors import problem
 from pouta_lib.ground.paths import project_root
 
 COLUMNS = ["table", "dataset", "category", "method", "metric", "value", "note"]
-PROTOCOL = "paper: resized to 224 px, 600 epochs, batch 8; seeds not stated"  # IV-A
 
 
 def read_published(table: int) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from pouta_lib.ground.labels import (
 from pouta_lib.ground.methods import COMPARED, METHODS, Modules
 from pouta_lib.ground.paths import atomic_path, results_root
 from pouta_lib.ground.validation import Rule, checked, read_json
-from pouta_lib.report.published import PROTOCOL, read_published
+from pouta_lib.report.published import read_published
 from pouta_lib.report.reading import AVERAGE, METRIC_NAMES, METRIC_WORDS
 from pouta_lib.report.tables import (
     ABLATION,
@@ -127,7 +127,7 @@ def markdown(frame: pd.DataFrame, records: Sequence[Record]) -> str:
     home = home_of(number)
     real = bool(number) and dataset == home
     title = f"Table {ROMAN[number]} ({dataset})" if number else dataset
-    sections = [f"# {title}\n", _caption(frame, records, real)]
+    sections = [f"# {title}\n", _caption(frame, records)]
     if number == FEW_SHOT:
         sections.append(f"## POUTA by number of shots, {METRIC_NAMES[CLS]}\n\n{_by_shots(frame)}\n")
     elif number == ABLATION:
@@ -184,7 +184,7 @@ def _number(measured: float | None, std: float | None) -> str:
     return f"{measured:.1f}" + ("" if pd.isna(std) else f" ± {std:.1f}")
 
 
-def _caption(frame: pd.DataFrame, records: Sequence[Record], real: bool) -> str:
+def _caption(frame: pd.DataFrame, records: Sequence[Record]) -> str:
     chance = "Chance is 50 in AUROC"
     if "pixel_ap" in set(frame["metric"]):
         chance += ", and in AP the share of defective pixels, which differs by category"
@@ -198,8 +198,8 @@ def _caption(frame: pd.DataFrame, records: Sequence[Record], real: bool) -> str:
     text += f", weights: {weights}" if weights else ""
     text += f", commit {commits}; the mean over seeds, ± their deviation where there are two "
     text += "or more."
-    if real:
-        text += f" *Published* at `{PROTOCOL}`. *Difference*: measured - published, in points."
+    if theirs := "; ".join(frame["published_protocol"].dropna().unique()):
+        text += f" *Published* at `{theirs}`. *Difference*: measured - published, in points."
     return text + "\n"
 
 

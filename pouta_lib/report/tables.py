@@ -13,7 +13,7 @@ import pandas as pd
 from pouta_lib.data.together import SUFFIX
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.methods import ABLATED, BACKBONE_TITLES, COMPARED, METHODS
-from pouta_lib.report.published import PROTOCOL, read_published
+from pouta_lib.report.published import read_published
 from pouta_lib.report.reading import AVERAGE
 from pouta_lib.study.records import Metric, Record
 
@@ -188,7 +188,8 @@ def _long_form(
                 value = None if name == AVERAGE and not whole else value
                 difference = None if value is None or cell.mean is None else cell.mean - value
                 row = [number, dataset, name, method, shots, metric, "%", value, *cell[:3]]
-                row += [difference, protocol(cell.records), None if value is None else PROTOCOL]
+                row += [difference, protocol(cell.records)]
+                row += [None if value is None else f"paper: {METHODS[method].published}"]
                 rows.append([*row, [source_of(r) for r in cell.records]])
     frame = pd.DataFrame(rows, columns=[*COLUMNS, "records"])
     frame = frame.astype({"shots": "Int64"})

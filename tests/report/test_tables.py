@@ -115,6 +115,20 @@ def test_each_row_says_how_it_was_measured(tmp_path):
     assert pd.isna(cell(frame, "average")["published_protocol"])
 
 
+def test_published_numbers_are_not_all_of_the_papers_protocol(tmp_path):
+    fake_run(tmp_path, "mvtec", "bottle")
+    fake_run(tmp_path, "mvtec", "bottle", "vanilla")
+    folder = fake_run(tmp_path, "mvtec", "bottle", "patchcore")
+    change(folder, lambda r: r.update(backbone="efficientnet_lite0", steps=0))
+    frame = benchmark_table(find_records("demo", tmp_path), "mvtec")
+    assert pd.isna(cell(frame, "bottle", method="vanilla")["published_protocol"])
+    theirs = cell(frame, "bottle", method="patchcore")["published_protocol"]
+    assert theirs == "paper: PatchCore's official code, 1 % coreset; size and backbone not stated"
+    ours = cell(frame, "bottle")["published_protocol"]
+    (path,) = write_tables("demo", results=tmp_path)
+    assert f"*Published* at `{ours}; {theirs}`." in path.with_suffix(".md").read_text()
+
+
 @pytest.mark.parametrize(
     ("what", "edit"),
     [
