@@ -2,11 +2,11 @@
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from threading import Lock, local
-from typing import Any, cast
+from typing import Any
 
 from pouta_lib.ground.errors import shown
 
@@ -16,40 +16,36 @@ KINDS = (UserWarning, RuntimeWarning)  # the others are for programmers
 class _Ear:
     """Hears what is warned of in each thread that reads a file; the rest goes on as before.
 
-    How warnings are shown is one for all threads, so ``warnings.catch_warnings`` would mix them up.
+    How warnings are shown is one for all threads: the first to read changes it, and the last one
+    changes it back.
     """
 
     def __init__(self) -> None:
         self.lock, self.readers, self.of_thread = Lock(), 0, local()
-        self.before = warnings.showwarning
-        self.filters: list[Any] = []
+        self.changed, self.before = ExitStack(), warnings.showwarning
 
-    def open(self) -> list[str]:
-        """Begins; what is heard in this thread from now on."""
+    @contextmanager
+    def open(self) -> Iterator[list[str]]:
+        """What is heard in this thread while the block runs."""
+        heard: list[str] = []
         with self.lock:
             if not self.readers:
+                self.changed.enter_context(warnings.catch_warnings())
                 for kind in KINDS:
                     warnings.filterwarnings("always", category=kind, module=r"PIL\.")
-                self.filters = list(warnings.filters[: len(KINDS)])
-                if warnings.showwarning != self.hear:
+                if warnings.showwarning != self.hear:  # else a catch_warnings brought ours back
                     self.before = warnings.showwarning
                 warnings.showwarning = self.hear
             self.readers += 1
-        self.of_thread.heard = []
-        return cast(list[str], self.of_thread.heard)
-
-    def close(self) -> None:
-        """Ends, and leaves all as it was, where nobody else has changed it."""
-        self.of_thread.heard = None
-        with self.lock:
-            self.readers -= 1
-            if self.readers:
-                return
-            for one in self.filters:
-                with suppress(ValueError):
-                    cast(list[Any], warnings.filters).remove(one)
-            if warnings.showwarning == self.hear:
-                warnings.showwarning = self.before
+        self.of_thread.heard = heard
+        try:
+            yield heard
+        finally:
+            self.of_thread.heard = None
+            with self.lock:
+                self.readers -= 1
+                if not self.readers:
+                    self.changed.close()
 
     def hear(self, message: Warning | str, *more: Any, **named: Any) -> None:
         """In place of ``warnings.showwarning``."""
@@ -66,11 +62,8 @@ _ear = _Ear()
 @contextmanager
 def named(path: Path) -> Iterator[None]:
     """What is warned of in the block is given again at its end with `path`, once for a file."""
-    heard = _ear.open()
-    try:
+    with _ear.open() as heard:
         yield
-    finally:
-        _ear.close()
     for text in dict.fromkeys(heard):
         _warn_once(f"{shown(path)}: {text}")
 
