@@ -25,7 +25,7 @@ import pandas as pd
 from tqdm import tqdm
 from works import SIZES, WORKS
 
-from pouta_lib.ground.paths import atomic_path, project_root, results_root
+from pouta_lib.ground.paths import project_root, results_root
 from pouta_lib.ground.validation import write_json
 from pouta_lib.method.device import cpu_has_bf16_units, cpu_name
 from pouta_lib.study.peers import peers_python
@@ -106,8 +106,7 @@ def keep(told: dict[str, Any], file: Path) -> None:
         before = json.loads(file.read_text(encoding="utf-8"))
         if {**before, "threads": {}} == {**told, "threads": {}}:  # the same machine and size
             told = {**told, "threads": before["threads"] | told["threads"]}
-    with atomic_path(file) as path:
-        write_json(path, told)
+    write_json(file, told)
 
 
 def known(values: list[float | None]) -> list[float]:

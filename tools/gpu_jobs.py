@@ -171,8 +171,7 @@ def _log_entry(
 def _write_log(log: list[dict[str, Any]], entry: dict[str, Any], keep: Path) -> None:
     log.append(entry)
     print(json.dumps(entry), flush=True)
-    with paths.atomic_path(keep / "log.json") as temporary:
-        write_json(temporary, log)
+    write_json(keep / "log.json", log)
 
 
 def _run_of(job: dict[str, Any]) -> Run:

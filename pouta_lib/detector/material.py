@@ -17,7 +17,7 @@ from pouta_lib.data.images import digests, num_bits, peaks_of, told_of_depth
 from pouta_lib.detector.folds import deal, hardly_differ, parts_of
 from pouta_lib.detector.photos import good_photos, least_peak, read_files
 from pouta_lib.ground.errors import PoutaError, problem, shown
-from pouta_lib.ground.paths import atomic_path, sources_digest
+from pouta_lib.ground.paths import sources_digest
 from pouta_lib.ground.profiles import Profile
 from pouta_lib.ground.spread import spread
 from pouta_lib.ground.validation import checked, read_json, write_json
@@ -125,8 +125,7 @@ class Work:
                 self.tell(f"made anew: {shown(path)}: {str(error).splitlines()[0]}")
         made = make()
         values = asdict(cast(Any, made))
-        with atomic_path(path) as temporary:
-            write_json(temporary, {"digest": _digest(path, values), "made": values})
+        write_json(path, {"digest": _digest(path, values), "made": values})
         return made
 
     def _kept(self, path: Path, shape: type[Kept]) -> Kept:

@@ -16,7 +16,7 @@ from pathlib import Path
 from pouta_lib.ground.errors import problem, shown
 from pouta_lib.ground.labels import OF_WINDOWS, WHY_NOT, WINDOWS
 from pouta_lib.ground.locks import only_one
-from pouta_lib.ground.paths import atomic_path, sweep, temporary_beside
+from pouta_lib.ground.paths import sweep, temporary_beside
 from pouta_lib.ground.validation import write_json
 
 MANIFEST = "pouta_files.json"
@@ -102,8 +102,8 @@ def add_own(folder: Path, kind: str, path: Path) -> None:
     """Notes a file that was added to an earlier result of `kind`: it makes way with the rest."""
     files = _written(folder, kind)
     if files is not None and path.parent.resolve() == folder.resolve():
-        with atomic_path(folder / MANIFEST) as temporary:
-            write_json(temporary, {"kind": kind, "files": files | {path.name: digest_of(path)}})
+        noted = files | {path.name: digest_of(path)}
+        write_json(folder / MANIFEST, {"kind": kind, "files": noted})
 
 
 def refuse_overlap(output: str | Path, inputs: dict[str, str | Path]) -> None:
@@ -167,7 +167,6 @@ def _move_in(temporary: Path, folder: Path, kind: str, last: str) -> None:
     old = _written(folder, kind) or {}
     for name in sorted(old, key=lambda name: name != last):
         (folder / name).unlink(missing_ok=True)
-    with atomic_path(folder / MANIFEST) as path:
-        write_json(path, {"kind": kind, "files": new})
+    write_json(folder / MANIFEST, {"kind": kind, "files": new})
     for name in sorted(new, key=lambda name: name == last):
         (temporary / name).replace(folder / name)

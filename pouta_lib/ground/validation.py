@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pouta_lib.ground.errors import PoutaError, did_you_mean, problem
+from pouta_lib.ground.paths import atomic_path
 
 T = TypeVar("T")
 UNKNOWN = "unexpected_keyword_argument"  # as pydantic calls a name that is none of the fields
@@ -128,8 +129,13 @@ def read_json(path: Path, what: str, missing: str, broken: str) -> Any:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a value as a JSON file that a person can read. *Raises* ValueError for NaN in it."""
-    path.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    """Writes a JSON file that a person can read, whole or not at all.
+
+    *Raises* ValueError for NaN in it.
+    """
+    text = json.dumps(value, indent=1, allow_nan=False) + "\n"
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _plain(value: Any) -> Any:

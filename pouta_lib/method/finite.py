@@ -7,7 +7,6 @@ from typing import Any
 from torch import Tensor
 
 from pouta_lib.ground.errors import problem
-from pouta_lib.ground.paths import atomic_path
 from pouta_lib.ground.validation import write_json
 from pouta_lib.method.history import LOSSES
 
@@ -35,8 +34,7 @@ def check_finite(losses: Tensor, checkpoint: Path | None, identity: dict[str, An
         led = [[value if math.isfinite(value) else str(value) for value in row] for row in rows]
         told = {"step": step, "losses": list(LOSSES), "of_steps": dict(enumerate(led, first))}
         where = checkpoint.with_name(NOT_FINITE)
-        with atomic_path(where) as temporary:
-            write_json(temporary, told | {"settings": identity})
+        write_json(where, told | {"settings": identity})
     named = dict(zip(LOSSES, losses[step].tolist(), strict=True))
     todo = f"lower lr (it is {lr}), or choose precision=fp32 (it is {precision})"
     raise problem("finite losses", f"{named} at step {step}", where, todo)

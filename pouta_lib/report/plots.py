@@ -74,8 +74,7 @@ def save_figure(
                     colours = picture.convert("RGB")
                 colours.save(temporary, "PNG", optimize=True, dpi=(dpi, dpi))
     note = {"figure": name, "caption": caption, "records": sources}
-    with atomic_path(folder / f"{name}.json") as temporary:
-        write_json(temporary, note)
+    write_json(folder / f"{name}.json", note)
     print(f"saved figures/{folder.name}/{name}.png")
 
 

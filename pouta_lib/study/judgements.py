@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.labels import folder_name
-from pouta_lib.ground.paths import atomic_path, results_root, roots_to_read
+from pouta_lib.ground.paths import results_root, roots_to_read
 from pouta_lib.ground.profiles import (
     SETTINGS,
     Profile,
@@ -146,8 +146,7 @@ def write_judgement(run: "Run", record: dict[str, Any]) -> Judgement:
     judgement = checked(Judgement, whole, path, TODO)
     plain = asdict(judgement)
     del plain["path"]
-    with atomic_path(path) as temporary:
-        write_json(temporary, plain)
+    write_json(path, plain)
     return replace(judgement, path=path)
 
 
