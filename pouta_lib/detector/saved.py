@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from torch import nn
 
-from pouta_lib.ground.errors import problem
+from pouta_lib.ground.errors import in_a_line, problem
 from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.outputs import own_files, replaceable
 from pouta_lib.ground.profiles import Profile, todays_profile
@@ -141,7 +141,7 @@ class Detector:
             with within_memory(self.profile):
                 maps, scores = self.look_at(np.stack([np.full_like(noise, 128), noise]))
         except (IndexError, RuntimeError) as error:  # torch's, for shapes that do not go together
-            found = f"shapes that do not ({' '.join(str(error).split())[:300]})"
+            found = f"shapes that do not ({in_a_line(error)})"
             raise problem("weights that go together", found, where, AGAIN) from error
         if not (np.isfinite(maps).all() and np.isfinite(scores).all()):
             raise problem("finite scores", "others", where, todo)

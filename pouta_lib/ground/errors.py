@@ -47,6 +47,11 @@ def _short(text: str, most: int = 2000) -> str:
     return re.sub(r"\\udc([89a-f].)", r"\\x\1", plain)  # a byte of a name that is not UTF-8
 
 
+def in_a_line(error: Exception) -> str:
+    """What an error of another library says, on one line and not endless."""
+    return " ".join(str(error).split())[:300]
+
+
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "choose one of these") -> str:
     """What to do about an unknown name: take the known one that is nearly the same, if any.
 

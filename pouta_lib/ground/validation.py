@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pouta_lib.ground.errors import PoutaError, did_you_mean, problem
+from pouta_lib.ground.errors import PoutaError, did_you_mean, in_a_line, problem
 from pouta_lib.ground.paths import atomic_path
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ def read_yaml(text: str, where: object) -> Any:
         if isinstance(error, PoutaError):
             raise
         mark = getattr(error, "problem_mark", None)
-        found = getattr(error, "problem", None) or " ".join(str(error).split())[:300]
+        found = getattr(error, "problem", None) or in_a_line(error)
         found += f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         raise problem("YAML of plain values", found, where, "correct it") from error
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from pouta_lib.ground.errors import problem
+from pouta_lib.ground.errors import in_a_line, problem
 
 FILE = "model.safetensors"
 TODO = "models stay out of git: make the run again on this machine"
@@ -49,7 +49,7 @@ def load_weights(
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        found = f"shapes that do not ({' '.join(str(error).split())[:300]})"
+        found = f"shapes that do not ({in_a_line(error)})"
         path = Path(folder) / FILE
         raise problem("weights that fit the settings", found, path, todo) from error
     return model.eval()
