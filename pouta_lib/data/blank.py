@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pouta_lib.ground.errors import shown
+from pouta_lib.ground.errors import in_short
 
 SMALL_PX = 32  # at which noise is averaged away
 LITTLE = 0.1  # of the contrast that such photographs have as a rule
@@ -29,11 +29,11 @@ def told_of_blank(contrasts: Mapping[Path, float]) -> list[str]:
     blank = [path for path, contrast in contrasts.items() if contrast < least]
     if not blank:
         return []
-    names = [shown("/".join(path.parts[-2:])) for path in blank[:MOST_NAMED]]
+    names = ", ".join(map(in_short, blank[:MOST_NAMED]))
     more = f" and {len(blank) - MOST_NAMED} more" if len(blank) > MOST_NAMED else ""
     said = f"{len(blank)} of {len(contrasts)} photographs show next to nothing"
     todo = "look at them, and remove them unless good parts look so: such would pass as good"
-    return [f"{said} (a covered lens, no light, or too much?): {', '.join(names)}{more}: {todo}"]
+    return [f"{said} (a covered lens, no light, or too much?): {names}{more}: {todo}"]
 
 
 def told_of_dim(highest: Mapping[Path, float]) -> list[str]:
@@ -47,7 +47,7 @@ def told_of_dim(highest: Mapping[Path, float]) -> list[str]:
     said = f"{len(dim)} of {len(highest)} images of more than 8 bits have no more than {FEW_LEVELS}"
     said += f" of 256 gray levels in {NEARLY_ALL:.0%} of their pixels (a scale bar burnt in?)"
     todo = "if so, save them without it, or as 8 bits"
-    return [f"{said}, first {shown('/'.join(dim[0].parts[-2:]))}: {todo}"]
+    return [f"{said}, first {in_short(dim[0])}: {todo}"]
 
 
 def nearly_highest(image: np.ndarray) -> float:

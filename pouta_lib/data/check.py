@@ -16,7 +16,7 @@ from pouta_lib.data.manifest import read_items
 from pouta_lib.data.registry import DATASETS, Counts, DatasetInfo, locate
 from pouta_lib.data.textures import dtd_files
 from pouta_lib.data.together import SUFFIX, Reader
-from pouta_lib.ground.errors import PoutaError, shown
+from pouta_lib.ground.errors import PoutaError, in_short
 from pouta_lib.ground.paths import data_root
 
 SMALL_PX = 32
@@ -176,11 +176,7 @@ def _told_of_copies(listing: Listing, digests: dict[Path, bytes]) -> list[str]:
             f"{len(good)} good test images are copies of defective ones",
         ),
     )
-    return [
-        f"{len(paths)} of {said}, first {shown('/'.join(paths[0].parts[-2:]))}"
-        for paths, said in found
-        if paths
-    ]
+    return [f"{len(paths)} of {said}, first {in_short(paths[0])}" for paths, said in found if paths]
 
 
 def _check_dtd(root: str | Path | None) -> Report:

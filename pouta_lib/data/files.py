@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 
 from pouta_lib.data.names import composed, means_good, named_mask, stem_of
-from pouta_lib.ground.errors import problem, shown
+from pouta_lib.ground.errors import in_short, problem
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 HEIC = (".heic", ".heif")
@@ -115,14 +115,10 @@ def _sentence(reason: Reason, paths: list[Path]) -> str:
         kinds = f" ({', '.join(sorted(suffixes))})"
         todo += ", or pip install 'pouta-lib[heic]'" if suffixes.keys() & set(HEIC) else ""
     if reason is Reason.BESIDE:
-        kinds = f" ({', '.join(sorted({_folder_of(path) for path in paths}))})"
-    first = shown("/".join(paths[0].parts[-2:]))
+        kinds = f" ({', '.join(sorted({in_short(path.parent) for path in paths}))})"
     number = f"{len(paths)} file{'s' if len(paths) > 1 else ''}"
-    return f"{number}{kinds} {reason.words}, first {first}" + (f": {todo}" if todo else "")
-
-
-def _folder_of(path: Path) -> str:
-    return shown("/".join(path.parts[-3:-1]))
+    told = f"{number}{kinds} {reason.words}, first {in_short(paths[0])}"
+    return f"{told}: {todo}" if todo else told
 
 
 @dataclass(frozen=True)

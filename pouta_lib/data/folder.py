@@ -22,7 +22,7 @@ from pouta_lib.data.files import (
 )
 from pouta_lib.data.mvtec import lost_images, missing_mask, read_good, read_kinds, renamed
 from pouta_lib.data.names import named_as_another, named_as_masks, refuse_alike, stem_of
-from pouta_lib.ground.errors import problem, shown
+from pouta_lib.ground.errors import in_short, problem, shown
 
 
 def categories(folder: Path) -> list[str]:
@@ -74,7 +74,7 @@ def listing(folder: Path, category: str) -> Listing:
         raise missing_mask(child(truth, missing[0].parent.name), missing[0])
     notes = renamed([*goods, *folders_in(test_folder)])
     if twins:
-        first = " and ".join(shown("/".join(path.parts[-2:])) for path in twins[0])
+        first = " and ".join(map(in_short, twins[0]))
         todo = f"if one is a mask, call it {shown(twins[0][0].stem)}_mask.png"
         notes.append(f"{len(twins)} defective images are named as another, first {first}: {todo}")
     names = [look.folder.name for _, look in kinds]

@@ -16,7 +16,7 @@ from pouta_lib.data.blank import contrast_of, nearly_highest, told_of_blank, tol
 from pouta_lib.data.images import digests, num_bits, peaks_of, told_of_depth
 from pouta_lib.detector.folds import deal, hardly_differ, parts_of
 from pouta_lib.detector.photos import good_photos, least_peak, read_files
-from pouta_lib.ground.errors import PoutaError, problem, shown
+from pouta_lib.ground.errors import PoutaError, in_short, problem, shown
 from pouta_lib.ground.paths import sources_digest
 from pouta_lib.ground.profiles import Profile
 from pouta_lib.ground.spread import spread
@@ -170,8 +170,7 @@ def _read(
         found = f"{len(read)}" + (f", {len(kept)} different ones" if copies else "")
         raise problem(f"at least {FEWEST} photographs of good parts", found, folder, todo)
     if copies:  # held out beside what they are copies of, they would make a threshold too low
-        first = shown("/".join(copies[0].parts[-2:]))
-        tell(f"left out: {len(copies)} copies of other photographs, first {first}")
+        tell(f"left out: {len(copies)} copies of other photographs, first {in_short(copies[0])}")
     tell(f"{len(kept)} of {len(files)} photographs: {', '.join(shown(good) for good in goods)}")
     least = least_peak(bits, None)
     darkest = min((peak for peak in peaks.values() if peak >= least), default=0)

@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable
+from pathlib import PurePath
 
 
 class PoutaError(ValueError):
@@ -33,6 +34,15 @@ def shown(name: object) -> str:
     """
     signs = _short(str(name))
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in signs)
+
+
+def in_short(path: PurePath) -> str:
+    """A file's name and its folder's, as they can be printed.
+
+    >>> in_short(PurePath("data/mvtec/bolt/good/000.png"))
+    'good/000.png'
+    """
+    return shown("/".join(path.parts[-2:]))
 
 
 def _short(text: str, most: int = 2000) -> str:
