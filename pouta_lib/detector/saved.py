@@ -13,7 +13,7 @@ from torch import nn
 from pouta_lib.ground.errors import in_a_line, problem
 from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.outputs import own_files, replaceable
-from pouta_lib.ground.profiles import Profile, todays_profile
+from pouta_lib.ground.profiles import Profile, with_todays_profile
 from pouta_lib.ground.validation import STRICT, Rule, above, checked, read_json, within, write_json
 from pouta_lib.method.device import Compute, compute_of, within_memory
 from pouta_lib.method.models import build_model
@@ -241,10 +241,7 @@ def load_detector(folder: str | Path) -> Detector:
     path = folder / NOTE
     todo = "name the folder that `pouta fit` or notebook 20 saved"
     written = read_json(path, "a saved detector", todo, AGAIN)
-    today = written
-    if isinstance(written, dict) and isinstance(written.get("profile"), dict):
-        today = written | {"profile": todays_profile(written["profile"])}
-    note = checked(DetectorNote, today, path, AGAIN)
+    note = checked(DetectorNote, with_todays_profile(written), path, AGAIN)
     if note.made_with not in (None, _made_with(written)):
         wanted = "the method, profile and bits that it was made with, by their digest"
         raise problem(wanted, "others", path, AGAIN)

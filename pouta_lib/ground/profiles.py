@@ -129,16 +129,18 @@ class Profile(SynthesisSettings):
 SETTINGS = [f.name for f in dataclasses.fields(Profile) if f.name not in ("name", "overrides")]
 
 
-def todays_profile(old: Any) -> Any:
-    """The profile of a record, a judgement or a detector, made at any time, as it is written today.
+def with_todays_profile(record: Any) -> Any:
+    """A record of a run, a judgement or a detector, with its profile as it is written today.
 
     Once ``overrides`` was a list of "field=value", whose values cannot all be read back; they
     stand among the settings as well. A setting that did not exist then has its default.
     """
+    old = record.get("profile") if isinstance(record, dict) else None
     if not isinstance(old, dict) or not isinstance(old.get("overrides"), list):
-        return old  # of today already, or for the check to refuse
+        return record  # of today already, or for the check to refuse
     changed = [str(word).partition("=")[0] for word in old["overrides"]]
-    return old | {"overrides": {field: old[field] for field in changed if field in old}}
+    overrides = {field: old[field] for field in changed if field in old}
+    return record | {"profile": old | {"overrides": overrides}}
 
 
 def profile_names() -> list[str]:

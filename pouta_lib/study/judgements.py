@@ -14,7 +14,7 @@ from pouta_lib.ground.profiles import (
     config_path,
     load_profile,
     profile_name,
-    todays_profile,
+    with_todays_profile,
 )
 from pouta_lib.ground.validation import STRICT, Seed, checked, read_json, within, write_json
 from pouta_lib.study.choices import JudgementGroup, read_choices
@@ -158,9 +158,7 @@ def read_judgement(path: str | Path) -> Judgement:
     """
     path = Path(path)
     record = read_json(path, "a record of a judgement", "make it with pouta judge", TODO)
-    if isinstance(record, dict):
-        record |= {"profile": todays_profile(record.get("profile"))}
-    judgement = replace(checked(Judgement, record, path, TODO), path=path)
+    judgement = replace(checked(Judgement, with_todays_profile(record), path, TODO), path=path)
     require_place(path, _place(RunKey(judgement.label, **asdict(judgement.run))))
     return judgement
 

@@ -24,7 +24,7 @@ from pouta_lib.ground.labels import (
 )
 from pouta_lib.ground.methods import METHODS
 from pouta_lib.ground.paths import atomic_path, project_root, results_root
-from pouta_lib.ground.profiles import MOST_STEPS, Backbone, Profile, todays_profile
+from pouta_lib.ground.profiles import MOST_STEPS, Backbone, Profile, with_todays_profile
 from pouta_lib.ground.validation import STRICT, Rule, above, checked, read_json, within, write_json
 from pouta_lib.method.history import HISTORY
 
@@ -297,8 +297,7 @@ def _todays(record: Any) -> Any:
     """A record as it is written today; version 2 kept overrides as text."""
     if not isinstance(record, dict) or record.get("schema_version") != 2:
         return record
-    profile = todays_profile(record.get("profile"))
-    return record | {"schema_version": SCHEMA_VERSION, "profile": profile}
+    return with_todays_profile(record) | {"schema_version": SCHEMA_VERSION}
 
 
 def find_records(label: str, results: str | Path | None = None, **filters: Any) -> list[Record]:
