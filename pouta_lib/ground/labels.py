@@ -74,6 +74,17 @@ def parse_label(label: str) -> tuple[str, dict[str, Any]]:
     return name, {field: _read(text) for field, text in pairs}
 
 
+def command_of(verb: str, label: str, *words: str) -> str:
+    """A command of ``pouta`` with the profile and the changed settings of a label.
+
+    >>> command_of("study", "demo~steps=50", "--cores", "2")
+    'pouta study --profile demo --cores 2 --set steps=50'
+    """
+    name, overrides = parse_label(label)
+    changed = set_options(setting_words(overrides))
+    return command_line(["pouta", verb, "--profile", name, *words, *changed])
+
+
 def _read(text: str) -> Any:
     try:
         return json.loads(text)

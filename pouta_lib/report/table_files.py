@@ -8,13 +8,7 @@ from typing import Annotated, Any, cast
 import pandas as pd
 
 from pouta_lib.ground.errors import problem
-from pouta_lib.ground.labels import (
-    command_line,
-    folder_name,
-    parse_label,
-    set_options,
-    setting_words,
-)
+from pouta_lib.ground.labels import command_of, folder_name, setting_words
 from pouta_lib.ground.methods import COMPARED, METHODS, Modules
 from pouta_lib.ground.paths import atomic_path, results_root
 from pouta_lib.ground.validation import Rule, checked, read_json
@@ -75,9 +69,7 @@ def write_tables(
         records = [record for record in records if record.key in set(expected)]
     folder = results_root(results) / folder_name(label) / "tables"
     if not records:
-        name, overrides = parse_label(label)
-        words = ["pouta", "study", "--profile", name, *set_options(setting_words(overrides))]
-        raise problem("run records", "none", folder.parent, command_line(words))
+        raise problem("run records", "none", folder.parent, command_of("study", label))
     paths = []
     for kind in kinds:
         for dataset in sorted({r.run.dataset for r in records}):

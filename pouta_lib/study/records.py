@@ -15,13 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 import numpy as np
 
 from pouta_lib.ground.errors import problem
-from pouta_lib.ground.labels import (
-    command_line,
-    folder_name,
-    parse_label,
-    set_options,
-    setting_words,
-)
+from pouta_lib.ground.labels import command_of, folder_name
 from pouta_lib.ground.methods import METHODS
 from pouta_lib.ground.paths import atomic_path, project_root, results_root
 from pouta_lib.ground.profiles import MOST_STEPS, Backbone, Profile, with_todays_profile
@@ -82,11 +76,10 @@ class RunKey:
 
     def command(self, verb: str = "run") -> str:
         """The command of this run, for the system's shell; with ``judge``, of its judgement."""
-        name, overrides = parse_label(self.label)
-        words = ["pouta", verb, "--profile", name, "--dataset", self.dataset]
-        words += ["--category", self.category, "--variant", self.variant, "--seed", str(self.seed)]
+        words = ["--dataset", self.dataset, "--category", self.category]
+        words += ["--variant", self.variant, "--seed", str(self.seed)]
         words += ["--shots", str(self.shots)] if self.shots is not None else []
-        return command_line([*words, *set_options(setting_words(overrides))])
+        return command_of(verb, self.label, *words)
 
 
 def shots_of(name: str) -> int | None:
