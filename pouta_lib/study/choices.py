@@ -1,5 +1,7 @@
 """The lists in a profile's file: which runs a study makes, and what it judges."""
 
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -9,6 +11,7 @@ from pouta_lib.ground.labels import check_name
 from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.profiles import config_path, read_config
 from pouta_lib.ground.validation import STRICT, NamesOrAll, Seed, above, checked
+from pouta_lib.study.records import RunKey
 
 T = TypeVar("T")
 
@@ -39,6 +42,13 @@ class Choice:
                 wanted = f"a category of {self.dataset} out of {present}"
                 raise problem(wanted, repr(name), where, did_you_mean(name, present))
         return [check_name(name, "a category") for name in names]
+
+    def keys(
+        self, label: str, where: object, shots: Sequence[int | None] = (None,)
+    ) -> Iterator[RunKey]:
+        """Each category by each variant, by each number of shots and by each seed."""
+        for words in itertools.product(self.names(where), self.variants, shots, self.seeds):
+            yield RunKey(label, self.dataset, *words)
 
 
 @dataclass(frozen=True, kw_only=True)

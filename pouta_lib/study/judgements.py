@@ -1,6 +1,5 @@
 """Records of judgements: settings, and what became of them on held-out good images."""
 
-import itertools
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -203,12 +202,10 @@ def planned_judgements(profile: str) -> dict[Path, str]:
     where = f"{config_path(profile)}, judge"
     planned = {}
     for group in read_choices(list[JudgementGroup], profile, "judge"):
-        labels = [load_profile(profile, **settings).label for settings in group.settings]
-        words = (labels, group.names(where), group.variants, group.seeds)
-        for label, category, variant, seed in itertools.product(*words):
-            key = RunKey(label, group.dataset, category, variant, None, seed)
-            watch = " --watch" if group.watch else ""
-            planned[judgement_path(key)] = key.command("judge") + watch
+        watch = " --watch" if group.watch else ""
+        for settings in group.settings:
+            for key in group.keys(load_profile(profile, **settings).label, where):
+                planned[judgement_path(key)] = key.command("judge") + watch
     return planned
 
 

@@ -1,6 +1,5 @@
 """What the batch makes: a study's runs, the notebooks they feed, and what they cost here."""
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -50,9 +49,7 @@ def planned_runs(
     for group in groups:
         for variant in group.variants:
             require_suitable(settings, variant)
-        words = (group.names(where), group.variants, group.shots, group.seeds)
-        for category, variant, shots, seed in itertools.product(*words):
-            keys[RunKey(settings.label, group.dataset, category, variant, shots, seed)] = None
+        keys |= dict.fromkeys(group.keys(settings.label, where, group.shots))
     return list(keys)
 
 
