@@ -8,7 +8,7 @@ from PIL import Image
 
 from pouta_lib.ground.errors import in_short
 
-SMALL_PX = 32  # at which noise is averaged away
+SMALL_PX = 32
 LITTLE = 0.1  # of the contrast that such photographs have as a rule
 NEXT_TO_NONE = 1.0  # gray levels, of 255
 MOST_NAMED = 8
@@ -72,5 +72,10 @@ def is_blank(image: np.ndarray, usual: float | None) -> bool:
 
 def contrast_of(image: np.ndarray) -> float:
     """The standard deviation of the small, gray picture. *Shape*: ``(3, S, S)`` uint8."""
+    return float(small_gray(image).std())
+
+
+def small_gray(image: np.ndarray) -> np.ndarray:
+    """An image in gray, so small that noise is averaged away: ``(32, 32)`` of ``(3, S, S)``."""
     gray = Image.fromarray(np.moveaxis(image, 0, -1)).convert("L")
-    return float(np.asarray(gray.resize((SMALL_PX, SMALL_PX), Image.Resampling.BOX), float).std())
+    return np.asarray(gray.resize((SMALL_PX, SMALL_PX), Image.Resampling.BOX), float)

@@ -1,12 +1,12 @@
 """How photographs are dealt into folds, so that what is held out is new to what was not."""
 
 import numpy as np
-from PIL import Image
 from scipy.sparse.csgraph import connected_components
+
+from pouta_lib.data.blank import small_gray
 
 FOLDS = 4
 BLOCKS = 5  # a fold is made of so many runs of neighbours
-SMALL_PX = 32  # at which photographs are compared
 LARGE, FEW = 1 / 8, 3  # more than this share, and than so many, is a kind of part, not a part
 ALIKE = 0.03  # a median distance below which photographs differ by little more than noise
 SAME = 0.3  # of the median distance of two photographs: nearer ones show one part
@@ -84,8 +84,7 @@ def _linked(small: np.ndarray) -> np.ndarray:
 
 
 def _small(image: np.ndarray) -> np.ndarray:
-    """*Shape*: ``(3, S, S)`` uint8 gives ``(SMALL_PX ** 2,)`` of mean 0 and length 1."""
-    gray = Image.fromarray(np.moveaxis(image, 0, -1)).convert("L")
-    values = np.asarray(gray.resize((SMALL_PX, SMALL_PX), Image.Resampling.BOX), float).ravel()
+    """*Shape*: ``(3, S, S)`` uint8 gives ``(D,)`` of mean 0 and length 1."""
+    values = small_gray(image).ravel()
     values -= values.mean()
     return values / max(float(np.linalg.norm(values)), 1e-9)
