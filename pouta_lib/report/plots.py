@@ -170,13 +170,8 @@ def plot_panels(
 
     ``partial(show_map, anomaly_map=found, mask=mask)`` is such a function.
     """
-    figure, axes = plt.subplots(
-        len(panels),
-        len(column_titles),
-        figsize=(1.45 * len(column_titles) + 1.3, 1.5 * len(panels) + 0.3),
-        constrained_layout=True,
-        squeeze=False,
-    )
+    rows, columns = len(panels), len(column_titles)
+    figure, axes = _grid(rows, columns, 1.45 * columns + 1.3, 1.5 * rows + 0.3)
     for row, drawn in zip(axes, panels, strict=True):
         for ax, draw in zip(row, drawn, strict=True):
             draw(ax)
@@ -186,6 +181,12 @@ def plot_panels(
     _row_titles(axes, row_titles)
     add_bars(figure, axes)
     return figure
+
+
+def _grid(rows: int, columns: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
+    """A figure of so many inches, and its places for pictures, ``(rows, columns)``."""
+    style: dict[str, Any] = {"constrained_layout": True, "squeeze": False}
+    return plt.subplots(rows, columns, figsize=(width, height), **style)
 
 
 def _outline(ax: Axes, mask: np.ndarray | None) -> None:
@@ -230,13 +231,7 @@ def plot_synthesis(batch: SyntheticBatch, count: int = 6) -> Figure:
     """How a training sample comes about: one column per sample, one row per step."""
     count = min(count, len(batch.image))
     rows = ["original", "Perlin field", "mask M", "augmented", "training input", "outlined"]
-    figure, axes = plt.subplots(
-        len(rows),
-        count,
-        figsize=(1.35 * count + 1.1, 1.38 * len(rows)),
-        constrained_layout=True,
-        squeeze=False,
-    )
+    figure, axes = _grid(len(rows), count, 1.35 * count + 1.1, 1.38 * len(rows))
     for j in range(count):
         mask = batch.mask[j].numpy()
         show_image(axes[0, j], batch.original[j].numpy())
@@ -274,13 +269,8 @@ def plot_detections(
         "rebuilt": "rebuilt $I_r$",
         "map": "anomaly map $M_p$",
     }
-    figure, axes = plt.subplots(
-        len(stages),
-        len(examples),
-        figsize=(1.45 * len(examples) + 1.3, 1.55 * len(stages)),
-        constrained_layout=True,
-        squeeze=False,
-    )
+    rows, columns = len(stages), len(examples)
+    figure, axes = _grid(rows, columns, 1.45 * columns + 1.3, 1.55 * rows)
     for j, example in enumerate(examples):
         for i, stage in enumerate(stages):
             ax, mask = axes[i, j], example["mask"]
@@ -325,14 +315,8 @@ def _row_titles(axes: np.ndarray, titles: Sequence[str]) -> None:
 
 def plot_contact_sheet(categories: Sequence[Category], per_row: int = 6) -> Figure:
     """Good test images left, defective ones right, one row per category, defects outlined."""
-    columns = 2 * per_row
-    figure, axes = plt.subplots(
-        len(categories),
-        columns,
-        figsize=(0.95 * columns + 1.4, 0.98 * len(categories) + 0.3),
-        constrained_layout=True,
-        squeeze=False,
-    )
+    rows, columns = len(categories), 2 * per_row
+    figure, axes = _grid(rows, columns, 0.95 * columns + 1.4, 0.98 * rows + 0.3)
     for row, category in zip(axes, categories, strict=True):
         good = some_of(np.flatnonzero(~category.labels), per_row)
         bad = some_of(np.flatnonzero(category.labels), per_row)
