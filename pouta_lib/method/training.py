@@ -148,11 +148,8 @@ def train(
     progress: Progress | None = None,
     watch: Watch | None = None,
     until: float | None = None,
-    recipe: Recipe | None = None,
 ) -> Trained:
     """The network of `method`, trained on good images and synthetic anomalies.
-
-    By the method's own recipe, unless another is given.
 
     *Shape*: images ``(N, 3, S, S)`` uint8; textures ``(K, 3, S, S)`` uint8.
     With `checkpoint`, the run goes on from that file where it exists, writes it every
@@ -172,7 +169,7 @@ def train(
         todo = "call fit, which takes every method"
         raise problem("a method that is trained in steps", repr(method), "train", todo)
     steps = named.num_steps(profile, len(images), shots)
-    recipe = recipe or cast(Recipe, resolve(named.recipe))
+    recipe: Recipe = resolve(named.recipe)
     recorded = _records(recipe, profile, compute)
     state = _begin(method, profile, seed, steps, compute, recorded)
     warm = warm_digest() if profile.warm_start else None

@@ -81,8 +81,8 @@ def thin_out(pairs: FeaturePairs, most: int) -> FeaturePairs:
     return FeaturePairs(pairs.encoder[rows], pairs.decoder[rows], pairs.abnormal[rows])
 
 
-def embed_together(clouds: list[np.ndarray], seed: int = 0) -> list[np.ndarray]:
-    """One t-SNE embedding of all clouds, so that their places can be compared.
+def embed_together(clouds: list[np.ndarray]) -> list[np.ndarray]:
+    """One t-SNE embedding of all clouds, so that their places can be compared; always the same.
 
     *Shape*: clouds ``(N_k, C)`` give ``(N_k, 2)``.
     *Raises* :class:`PoutaError` for fewer than 10 points in all.
@@ -95,7 +95,7 @@ def embed_together(clouds: list[np.ndarray], seed: int = 0) -> list[np.ndarray]:
         todo = "take more images, or a category with larger defects"
         raise problem("at least 10 points to embed", str(len(points)), "t-SNE", todo)
     perplexity = min(30.0, (len(points) - 1) / 3)
-    tsne = TSNE(perplexity=perplexity, init="pca", random_state=seed, n_jobs=1)
+    tsne = TSNE(perplexity=perplexity, init="pca", random_state=0, n_jobs=1)
     embedded = tsne.fit_transform(points)
     return np.split(embedded, np.cumsum([len(cloud) for cloud in clouds])[:-1])
 

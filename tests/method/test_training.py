@@ -162,7 +162,7 @@ def test_progress_is_told_at_the_end():
     assert set(losses) == set(LOSSES)
 
 
-def test_steps_are_those_of_the_losses_as_they_are_written():
+def test_steps_are_those_of_the_losses_as_they_are_written(monkeypatch):
     """Equations 1 and 5 to 8 term by term; the first steps in float32 differ by rounding alone."""
 
     def as_written(named, batch):
@@ -178,8 +178,8 @@ def test_steps_are_those_of_the_losses_as_they_are_written():
 
     profile = settings(steps=4, precision="fp32")
     ours = train(IMAGES, TEXTURES, profile, "pouta", 0, device="cpu")
-    recipe = replace(PAPER, losses=as_written)
-    written = train(IMAGES, TEXTURES, profile, "pouta", 0, device="cpu", recipe=recipe)
+    monkeypatch.setattr(training, "PAPER", replace(PAPER, losses=as_written))
+    written = train(IMAGES, TEXTURES, profile, "pouta", 0, device="cpu")
     for name in LOSSES:
         one, other = ours.history[name], written.history[name]
         assert one[0] == pytest.approx(other[0], rel=1e-6), name
@@ -198,7 +198,7 @@ def test_a_recorded_step_draws_and_does_what_the_step_does(monkeypatch):
         assert recorded.history[name] == pytest.approx(plain.history[name], rel=0.02), name
 
 
-def test_a_method_may_have_a_recipe_of_its_own():
+def test_a_method_may_have_a_recipe_of_its_own(monkeypatch):
     """Without anomalies and at rate 0, nothing is to be found and no weight moves."""
     seen = []
 
@@ -208,7 +208,8 @@ def test_a_method_may_have_a_recipe_of_its_own():
         return batch._replace(image=batch.original, mask=torch.zeros_like(batch.mask))
 
     own = replace(PAPER, batch=plain, rate=lambda profile, step, steps: 0.0)
-    trained = train(IMAGES, TEXTURES, settings(steps=3), "base", 0, device="cpu", recipe=own)
+    monkeypatch.setattr(training, "PAPER", own)
+    trained = train(IMAGES, TEXTURES, settings(steps=3), "base", 0, device="cpu")
     assert seen == [len(TEXTURES)] * 3
     torch.manual_seed(0)
     fresh = build_model("base", settings(steps=3))
