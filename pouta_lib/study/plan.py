@@ -1,5 +1,6 @@
 """What the batch makes: a study's runs, the notebooks they feed, and what they cost here."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -177,7 +178,8 @@ def seconds_per_step(
     """How long a training step of `method` takes here on so many threads, by doing a few.
 
     The first step of all counts for nothing: it loads libraries and can take ten times as long.
-    The next tells how many more fit into `probe_seconds`; where none does, it is the answer. With
+    The next tells how many more fit into `probe_seconds`; where none does, it is the answer. A card
+    records its step among the first ten: where there are more, these count for nothing either. With
     ``threads=None`` torch has as many as it had. The memory that it took of a card is given back.
     """
     import torch
@@ -189,16 +191,24 @@ def seconds_per_step(
     images = np.random.default_rng(0).integers(0, 256, (8, 3, size, size), dtype=np.uint8)
 
     def timed(steps: int) -> float:
-        return fit(images, images, replace(profile, steps=steps, epochs=None), method, 0).seconds
+        few, told = replace(profile, steps=steps, epochs=None), list[tuple[int, float]]()
+
+        def progress(step: int, *_: object) -> None:
+            told.append((step, time.monotonic()))
+
+        trained = fit(images, images, few, method, 0, progress=progress)
+        (first, begun), (last, ended) = told[0], told[-1]
+        if trained.compute.device.type == "cuda" and last > first:
+            return (ended - begun) / (last - first)
+        return trained.seconds / steps
 
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
         timed(1)
-        steps, seconds = 1, timed(1)
-        if (more := int(probe_seconds / seconds)) > 1:
-            steps, seconds = more, timed(more)
-        return seconds / steps
+        seconds = timed(1)
+        more = int(probe_seconds / seconds)
+        return timed(more) if more > 1 else seconds
     finally:
         torch.set_num_threads(before)
         give_back_memory()  # a batch times the steps, and then waits for those who make them

@@ -5,6 +5,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+import torch
 import yaml
 from fakes import fake_run
 from trees import mvtec_tree
@@ -12,6 +13,8 @@ from trees import mvtec_tree
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.methods import ABLATED, ASKED
 from pouta_lib.ground.profiles import load_profile
+from pouta_lib.method.device import Compute
+from pouta_lib.study import plan
 from pouta_lib.study.plan import (
     planned_runs,
     planned_study,
@@ -148,11 +151,31 @@ def test_the_first_step_of_all_is_not_what_a_step_takes(monkeypatch, a_step, cou
     """
     asked = []
 
-    def slow_at_first(images, textures, profile, method, seed):
+    def slow_at_first(images, textures, profile, method, seed, progress):
         asked.append(profile.steps)
-        return SimpleNamespace(seconds=a_step * profile.steps + 5 * (len(asked) == 1))
+        progress(profile.steps, profile.steps, {})
+        seconds = a_step * profile.steps + 5 * (len(asked) == 1)
+        return SimpleNamespace(seconds=seconds, compute=Compute(torch.device("cpu"), "fp32"))
 
     monkeypatch.setattr("pouta_lib.method.training.fit", slow_at_first)
     monkeypatch.setattr("torch.cuda.empty_cache", lambda: asked.append("given back"))
     assert seconds_per_step(load_profile("paper"), "draem") == pytest.approx(a_step)
     assert asked == [*counts, "given back"]
+
+
+def test_a_cards_recording_of_its_step_is_not_what_a_step_takes(monkeypatch):
+    """It is done among the first ten: here for five seconds, in the fourth."""
+    now = [0.0]
+
+    def recording(images, textures, profile, method, seed, progress):
+        begun = now[0]
+        for step in range(1, profile.steps + 1):
+            now[0] += 0.05 + 5 * (step == 4)
+            if step % 10 == 0 or step == profile.steps:
+                progress(step, profile.steps, {})
+        compute = Compute(torch.device("cuda"), "bf16")
+        return SimpleNamespace(seconds=now[0] - begun, compute=compute)
+
+    monkeypatch.setattr("pouta_lib.method.training.fit", recording)
+    monkeypatch.setattr(plan, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    assert seconds_per_step(load_profile("paper")) == pytest.approx(0.05)
