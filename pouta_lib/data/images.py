@@ -374,9 +374,14 @@ have 8 bits, whose white is taken for that of the others']
     return told
 
 
+def read_picture(path: Path, near_px: int | None = None) -> Picture:
+    """The upright picture of a file; see :func:`content_of` and :func:`decode`."""
+    return decode(content_of(path), path, near_px)
+
+
 def read_photo(path: Path, near_px: int | None = None, bits: int = 16) -> Image.Image:
-    """The upright RGB image of a file; see :func:`decode` and :func:`to_rgb` for what is raised."""
-    return to_rgb(decode(content_of(path), path, near_px), path, bits)
+    """The upright RGB image of a file; see :func:`read_picture` and :func:`to_rgb`."""
+    return to_rgb(read_picture(path, near_px), path, bits)
 
 
 def resize_image(image: Image.Image, size_px: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from pouta_lib.data.files import (
     read_list,
     several_masks,
 )
-from pouta_lib.data.images import content_of, decode
+from pouta_lib.data.images import read_picture
 from pouta_lib.data.masks import marked_in, read_mask
 from pouta_lib.data.names import composed, means_good, refuse_alike, stem_of
 from pouta_lib.detector.answer import TURNED, map_name, name_in, overlay_name
@@ -119,7 +119,7 @@ def _masks_for(names: list[str], folder: Path) -> dict[str, Path]:
 
 
 def _is_empty(mask: Path) -> bool:
-    picture = decode(content_of(mask), mask)
+    picture = read_picture(mask)
     return not marked_in(picture.image, picture.lossy, mask).any()
 
 
@@ -183,7 +183,7 @@ def pixel_rows(
             continue
         if not path.is_file():
             raise problem("a map of each image", f"none of {shown(name)}", answer, MAPS_AGAIN)
-        maps.append(np.asarray(decode(content_of(path), path).image, np.float32))
+        maps.append(np.asarray(read_picture(path).image, np.float32))
         size_px = len(maps[0])
         if maps[-1].shape != (size_px, size_px) or not np.isfinite(maps[-1]).all():
             wanted = f"a map of {size_px} x {size_px} finite numbers"
@@ -211,10 +211,9 @@ def marked_on(answer: Path, name: str, mask: Path, images: Path | None, size_px:
     *Raises* :class:`PoutaError` for what ``read_mask`` refuses; and where the photograph is not at
     hand and EXIF turned it, or its overlay lies otherwise than the mask, so that it may have.
     """
-    drawn = decode(content_of(mask), mask)
+    drawn = read_picture(mask)
     if images:
-        photo = decode(content_of(images / name), images / name, size_px)
-        return read_mask(drawn, mask, photo, size_px)
+        return read_mask(drawn, mask, read_picture(images / name, size_px), size_px)
     width, height = across, down = drawn.size
     found = ""
     with suppress(OSError), Image.open(overlay_of(answer, name) or mask) as overlay:

@@ -20,7 +20,7 @@ from pouta_lib.data.files import (
     look_into,
     readable_suffixes,
 )
-from pouta_lib.data.images import content_of, decode, num_bits, peaks_of, resize_image, to_rgb
+from pouta_lib.data.images import num_bits, peaks_of, read_picture, resize_image, to_rgb
 from pouta_lib.ground.errors import PoutaError, problem
 from pouta_lib.ground.outputs import holds
 from pouta_lib.ground.spread import spread
@@ -107,7 +107,7 @@ def read_upright(
     says: it is of another depth than the others, and would be taken for a dark one. So is one of 8
     bits where the others have more, and it is darker than any of them by half.
     """
-    picture = decode(content_of(path), path, max(size_px, NEAR_PX))
+    picture = read_picture(path, max(size_px, NEAR_PX))
     photo = to_rgb(picture, path, bits)
     least, white = least_peak(bits, darkest), (1 << bits) - 1
     peak, found = picture.peak, f"values up to {picture.peak} in a file of 16 bits"
