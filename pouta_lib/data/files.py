@@ -94,11 +94,6 @@ or JPEG, or pip install 'pouta-lib[heic]'
             files.setdefault(reason, []).append(path)
         return PassedOver(files)
 
-    @property
-    def counts(self) -> dict[str, int]:
-        """How many, by the reason in words."""
-        return {reason.words: len(paths) for reason, paths in self.files.items()}
-
     def lines(self, *, lost: bool = True) -> list[str]:
         """One sentence per reason: what may be photographs, or (`lost` False) what is none."""
         return [
