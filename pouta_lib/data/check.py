@@ -147,7 +147,7 @@ def _read(items: list[Item], folder: Path) -> _Found:
         if result.peak:
             found.peaks[item.image] = result.peak
             found.highest[item.image] = nearly_highest(result.image)
-    white = 1 << num_bits(max(found.peaks.values(), default=0))
+    white = 1 << num_bits(found.peaks.values())
     for path in found.peaks:  # they were read as if they had 16 bits
         found.contrasts[path] *= (1 << 16) / white
         found.highest[path] *= (1 << 16) / white

@@ -326,18 +326,19 @@ def peaks_of(paths: Iterable[Path]) -> dict[Path, int]:
     return peaks
 
 
-def num_bits(peak: int) -> int:
-    """How many bits the images have that belong together, by the highest value in any of them.
+def num_bits(peaks: Iterable[int]) -> int:
+    """How many bits the images have that belong together, by the highest value of each.
 
-    Of 8, 10, 12, 14 and 16 the first that holds `peak`; 16 where it is 0, of 8-bit images.
+    Of 8, 10, 12, 14 and 16 the first that holds them all; 16 where all are 0, of 8-bit images.
 
     *Source*: our choice. Cameras write 10, 12 or 14 bits into files of 16, and seldom say so. A
     depth of each image's own would make dark ones bright.
 
-    >>> [num_bits(peak) for peak in (0, 255, 1023, 1024, 4095, 60_000)]
-    [16, 8, 10, 12, 12, 16]
+    >>> [num_bits(peaks) for peaks in ([], [0, 255], [1023], [1023, 1024], [60_000, 4095])]
+    [16, 8, 10, 12, 16]
     """
-    return next((bits for bits in DEPTHS if 0 < peak < 1 << bits), 16)
+    highest = max(peaks, default=0)
+    return next((bits for bits in DEPTHS if 0 < highest < 1 << bits), 16)
 
 
 def digests(images: np.ndarray) -> list[bytes]:
@@ -355,7 +356,7 @@ have 8 bits, whose white is taken for that of the others']
     """
     if not peaks:
         return []
-    bits, told = num_bits(max(peaks.values())), []
+    bits, told = num_bits(peaks.values()), []
     if bits < 16:
         told.append(f"images of {bits} bits in files of 16: {(1 << bits) - 1} is read as white")
     lower = 1 << (bits - 2)

@@ -114,7 +114,7 @@ def load_category(
         train_paths=[shown(item.image.relative_to(folder).as_posix()) for item in train],
         test_paths=[shown(item.image.relative_to(folder).as_posix()) for item in test],
         manifest_hash=manifest_hash,
-        bits=num_bits(max(peaks.values(), default=0)),
+        bits=num_bits(peaks.values()),
     )
 
 

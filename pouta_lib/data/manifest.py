@@ -70,7 +70,7 @@ def read_listing(
             arrays["masks"][row] = item.mask
         digest.update(b"".join(item.lines))
         peaks.append(item.peak)
-    if (fewer := num_bits(max(peaks, default=0))) < bits:
+    if (fewer := num_bits(peaks)) < bits:
         return read_listing(listing, folder, size_px, fewer, room)
     return arrays | {"peaks": np.array(peaks, np.int32)}, digest.hexdigest()
 

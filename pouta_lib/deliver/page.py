@@ -210,7 +210,7 @@ def _rendered(
     if others is not None:
         groups |= {KNOWN: others}
     photos = [images / name for name in table["file"].head(MOST_PICTURES)] if images else []
-    bits = num_bits(max(peaks_of(photos).values(), default=0))
+    bits = num_bits(peaks_of(photos).values())
     axis = _axis(np.concatenate([*groups.values(), [threshold]]))
     rows = [
         _row(row, answer, images, truth, bits, pictured=k < MOST_PICTURES)

@@ -151,7 +151,7 @@ def _read(
     goods, files, left_out = good_photos(folder)
     chosen = [files[i] for i in spread(len(files), MOST)]
     peaks = peaks_of(chosen)
-    bits = num_bits(max(peaks.values(), default=0))
+    bits = num_bits(peaks.values())
     read, images, unreadable = read_files(chosen, sizes, bits)
     for line in [*left_out, *map(str, unreadable)]:
         tell(f"left out: {line}")

@@ -146,7 +146,7 @@ def read_photos(
     """
     files = good_photos(folder).files
     chosen = [files[i] for i in spread(len(files), most)]
-    bits = num_bits(max(peaks_of(chosen).values(), default=0))
+    bits = num_bits(peaks_of(chosen).values())
     files, images, unreadable = read_files(chosen, [size_px], bits)
     return files, images[size_px], unreadable
 

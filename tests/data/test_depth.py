@@ -174,14 +174,14 @@ def test_what_the_file_says_of_its_depth_is_the_least(tmp_path):
     """A PNG's chunk sBIT, and a TIFF of packed 12-bit values."""
     content = stored(np.full((4, 4), 300, np.uint16))
     told = content[:33] + chunk(b"sBIT", bytes([12])) + content[33:]
-    assert num_bits(decode(content, "a.png").peak) == 10
-    assert num_bits(decode(told, "a.png").peak) == 12
+    assert num_bits([decode(content, "a.png").peak]) == 10
+    assert num_bits([decode(told, "a.png").peak]) == 12
     entries = [(256, 4), (257, 2), (258, 12), (259, 1), (262, 1), (273, 8), (278, 2), (279, 12)]
     lines = bytes([0x12, 0xC1, 0x2C, 0x12, 0xC1, 0x2C] * 2)  # 0x12C = 300, twice in three bytes
     table = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
     tiff = struct.pack("<2sHI", b"II", 42, 20) + lines + struct.pack("<H", len(entries)) + table
     packed = decode(tiff + bytes(4), "a.tif")
-    assert num_bits(packed.peak) == 12
+    assert num_bits([packed.peak]) == 12
     assert (np.asarray(to_rgb(packed, "a.tif", 12)) == round(300 * 255 / 4095)).all()
 
 
