@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -178,9 +179,7 @@ def pixel_rows(
         return []
     use = np.array([not b or name in truth.masks for name, b in zip(names, bad, strict=True)])
     maps, masks = [], []
-    for name, path, wanted in zip(names, paths, use, strict=True):
-        if not wanted:
-            continue
+    for name, path in compress(zip(names, paths, strict=True), use):
         if not path.is_file():
             raise problem("a map of each image", f"none of {shown(name)}", answer, MAPS_AGAIN)
         maps.append(np.asarray(read_picture(path).image, np.float32))
@@ -188,10 +187,10 @@ def pixel_rows(
         if maps[-1].shape != (size_px, size_px) or not np.isfinite(maps[-1]).all():
             wanted = f"a map of {size_px} x {size_px} finite numbers"
             raise problem(wanted, f"{maps[-1].shape}, or not finite", path, MAPS_AGAIN)
-        if name not in truth.masks:
-            masks.append(np.zeros((size_px, size_px), bool))
-            continue
-        masks.append(marked_on(answer, name, truth.masks[name], images, size_px))
+        marked = np.zeros((size_px, size_px), bool)
+        if mask := truth.masks.get(name):
+            marked = marked_on(answer, name, mask, images, size_px)
+        masks.append(marked)
     all_maps, all_masks, bad = np.stack(maps), np.stack(masks), bad[use]
     step = max(1, round(np.sqrt(all_maps.size / MOST_PIXELS)))
 

@@ -65,10 +65,9 @@ def replaceable(
     """
     if WINDOWS and OF_WINDOWS.fullmatch(Path(folder).name):
         raise problem("a folder's name", repr(Path(folder).name), folder, f"{ANOTHER}: {WHY_NOT}")
-    folder = _real(folder)
+    folder, wanted = _real(folder), f"a new folder, or an earlier {kind}"
     if folder.is_symlink():
-        raise problem(f"a new folder, or an earlier {kind}", "a link to itself", folder, ANOTHER)
-    wanted = f"a new folder, or an earlier {kind}"
+        raise problem(wanted, "a link to itself", folder, ANOTHER)
     if folder.exists() and not folder.is_dir():
         raise problem(wanted, "a file", folder, ANOTHER)
     there = next(path for path in (folder, *folder.parents) if os.path.exists(path))
