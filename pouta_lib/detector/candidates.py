@@ -13,7 +13,7 @@ from pouta_lib.data import load_textures
 from pouta_lib.detector.folds import FOLDS
 from pouta_lib.detector.material import Work
 from pouta_lib.detector.saved import Tried, choose_threshold
-from pouta_lib.detector.telling import count_above
+from pouta_lib.detector.telling import counted_at
 from pouta_lib.ground.errors import PoutaError, problem, shown
 from pouta_lib.ground.methods import CANDIDATES, METHODS, find_method
 from pouta_lib.ground.profiles import Profile, load_profile
@@ -66,7 +66,7 @@ class FoldScores(HeldOutScores):
     """What a model made without the first fold says of that, as it is kept for another attempt."""
 
     told_apart: Fraction
-    damaged: list[float]  # scores, one for each of the damages
+    damaged: dict[str, list[float]]  # scores of the damages, by their kinds
     changed: list[float]  # scores of good images, harmlessly changed
     steps: int | None
     weights: str | None  # the digest of a network's, which are kept as well
@@ -78,7 +78,6 @@ class FoldScores(HeldOutScores):
 class FirstFold(FoldScores):
     """And what a threshold from these scores makes of the damages."""
 
-    by_kind: dict[str, list[float]]  # scores of the damages
     found: dict[str, tuple[int, int]]
     alarms: tuple[int, int]
 
@@ -299,14 +298,9 @@ def _first_fold(one: Candidate, work: Work, rate: float) -> FirstFold:
     if one.needs_steps:
         one.profile = _with(one.profile, steps=judged.steps, epochs=None)
     one.seconds = judged.seconds
-    by_kind = {
-        draw.__name__: np.array(judged.damaged)[of].tolist()
-        for k, draw in enumerate(DAMAGES)
-        if (of := work.held.damage_of == k).any()
-    }
     threshold = choose_threshold(np.array(judged.scores), rate)
-    found, alarms = counted_at(by_kind, judged.changed, threshold)
-    return FirstFold(**vars(judged), by_kind=by_kind, found=found, alarms=alarms)
+    found, alarms = counted_at(judged.damaged, judged.changed, threshold)
+    return FirstFold(**vars(judged), found=found, alarms=alarms)
 
 
 def _kept_model(one: Candidate, judged: FoldScores, folder: Path) -> nn.Module:
@@ -345,7 +339,8 @@ def _judged(one: Candidate, work: Work, out: np.ndarray, weights: Path | None) -
         return maps, scores
 
     compared = compare(recorded, work.held, each=False)
-    _, damaged, changed = (scores.astype(float).tolist() for scores in seen)
+    _, damaged, changed = (scores.astype(float) for scores in seen)
+    kinds = ((draw.__name__, work.held.damage_of == k) for k, draw in enumerate(DAMAGES))
     digest = None
     if weights is not None and find_method(one.method).trained:
         weights.mkdir(parents=True, exist_ok=True)
@@ -354,8 +349,8 @@ def _judged(one: Candidate, work: Work, out: np.ndarray, weights: Path | None) -
     return FoldScores(
         **vars(held_out),
         told_apart=compared["both"]["all"].image_auroc,
-        damaged=damaged,
-        changed=changed[: len(changed) // 2],  # the whole ones
+        damaged={name: damaged[of].tolist() for name, of in kinds if of.any()},
+        changed=changed[: len(changed) // 2].tolist(),  # the whole ones
         steps=one.profile.steps,
         weights=digest,
         fit_seconds=made_in,
@@ -382,11 +377,3 @@ def held_out_scores(one: Candidate, model: nn.Module, images: np.ndarray) -> Hel
         said = f"{min(scores):.3g} to {max(scores):.3g} for {len(images)}"
         raise nothing_differs(one.method, images, said)
     return HeldOutScores(scores=scores, mean=float(np.mean(means)), highest=highest)
-
-
-def counted_at(
-    by_kind: dict[str, list[float]], changed: list[float], threshold: float
-) -> tuple[dict[str, tuple[int, int]], tuple[int, int]]:
-    """Of a threshold: how many of the damages lie above it, and how many changed good images."""
-    found = {name: count_above(scores, threshold) for name, scores in by_kind.items()}
-    return found, count_above(changed, threshold)

@@ -22,14 +22,13 @@ from pouta_lib.detector.candidates import (
     FirstFold,
     HeldOutScores,
     candidates_for,
-    counted_at,
     held_out_scores,
     made_from,
     try_each,
 )
 from pouta_lib.detector.material import Tell, Work
 from pouta_lib.detector.saved import KIND, Detector, Fitted, choose_threshold, scale_between
-from pouta_lib.detector.telling import promise, why
+from pouta_lib.detector.telling import counted_at, promise, why
 from pouta_lib.ground.errors import PoutaError, problem, shown
 from pouta_lib.ground.locks import only_one
 from pouta_lib.ground.methods import find_method
@@ -156,8 +155,8 @@ def _finish(
     threshold = choose_threshold(scores, rate)
     mean = float(np.average([p.mean for p in parts], weights=[len(p.scores) for p in parts]))
     num_parts = len(np.unique(work.parts[work.folds < len(parts)]))
-    by_kind, changed = best.result.by_kind, best.result.changed
-    found, alarms = counted_at(by_kind, changed, threshold)
+    damaged, changed = best.result.damaged, best.result.changed
+    found, alarms = counted_at(damaged, changed, threshold)
     all_tried = [one.tried() for one in tried]
     p = best.profile
     detector = Detector(
@@ -179,7 +178,7 @@ def _finish(
             changed_alarms=alarms,
             why=why(all_tried[tried.index(best)], all_tried),
             good=scores.tolist(),
-            damaged=by_kind,
+            damaged=damaged,
             changed=changed,
         ),
         bits=work.bits,

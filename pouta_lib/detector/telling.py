@@ -1,6 +1,6 @@
 """What is told of a detector: what was tried, why one was chosen, what to expect of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -114,12 +114,17 @@ def with_threshold(detector: Detector, threshold: float) -> Detector:
         return detector
     if fitted is not None and fitted.good:
         how += f"; {_refused(np.array(fitted.good), threshold)}"
-        fitted = replace(
-            fitted,
-            found={name: count_above(scores, threshold) for name, scores in fitted.damaged.items()},
-            changed_alarms=count_above(fitted.changed, threshold),
-        )
+        found, alarms = counted_at(fitted.damaged, fitted.changed, threshold)
+        fitted = replace(fitted, found=found, changed_alarms=alarms)
     return replace(detector, threshold=threshold, how=how, fitted=fitted)
+
+
+def counted_at(
+    damaged: Mapping[str, Sequence[float]], changed: Sequence[float], threshold: float
+) -> tuple[dict[str, tuple[int, int]], tuple[int, int]]:
+    """Of a threshold: how many of the damages lie above it, and how many changed good images."""
+    found = {name: count_above(scores, threshold) for name, scores in damaged.items()}
+    return found, count_above(changed, threshold)
 
 
 def count_above(scores: Sequence[float], threshold: float) -> tuple[int, int]:
