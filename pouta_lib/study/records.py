@@ -229,7 +229,7 @@ def write_run(
     whole |= {"weights": weights_digest(model.state_dict()), "arrays": arrays_digest(arrays)}
     folder = key.folder(results)
     if find_spec("pydantic"):  # none on a bare GPU machine (tools/gpu_jobs.py): checked when read
-        _checked(whole, folder)
+        checked(Record, whole, folder, TODO)
     with atomic_path(folder) as temporary:
         temporary.mkdir(parents=True)
         write_json(temporary / "record.json", whole)
@@ -269,7 +269,7 @@ def read_record(path: str | Path) -> Record:
     path = Path(path)
     path = path / "record.json" if path.is_dir() else path
     found = read_json(path, "a run record", "make the run", TODO)
-    record = replace(_checked(_todays(found), path), path=path.parent)
+    record = replace(checked(Record, _todays(found), path, TODO), path=path.parent)
     require_place(record.path, record.key.place)
     return record
 
@@ -280,10 +280,6 @@ def require_place(path: Path, place: str) -> None:
     if here[-len(parts := PurePosixPath(place).parts) :] != parts:
         todo = "move it there, or remove it, where it is a copy"
         raise problem("a record in its own place", f"that of {place}", path, todo)
-
-
-def _checked(record: Any, where: Path) -> Record:
-    return checked(Record, record, where, TODO)
 
 
 def _todays(record: Any) -> Any:
