@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from pouta_lib.data.images import digests
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.spread import every_fourth
 from pouta_lib.method.device import compute_of
-from pouta_lib.method.training import Progress, Trained, Watch, fit
+from pouta_lib.method.training import Progress, fit
 from pouta_lib.score.evaluation import detect
 from pouta_lib.score.metrics import image_metrics, pixel_metrics
 from pouta_lib.study.changes import HARMLESS, change_harmlessly, move_along
@@ -86,7 +85,17 @@ def judge(run: Run, progress: Progress | None = None, *, watch: bool = False) ->
         moment = {f"image_auroc_{name}": found[name]["all"].image_auroc for name in found}
         return moment | {"pixel_ap_unchanged": found["unchanged"]["all"].pixel_ap}
 
-    trained = _fit(run, good.train[~held], checkpoint, progress, look_back if watch else None)
+    p, key = run.profile, run.key
+    trained = fit(
+        good.train[~held],
+        load_textures(p.textures, p.size_px, max_images=p.max_textures),
+        p,
+        key.variant,
+        key.seed,
+        checkpoint=checkpoint,
+        progress=progress,
+        watch=look_back if watch else None,
+    )
     started = time.perf_counter()
     look = look_of(run, trained.model)
     found: dict[str, Any] = compare(look, held_out) | alarms(look, held_out)
@@ -221,23 +230,6 @@ def look_of(run: Run, model: nn.Module) -> Look:
         return _resized(maps[:, None], SIZE_PX)[:, 0, ::GRID, ::GRID], scores
 
     return look
-
-
-def _fit(
-    run: Run, images: np.ndarray, checkpoint: Path, progress: Progress | None, watch: Watch | None
-) -> Trained:
-    p, key = run.profile, run.key
-    textures = load_textures(p.textures, p.size_px, max_images=p.max_textures)
-    return fit(
-        images,
-        textures,
-        p,
-        key.variant,
-        key.seed,
-        checkpoint=checkpoint,
-        progress=progress,
-        watch=watch,
-    )
 
 
 def _good_images(run: Run, size_px: int, *, quiet: bool = False) -> Category:
