@@ -37,7 +37,7 @@ def inference_milliseconds(
     is not counted. On a card, CUDA's or Apple's, each call is waited for.
 
     *Shape*: image ``(1, 3, H, W)``, on the functions' device.
-    *Source*: Table VI's "average inference time per image"; its machine is not ours.
+    *Source*: Table VI's "average inference time per image"; its machine is not ours (D24).
     """
     spent: dict[str, list[float]] = {name: [] for name in functions}
     with torch.inference_mode():
