@@ -15,7 +15,7 @@ from pouta_lib.data.loading import check_listing, list_categories
 from pouta_lib.data.manifest import read_items
 from pouta_lib.data.registry import DATASETS, Counts, DatasetInfo, locate
 from pouta_lib.data.textures import dtd_files
-from pouta_lib.data.together import SUFFIX, Reader
+from pouta_lib.data.together import SUFFIX, Reader, Together
 from pouta_lib.ground.errors import PoutaError, in_short
 from pouta_lib.ground.paths import data_root
 
@@ -51,12 +51,12 @@ def check_dataset(dataset: str, root: str | Path | None = None) -> Report:
     """
     if dataset == "dtd":
         return _check_dtd(root)
-    locate(dataset, root)
-    dataset = dataset.removesuffix(SUFFIX)
+    folder, reader = locate(dataset, root)
+    if isinstance(reader, Together):  # each category is looked at by itself
+        dataset, reader = dataset.removesuffix(SUFFIX), reader.reader
     names = list_categories(dataset, root)
     info = DATASETS.get(dataset)
     published = info.published if info else {}
-    folder, reader = locate(dataset, root)
     problems = [f"no category {name}" for name in published if name not in names]
     beside = [path for path in folders_in(folder) if path.name not in names]
     pictures = (found for path in beside for found in pictures_below(path, Reason.BESIDE))

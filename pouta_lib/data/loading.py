@@ -19,9 +19,10 @@ from pouta_lib.data.files import (
 )
 from pouta_lib.data.images import num_bits, told_of_depth
 from pouta_lib.data.manifest import read_listing
+from pouta_lib.data.names import one_of
 from pouta_lib.data.registry import kind_of, locate
 from pouta_lib.data.together import Reader
-from pouta_lib.ground.errors import did_you_mean, problem, shown
+from pouta_lib.ground.errors import problem, shown
 from pouta_lib.ground.spread import spread
 
 
@@ -81,11 +82,8 @@ def load_category(
     *Shape*: see :class:`Category`; H = W = size_px.
     *Raises* :class:`PoutaError` for an unknown category and for each kind of damaged data.
     """
-    names = list_categories(dataset, root)
     folder, reader = locate(dataset, root)
-    if category not in names:
-        hint = did_you_mean(category, names)
-        raise problem(f"a category out of {names}", repr(category), folder, hint)
+    category = one_of(list_categories(dataset, root), category, folder)
     listing = reader.listing(folder, category)
     check_listing(listing, folder / category)
     if not quiet:

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Container, Iterable
 from pathlib import Path
 
-from pouta_lib.ground.errors import problem, shown
+from pouta_lib.ground.errors import did_you_mean, problem, shown
 
 GOOD_WORDS = frozenset(
     ("good", "ok", "okay", "normal", "pass", "passed", "accepted", "intact", "healthy", "undamaged")
@@ -32,6 +32,19 @@ def composed(name: str) -> str:
     True
     """
     return unicodedata.normalize("NFC", name)
+
+
+def one_of(names: list[str], called: str, where: object) -> str:
+    """The category among `names` that is `called` so, however its letters are written.
+
+    *Raises* :class:`PoutaError` where there is none.
+    """
+    spelt = {composed(name): name for name in names} | {name: name for name in names}
+    found = spelt.get(called, spelt.get(composed(called)))
+    if found is None:
+        wanted = f"a category out of {names}"
+        raise problem(wanted, repr(called), where, did_you_mean(called, names))
+    return found
 
 
 def stem_of(path: Path) -> str:

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pouta_lib.data import dagm, folder, mvtec, visa
+from pouta_lib.data.files import folders_in
+from pouta_lib.data.names import composed
 from pouta_lib.data.together import SUFFIX, Reader, Together
 from pouta_lib.ground.errors import did_you_mean, problem
 from pouta_lib.ground.paths import data_root
@@ -92,9 +94,10 @@ DATASETS = {
 def locate(dataset: str, root: str | Path | None = None) -> tuple[Path, Reader]:
     """The folder of a dataset and its reader; a missing mini dataset is drawn first.
 
-    ``<root>/<dataset>``. A name that is not in :data:`DATASETS` but is a folder there is read by
-    MVTec AD's layout. For ``folder`` the root itself serves where it has no folder ``folder``. With
-    ``-together`` behind its name a dataset's categories are read as one (D46).
+    ``<root>/<dataset>``, however the letters of that are written. A name that is not in
+    :data:`DATASETS` but is a folder there is read by MVTec AD's layout. For ``folder`` the root
+    itself serves where it has no folder ``folder``. With ``-together`` behind its name a dataset's
+    categories are read as one (D46).
 
     *Raises* :class:`PoutaError` when there is no such folder, with the way to get it.
     """
@@ -112,8 +115,9 @@ def locate(dataset: str, root: str | Path | None = None) -> tuple[Path, Reader]:
         ensure_mini(base)
     plain = Path(dataset).name == dataset and dataset not in ("", "..")
     path = base / dataset if plain else base
-    if dataset == "folder" and not path.is_dir():
-        path = base
+    if plain and not path.is_dir():
+        alike = (one for one in folders_in(base) if composed(one.name) == composed(dataset))
+        path = next(alike, base if dataset == "folder" else path)
     if plain and path.is_dir():
         return path, mvtec if info is None else info.reader
     if info is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pouta_lib.data import list_categories
-from pouta_lib.ground.errors import did_you_mean, problem
+from pouta_lib.data.names import one_of
 from pouta_lib.ground.labels import check_name
 from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.profiles import config_path, read_config
@@ -37,11 +37,7 @@ class Choice:
         check_name(self.dataset, "a dataset")
         present = list_categories(self.dataset)  # draws the mini datasets, once for all runs
         names: list[str] = present if self.categories == "all" else self.categories
-        for name in names:
-            if name not in present:
-                wanted = f"a category of {self.dataset} out of {present}"
-                raise problem(wanted, repr(name), where, did_you_mean(name, present))
-        return [check_name(name, "a category") for name in names]
+        return [check_name(one_of(present, name, where), "a category") for name in names]
 
     def keys(
         self, label: str, where: object, shots: Sequence[int | None] = (None,)

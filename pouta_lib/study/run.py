@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 
 from pouta_lib.data import Category, list_categories, load_category, load_textures
+from pouta_lib.data.names import one_of
 from pouta_lib.ground.errors import problem
 from pouta_lib.ground.labels import check_name
 from pouta_lib.ground.methods import find_method
@@ -88,10 +89,7 @@ def prepare_run(
     settings = load_profile(profile, **(overrides or {}))
     require_suitable(settings, variant)
     names = list_categories(check_name(dataset, "a dataset"))
-    category = category or names[0]
-    if category not in names:
-        where = f"{data_root()}, dataset {dataset}"
-        raise problem(f"a category out of {names}", repr(category), where, "choose one of these")
+    category = one_of(names, category or names[0], f"{data_root()}, dataset {dataset}")
     check_name(category, "a category")
     key = RunKey(settings.label, dataset, category, variant, shots, seed)
     return Run(key, settings, made_by())  # before the checkout can change

@@ -16,6 +16,8 @@ from pouta_lib.data.check import check_dataset
 from pouta_lib.data.files import PassedOver, Reason, beside, look_into
 from pouta_lib.detector.photos import good_photos
 from pouta_lib.ground.errors import PoutaError
+from pouta_lib.study.plan import planned_runs
+from pouta_lib.study.run import prepare_run
 
 
 def washer(root, name="washer"):
@@ -77,6 +79,23 @@ def test_photographs_that_are_in_a_macs_cloud_alone_are_counted(tmp_path):
     assert counts == (3, 2, 2)
     (told,) = problems
     assert "1 file linking to nothing, first good/.IMG_7.HEIC.icloud" in told
+
+
+@pytest.mark.parametrize("forms", [("NFD", "NFC"), ("NFC", "NFD")])
+def test_names_are_known_however_their_letters_are_written(tmp_path, monkeypatch, forms):
+    """A category has one name, its folder's: there are no two runs of one."""
+    monkeypatch.setenv("POUTA_DATA", str(tmp_path))
+    (dataset, category), (own, typed) = ("w\u00e4rme", "pr\u00fcfteil"), forms
+    mvtec_tree(tmp_path, *(unicodedata.normalize(own, name) for name in (dataset, category)))
+    dataset, category = (unicodedata.normalize(typed, name) for name in (dataset, category))
+    (name,) = list_categories(dataset)
+    assert name == unicodedata.normalize(own, category) != category
+    assert load_category(dataset, category, 20).name == name
+    assert prepare_run("smoke", dataset, category).key.category == name
+    (key,) = planned_runs("smoke", [f"{dataset}/{category}"])
+    assert key.category == name
+    with pytest.raises(PoutaError, match="a category out of"):
+        load_category(dataset, f"{category}x", 20)
 
 
 @pytest.mark.parametrize("forms", [("NFD", "NFC"), ("NFC", "NFD")])
