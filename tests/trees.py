@@ -1,5 +1,6 @@
 """Tiny datasets in the true layouts, for the readers' tests."""
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,18 @@ def save(path: Path, array: np.ndarray, **options) -> Path:
 
 def photo(seed: int, width: int = SIDE, height: int = SIDE) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def claiming(width: int, height: int) -> bytes:
+    """The header of a PNG of so many pixels, and nothing behind it."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        code = zlib.crc32(kind + content).to_bytes(4, "big")
+        return len(content).to_bytes(4, "big") + kind + content + code
+
+    size = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    header = chunk(b"IHDR", size + bytes((8, 2, 0, 0, 0)))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
 
 
 def mask(width: int = SIDE, height: int = SIDE, value: int = 255) -> np.ndarray:

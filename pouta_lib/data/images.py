@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from threading import Lock
+from typing import IO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -103,7 +104,7 @@ def decode(content: bytes, path: Path, near_px: int | None = None) -> Picture:
 
 
 def _decode(content: bytes, path: Path, near_px: int | None) -> Picture:
-    image: Image.Image = _opened(content)
+    image: Image.Image = _opened(io.BytesIO(content))
     if image.width * image.height > MOST_PIXELS:
         raise _too_large(path)
     _check(image, content, path)
@@ -130,9 +131,9 @@ def _decode(content: bytes, path: Path, near_px: int | None) -> Picture:
     return Picture(image, size, orientation, lossy, peak, low)
 
 
-def _opened(content: bytes) -> ImageFile:
+def _opened(file: IO[bytes]) -> ImageFile:
     """The file's picture, not yet decoded: of a TIFF's pages the largest, others are thumbnails."""
-    image = Image.open(io.BytesIO(content), formats=_formats())
+    image = Image.open(file, formats=_formats())
     if image.format == "TIFF":
         sizes = _sizes(image)
         image.seek(sizes.index(max(sizes)))
@@ -250,7 +251,7 @@ def _loaded(image: Image.Image, side_px: int | None) -> tuple[Image.Image, int]:
 
 def _low_bytes(content: bytes) -> Image.Image:
     """The lower bytes of 16-bit colour: read in the other byte order, they are the upper ones."""
-    image = _opened(content)
+    image = _opened(io.BytesIO(content))
     if _raw_mode(image).startswith("LA"):  # read as four colours, gray's lower byte is the second
         image.tile = [tile._replace(args="RGBA") for tile in image.tile]
         return Image.merge("RGB", [_loaded(image, None)[0].getchannel("G")] * 3)
@@ -313,15 +314,14 @@ def looked_up(image: Image.Image) -> Image.Image:
 def peaks_of(paths: Iterable[Path]) -> dict[Path, int]:
     """The highest value of each of the images that have more than 8 bits.
 
-    Files that cannot be read count for nothing.
+    Files that cannot be read count for nothing; of those of 8 bits no more is read than that.
     """
     peaks = {}
     for path in paths:
-        with suppress(PoutaError, OSError, ValueError, SyntaxError):
-            content = content_of(path)
-            with named(path), _opened(content) as image:
+        with suppress(Exception):  # of damaged bytes come errors of many kinds; decode() names them
+            with named(path), path.open("rb") as file, _opened(file) as image:
                 deep = image.mode.startswith("I") or ";16" in _raw_mode(image)
-            if deep and (peak := decode(content, path).peak) < 1 << 16:
+            if deep and (peak := decode(content_of(path), path).peak) < 1 << 16:
                 peaks[path] = peak
     return peaks
 

@@ -3,13 +3,14 @@
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from trees import mvtec_tree, photo
+from trees import claiming, mvtec_tree, photo
 
 from pouta_lib.data import cache, load_category
 from pouta_lib.data.check import check_dataset
@@ -154,7 +155,9 @@ def test_the_depth_of_a_folder_and_an_image_beyond_it(tmp_path):
     base = deepened(tmp_path, 10, gray_png) / "train" / "good"
     files = sorted(base.iterdir())
     (base / "no.png").write_bytes(b"no image")
-    assert peaks_of([*files, base / "no.png", base / "gone.png"]) == dict.fromkeys(files, 1023)
+    (base / "huge.png").write_bytes(claiming(30_000, 30_000))
+    unread = [base / name for name in ("no.png", "gone.png", "huge.png")]
+    assert peaks_of([*files, *unread]) == dict.fromkeys(files, 1023)
     assert np.asarray(read_photo(files[0], bits=10)).max() == 255
     assert np.asarray(read_photo(files[0])).max() == 4
     Image.fromarray(np.full((4, 4), 1024, np.uint16)).save(files[0])
@@ -162,6 +165,27 @@ def test_the_depth_of_a_folder_and_an_image_beyond_it(tmp_path):
         read_photo(files[0], bits=10)
     Image.fromarray(photo(1)).save(files[1])
     assert (np.asarray(read_photo(files[1], bits=10)) == photo(1)).all(), "8 bits are 8 bits"
+
+
+def test_of_eight_bits_the_pixels_are_not_read(tmp_path, monkeypatch):
+    Image.fromarray(photo(0)).save(tmp_path / "a.png")
+    gray_png(tmp_path / "deep.png", np.full((4, 4), 1000, np.uint16))
+    read, whole = [], Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: [read.append(path.name), whole(path)][1])
+    assert peaks_of(sorted(tmp_path.iterdir())) == {tmp_path / "deep.png": 1000}
+    assert read == ["deep.png"]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_whatever_bytes_are_damaged_the_depth_of_others_is_known(tmp_path):
+    """Of a TIFF's tags Pillow raises errors of many kinds."""
+    rng, whole = np.random.default_rng(0), io.BytesIO()
+    Image.fromarray(np.full((9, 9), 700, np.uint16)).save(whole, "TIFF")
+    for _ in range(400):
+        content = np.frombuffer(whole.getvalue(), np.uint8).copy()
+        content[rng.integers(0, len(content), 3)] = rng.integers(0, 256, 3)
+        (tmp_path / "a.tif").write_bytes(content)
+        assert peaks_of([tmp_path / "a.tif"]).keys() <= {tmp_path / "a.tif"}
 
 
 def stored(values, **options):
