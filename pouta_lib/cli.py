@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pouta_lib
 from pouta_lib.commands import data, detector, results, study
-from pouta_lib.ground.errors import PoutaError, problem
+from pouta_lib.ground.errors import PoutaError, in_a_line, lacks_memory, problem
 from pouta_lib.ground.locks import stoppable
 from pouta_lib.ground.threads import wait_passively
 
+FAILED = 2  # as argparse has it; 1: what was asked for is done, and something in it is amiss
 OF_A_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # in writing to an open file
 
 # What says where things are, and the option that does so as well; notebooks run in another folder.
@@ -26,15 +27,11 @@ FOLDERS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; 0 when it went well, 1 with a message when the user can mend it.
-
-    A command whose 1 means something else has another status in `failed`.
-    """
+    """Runs one command: its status, or :data:`FAILED` with a message when the user can mend it."""
     wait_passively(os.environ)  # first of all: commands import torch
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that its encoding has not is told as well
         sys.stdout.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
-    failed: int = getattr(options, "failed", 1)
     for variable, option in FOLDERS.items():
         if value := getattr(options, option, None) or os.environ.get(variable):
             os.environ[variable] = str(Path(value).expanduser().resolve())
@@ -46,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         return status
     except PoutaError as error:
         print(f"pouta: {error}", file=sys.stderr)
-        return failed
+        return FAILED
     except KeyboardInterrupt:
         resumed = getattr(options, "resumed", "begins again")
         print(f"pouta: stopped; the same command {resumed}", file=sys.stderr)
@@ -54,15 +51,24 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # `pouta why ... | head`: what was not read needs no traceback
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:  # a full disk, one that may not be written to, a folder in the way
-        if error.filename is None and error.errno not in OF_A_DISK:
+    except (MemoryError, RuntimeError, OSError) as error:
+        if (told := _of_the_system(error)) is None:
             raise
-        print(f"pouta: {_of_the_system(error)}", file=sys.stderr)
-        return failed
+        print(f"pouta: {told}", file=sys.stderr)
+        return FAILED
 
 
-def _of_the_system(error: OSError) -> PoutaError:
-    """What the system refused, in this library's words."""
+def _of_the_system(error: Exception) -> PoutaError | None:
+    """What the system refused, in this library's words; None where it was no such thing.
+
+    Memory; or a full disk, one that may not be written to, a folder in the way.
+    """
+    if lacks_memory(error):
+        found = f"too little of it ({in_a_line(error) or type(error).__name__})"
+        todo = "end other programs, or lower what a fit or a run takes: --set batch_size, size_px"
+        return problem("memory for this", found, "the machine's memory", todo)
+    if not isinstance(error, OSError) or (error.filename is None and error.errno not in OF_A_DISK):
+        return None
     todo = "name another folder (--results, --figures, --data-root), or mend this one"
     if error.errno == errno.ENOSPC:
         todo = "free some space, or name another folder (--results, --figures, --data-root)"

@@ -13,7 +13,7 @@ from pouta_lib.commands import results, study
 
 
 def test_it_prints_errors_without_a_traceback(bolt, capsys):
-    assert cli.main(["run", "--dataset", "mvtec", "--category", "nail"]) == 1
+    assert cli.main(["run", "--dataset", "mvtec", "--category", "nail"]) == 2
     text = capsys.readouterr().err
     assert text.startswith("pouta: expected a category out of ['bolt'], found 'nail'")
     assert "Traceback" not in text
@@ -82,11 +82,39 @@ def test_what_the_system_refuses_has_four_parts(error, message, monkeypatch, cap
         raise error
 
     monkeypatch.setattr(results, "_tables", refuse)
-    assert cli.main(["tables"]) == 1
+    assert cli.main(["tables"]) == 2
     text = capsys.readouterr().err
     assert text.startswith("pouta: expected a disk to read and write")
     where = error.filename or "not told by the system"
     assert message in text and f"where: {where}" in text and "to do: " in text
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(12, "Cannot allocate memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_too_little_memory_has_four_parts(error, monkeypatch, capsys):
+    def refuse(options):
+        raise error
+
+    monkeypatch.setattr(results, "_tables", refuse)
+    assert cli.main(["tables"]) == 2
+    text = capsys.readouterr().err
+    assert text.startswith("pouta: expected memory for this, found too little of it (")
+    assert "\n  where: " in text and "\n  to do: end other programs" in text
+
+
+def test_errors_of_programs_stay_what_they_are(monkeypatch):
+    def refuse(options):
+        raise RuntimeError("shapes that do not go together")
+
+    monkeypatch.setattr(results, "_tables", refuse)
+    with pytest.raises(RuntimeError, match="shapes"):
+        cli.main(["tables"])
 
 
 @pytest.mark.parametrize("error", [OSError("broken data stream"), ConnectionResetError(104, "x")])

@@ -19,7 +19,7 @@ from pouta_lib.ground.errors import PoutaError
 HEAD = """# What each wrong input gets
 
 Every error says what was expected, what was found, where, and what to do. The command then ends
-with status 1. The place is a path, and is left out here.
+with status 2. The place is a path, and is left out here.
 
 Some rows are no errors. *told* stands before a message with which the work goes on: it leaves out
 what the message names, or reads it as the message says. *made again* means that the work goes on

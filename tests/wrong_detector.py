@@ -1,7 +1,9 @@
 """Wrong detectors, and wrong things asked of `pouta fit` and `pouta predict`."""
 
+import io
 import json
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from copy import deepcopy
 from dataclasses import replace
 from functools import cache
@@ -187,6 +189,14 @@ def _(root: Path) -> None:
     eight = replace(made(POUTA), darkest=0)
     _, (told,) = predict_folder(eight, root / "photos", root / "answer")
     raise told
+
+
+@wrong(ASKED, "photographs of another shape than those that the detector was made from")
+def _(root: Path) -> str:
+    wide = replace(made(POUTA), shapes=(1.5, 1.5))
+    with redirect_stderr(io.StringIO()) as told:
+        predict_folder(wide, photographs(root, 2, 2), root / "answer")
+    return told.getvalue().partition("note: ")[2].strip()
 
 
 @wrong(ASKED, "an unknown method")

@@ -62,6 +62,10 @@ page("an empty scores.csv", text(SCORES, ""))
 page("a scores.csv without its last column", text(SCORES, "file,score\na.png,0.5\n"))
 page("a scores.csv that a spreadsheet saved with semicolons", text(SCORES, "file;score;threshold"))
 page("a word in place of a score", text(SCORES, "file,score,threshold\na.png,high,0.4\n"))
+page(
+    "an answer in which no image could be read",
+    text(SCORES, "file,score,threshold,verdict\na.png,,0.4,not read\nb.png,,0.4,not read\n"),
+)
 page("infinite scores alone", text(SCORES, "file,score,threshold\na.png,inf,0.4\n"))
 page(
     "a scores.csv with two thresholds",

@@ -365,6 +365,11 @@ def _(root: Path) -> None:
     raise _of_the_system(OSError(28, os.strerror(28), str(root / "x")))
 
 
+@wrong(MACHINE, "too little memory, whatever the command")
+def _(root: Path) -> None:
+    raise _of_the_system(MemoryError())
+
+
 @wrong(MACHINE, "a disk that may not be written to")
 def _(root: Path) -> None:
     raise _of_the_system(PermissionError(30, os.strerror(30), str(root / "x")))

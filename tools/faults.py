@@ -163,7 +163,7 @@ def two_batches(place: Place) -> list[Row]:
     while first.poll() is None and not (lock.is_file() and "Snakemake" in lock.read_text()):
         time.sleep(0.1)
     text, _ = (second := place.study()).communicate()
-    refused = second.returncode == 1 and "one process at a time" in text
+    refused = second.returncode == 2 and "one process at a time" in text
     said = f"process {first.pid} on {platform.node()}"
     row = (
         "a second batch beside a running one",
@@ -174,7 +174,7 @@ def two_batches(place: Place) -> list[Row]:
     # the study alone is killed: its Snakemake goes on, and still holds the lock
     os.kill(first.pid, signal.SIGKILL)
     text, _ = (third := place.study()).communicate()
-    refused = third.returncode == 1 and "its Snakemake: process" in text
+    refused = third.returncode == 2 and "its Snakemake: process" in text
     alone = (
         "SIGKILL of the study alone, and the same again",
         1,
@@ -227,7 +227,7 @@ def full_disk(place: Place) -> list[Row]:
             text, _ = (run := place.start("run", "--category", "cap")).communicate()
             records = list(place.folder.rglob("record.json")) + place.living()
             said = "No space left" in text and "to do:" in text and "Traceback" not in text
-            fine = run.returncode == 1 and said and not records
+            fine = run.returncode == 2 and said and not records
             if not fine:
                 print(text)
     except (OSError, subprocess.CalledProcessError):

@@ -46,7 +46,7 @@ def _add_predict(commands: Commands) -> None:
     )
     predict.add_argument("--maps", action="store_true", help="keep the maps, as TIFFs of floats")
     predict.add_argument("--json", action="store_true", help="the answer as JSON on stdout as well")
-    predict.set_defaults(command=_predict, failed=2)
+    predict.set_defaults(command=_predict)
 
 
 def _add_report(commands: Commands) -> None:

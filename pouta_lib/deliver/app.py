@@ -290,7 +290,7 @@ class _Running:
             self.say(text)
             return
         left_out = job.left_out()
-        told = ["Done."]
+        told = ["Done.", *map(self.desk.plain, job.notes())]
         if left_out:
             told.append(f"{len(left_out)} left out:")
             told += [self.desk.plain(text) for text in left_out[:MOST_TOLD]]

@@ -22,15 +22,16 @@ import numpy as np
 import pandas as pd
 
 from pouta_lib.data.unpack import unpack
-from pouta_lib.deliver.page import read_answer, write_page
+from pouta_lib.deliver.page import write_page
 from pouta_lib.detector import Detector, load_detector
 from pouta_lib.detector.answer import SCORES, verdict
+from pouta_lib.detector.saved import highest_score
 from pouta_lib.detector.telling import count_above, with_threshold
 from pouta_lib.ground.errors import problem
 
 COMMAND = (sys.executable, "-m", "pouta_lib.cli")
 NAME_BYTES = 200  # of a name in the temporary folder
-LEFT_OUT = "left out: "
+LEFT_OUT, NOTE = "left out: ", "note: "
 
 
 def safe_name(name: str) -> str:
@@ -173,6 +174,10 @@ class Job:
         text = "\n".join(self.lines())
         return text[text.rfind("pouta: ") + len("pouta: ") :] if "pouta: " in text else text
 
+    def notes(self) -> list[str]:
+        """What was read otherwise than one may think."""
+        return [line for line in self.lines() if line.startswith(NOTE)]
+
     def left_out(self) -> list[str]:
         """What was passed over, each with its reason."""
         text = "\n".join(self.lines())
@@ -194,7 +199,9 @@ class Desk:
         self.detector: Detector | None = None  # the one that was fitted last
         self.threshold = 0.0
         self._taken: Job | None = None  # whose result was taken in
-        self.inspected: Path | None = None  # the folder that was
+        self._asked: Path | None = None  # the folder that is to be inspected
+        self.inspected: Path | None = None  # the one that was
+        self.scores: list[float] = []  # of it; none where no image of it could be read
 
     def close(self) -> None:
         """Stops the job and removes all files."""
@@ -214,7 +221,7 @@ class Desk:
         images = Path(folder).expanduser() if folder.strip() else self.images.photographs()
         predict = ["predict", str(self.fitted), str(images), f"--output={self.answer}"]
         self._begin("inspect", predict)
-        self.inspected = images
+        self._asked = images
 
     def _begin(self, title: str, words: list[str]) -> None:
         if self.job is not None and self.job.running:
@@ -232,28 +239,36 @@ class Desk:
         if job is None or job is self._taken or job.running:
             return
         self._taken = job
-        if job.title == "fit" and not job.status:
+        if job.status:
+            return
+        if job.title == "fit":
             self.detector = load_detector(self.fitted)
             self.threshold = self.detector.threshold
             shutil.rmtree(self.answer, ignore_errors=True)  # another detector's
+            self.scores = []
+        else:
+            self.inspected = self._asked
+            self.scores = pd.read_csv(self.answer / SCORES)["score"].dropna().tolist()
 
     @property
     def answered(self) -> bool:
-        """Is there an answer of today's detector?"""
-        return self.detector is not None and (self.answer / SCORES).is_file()
+        """Is there an answer of today's detector, with a score in it?"""
+        return bool(self.scores)
 
     def stops(self) -> list[float]:
-        """Thresholds between any two neighbouring scores that are known, and the detector's own."""
+        """Thresholds between any two neighbouring scores that are known, and the detector's own.
+
+        None is among them with which a detector would pass everything, or nothing: none is saved.
+        """
         assert self.detector is not None
         fitted, own = self.detector.fitted, self.detector.threshold
-        scores = [own]
+        scores = [own, *self.scores]
         if fitted is not None:
             scores += fitted.good + [s for found in fitted.damaged.values() for s in found]
-        if self.answered:
-            scores += read_answer(self.answer)["score"].tolist()
         each = np.unique(np.asarray(scores, float))
-        between = (each[1:] + each[:-1]) / 2
-        return sorted({own, float(each[0]) / 2, *between.tolist(), float(each[-1])})
+        stops = {own, each[0] / 2, *((each[1:] + each[:-1]) / 2), each[-1]}
+        highest = highest_score(self.detector.method)
+        return sorted(float(stop) for stop in stops if 0 < stop < highest)
 
     def counts(self, threshold: float) -> pd.DataFrame:
         """What lies above a threshold: of good ones held out, of damages, of what was inspected."""
@@ -263,8 +278,7 @@ class Desk:
             groups["good photographs held out: refused"] = fitted.good
             groups["good ones in other light, position or focus: refused"] = fitted.changed
             groups |= {f"{kind}, drawn: found": scores for kind, scores in fitted.damaged.items()}
-        if self.answered:
-            groups["inspected: called defective"] = read_answer(self.answer)["score"].tolist()
+        groups["inspected: called defective"] = self.scores
         rows = [
             (name, *count_above(scores, threshold)) for name, scores in groups.items() if scores
         ]

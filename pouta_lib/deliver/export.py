@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from pouta_lib.data.blank import least_contrast
 from pouta_lib.detector import Detector
 from pouta_lib.detector.photos import least_peak
-from pouta_lib.ground.errors import problem
+from pouta_lib.ground.errors import in_a_line, problem
 from pouta_lib.ground.methods import find_method, resolve
 from pouta_lib.ground.outputs import own_files, replaceable
 from pouta_lib.ground.validation import write_json
@@ -156,7 +156,7 @@ def _traced(network: nn.Module, pixels: Tensor, form: Form, method: str) -> byte
     try:
         return as_onnx(network, pixels, ("map", "score"), any_batch=form.batch is None)
     except Exception as error:  # torch's own errors are of many kinds
-        found = f"one that torch cannot write down ({str(error).splitlines()[0]})"
+        found = f"one that torch cannot write down ({in_a_line(error)})"
         todo = "give it a deployed(model, profile) in pouta_lib/ground/methods.py"
         raise problem("a network of operations that ONNX has", found, method, todo) from error
 

@@ -112,6 +112,10 @@ def _read(answer: Path) -> tuple[pd.DataFrame, list[str]]:
         raise
     except (ValueError, KeyError) as error:
         raise problem("an answer", f"an unreadable file ({error})", path, todo) from error
+    if unread and not len(table):
+        found = f"none: no image of {len(unread)} could be read"
+        todo = "see the column reason, and run `pouta predict` again"
+        raise problem("scores of images", found, path, todo)
     if not len(table) or not np.isfinite(table[["score", "threshold"]]).all(axis=None):
         raise problem("finite scores", "others, or none", path, "run `pouta predict` again")
     if table["file"].duplicated().any() or table["threshold"].nunique() > 1:

@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import re
+import sys
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import cache, partial
 from itertools import islice
@@ -23,6 +24,7 @@ from pouta_lib.detector.photos import (
     look_at_folder,
     passed_over,
     read_upright,
+    told_of_shape,
 )
 from pouta_lib.detector.saved import Detector, Scale
 from pouta_lib.ground.errors import PoutaError, problem
@@ -55,9 +57,9 @@ def predict_folder(
     One row per image: its score, the threshold, and the verdict: ``good``, ``defective`` (the score
     is above the threshold), or ``not read``, with the reason: also for one that shows next to
     nothing and would be called good. What was not read, and what was passed over, is returned as
-    errors; none of it ends the rest. With `maps` the anomaly maps are
-    kept as well, as TIFF files of floats. A few images are in memory at a
-    time, however many there are.
+    errors; none of it ends the rest. What is shaped otherwise than the detector's own photographs
+    is told of on stderr. With `maps` the anomaly maps are kept as well, as TIFF files of floats. A
+    few images are in memory at a time, however many there are.
 
     `output` is written whole or not at all. Of what lies there only an earlier answer makes way,
     as it was written.
@@ -74,6 +76,7 @@ def predict_folder(
     replaceable(output, KIND, [SCORES, HELD_OUT, *names])
     left_out = [PoutaError(line) for line in passed_over(look)]
     rows: list[dict[str, Any]] = []
+    shapes: list[float] = []
     with (
         own_files(output, KIND, SCORES) as temporary,
         ThreadPoolExecutor(WORKERS) as pool,
@@ -82,6 +85,7 @@ def predict_folder(
         photos = in_order(pool, partial(_read, detector), look.files, 2 * BATCH)
         while batch := list(islice(photos, BATCH)):
             rows += _answer(detector, batch, temporary, pool, maps)
+            shapes += [photo.shape for photo in batch if photo.small is not None]
             bar.update(len(batch))
         table = pd.DataFrame(rows, columns=COLUMNS)
         written = table.assign(file=table["file"].map(cell), overlay=table["overlay"].map(cell))
@@ -89,6 +93,8 @@ def predict_folder(
         if detector.fitted and detector.fitted.good:
             good = pd.DataFrame({"score": detector.fitted.good})
             good.to_csv(temporary / HELD_OUT, index=False, lineterminator="\n")
+    for line in told_of_shape(shapes, detector.shapes):
+        print(f"note: {line}", file=sys.stderr)
     return table, [*left_out, *(PoutaError(row["reason"]) for row in rows if row["reason"])]
 
 
@@ -98,6 +104,7 @@ class _Photo(NamedTuple):
     path: Path
     small: np.ndarray | None = None  # (3, S, S) uint8, as the detector sees it
     shown: Image.Image | None = None  # as its overlay shows it
+    shape: float = 1.0  # its width : height
     reason: str = ""
 
 
@@ -106,8 +113,9 @@ def _read(detector: Detector, path: Path) -> _Photo:
         size_px = detector.profile.size_px
         photo = read_upright(path, size_px, detector.bits, detector.darkest)
         small = resize_image(photo, size_px)
+        shape = photo.width / photo.height
         photo.thumbnail((OVERLAY_PX, OVERLAY_PX), Image.Resampling.BILINEAR)
-        return _Photo(path, small, photo)
+        return _Photo(path, small, photo, shape)
     except PoutaError as error:
         return _Photo(path, reason=str(error))
 

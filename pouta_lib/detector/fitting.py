@@ -183,6 +183,7 @@ def _finish(
         ),
         bits=work.bits,
         darkest=work.darkest,
+        shapes=work.shapes,
         contrast=usual_contrast(work.images[SIZE_PX]),
     )
     detector.check(best.title)

@@ -35,8 +35,9 @@ class Work:
     """The photographs, how they are dealt out, and where half-done work is kept."""
 
     images: dict[int, np.ndarray]  # by size: (N, 3, S, S) uint8
-    bits: int  # this and the next: see Detector
+    bits: int  # this and the next two: see Detector
     darkest: int
+    shapes: tuple[float, float]
     parts: np.ndarray  # (N,) which part a photograph shows
     folds: np.ndarray  # (N,)
     held: HeldOut
@@ -58,14 +59,15 @@ class Work:
 
         *Raises* :class:`PoutaError` for fewer than eight photographs.
         """
-        images, bits, darkest = _read(photos, {p.size_px for _, p in asked} | {SIZE_PX}, tell)
+        sizes = {p.size_px for _, p in asked} | {SIZE_PX}
+        images, bits, darkest, shapes = _read(photos, sizes, tell)
         parts = parts_of(images[SIZE_PX])
         if (several := parts.max() + 1) < len(parts):
             tell(f"they show {several} parts, as far as that can be told; one part, one fold")
         if hardly_differ(images[SIZE_PX]):
             tell(
-                "these photographs hardly differ: is it one part, taken again and again? Then a "
-                "threshold from them holds for no other: photograph different parts"
+                "note: these photographs hardly differ: is it one part, taken again and again? "
+                "Then a threshold from them holds for no other: photograph different parts"
             )
         folds = deal(parts)
         out = np.flatnonzero(folds == 0)
@@ -89,7 +91,7 @@ class Work:
             except OSError as error:  # only the detector's own folder may be writable
                 tell(f"stopped, this fit will not go on: {folder.parent}: {error.strerror}")
                 folder = None
-        return cls(images, bits, darkest, parts, folds, held, seed, folder, tell)
+        return cls(images, bits, darkest, shapes, parts, folds, held, seed, folder, tell)
 
     def clear(self) -> None:
         """Removes the half-done work, of which nothing is of use any more; tells of others'."""
@@ -145,21 +147,21 @@ def _digest(path: Path, values: Any) -> str:
 
 def _read(
     photos: str | Path, sizes: set[int], tell: Tell
-) -> tuple[dict[int, np.ndarray], int, int]:
-    """The good ones among the photographs at each size, their bits, and how dark the darkest is."""
+) -> tuple[dict[int, np.ndarray], int, int, tuple[float, float]]:
+    """The good ones at each size, their bits, how dark the darkest is, and between which shapes."""
     folder = Path(photos).expanduser()
     goods, files, left_out = good_photos(folder)
     chosen = [files[i] for i in spread(len(files), MOST)]
     peaks = peaks_of(chosen)
     bits = num_bits(peaks.values())
-    read, images, unreadable = read_files(chosen, sizes, bits)
+    read, images, shapes, unreadable = read_files(chosen, sizes, bits)
     for line in [*left_out, *map(str, unreadable)]:
         tell(f"left out: {line}")
     contrasts = dict(zip(read, map(contrast_of, images[SIZE_PX]), strict=True))
     deep = {p: nearly_highest(i) for p, i in zip(read, images[SIZE_PX], strict=True) if p in peaks}
     told = told_of_depth(peaks, len(chosen)) + told_of_dim(deep) + told_of_blank(contrasts)
     for line in told:
-        tell(line)
+        tell(f"note: {line}")
     once: dict[bytes, int] = {}
     for k, digest in enumerate(digests(images[SIZE_PX])):
         once.setdefault(digest, k)
@@ -174,4 +176,5 @@ def _read(
     tell(f"{len(kept)} of {len(files)} photographs: {', '.join(shown(good) for good in goods)}")
     least = least_peak(bits, None)
     darkest = min((peak for peak in peaks.values() if peak >= least), default=0)
-    return {size: of[kept] for size, of in images.items()}, bits, darkest
+    kept_images = {size: of[kept] for size, of in images.items()}
+    return kept_images, bits, darkest, (min(shapes), max(shapes))

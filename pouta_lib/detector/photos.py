@@ -1,8 +1,9 @@
 """Photographs as a detector sees them, read by several workers and a few at a time."""
 
+import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -29,6 +30,7 @@ WORKERS = min(4, os.cpu_count() or 1)
 FULL_PEAK = 1 << 14  # that a photograph of 16 bits reaches, where the others have 8
 FEWER_BITS = 4  # than the others have: too few gray levels are left, whatever the light
 ANSWER = "answer"  # what an answer to a folder of photographs is called in its manifest
+SHAPE_MARGIN = 1.05  # of width : height, within which a photograph is shaped as others are
 NEAR_PX = 256  # large photographs are decoded as if for this size, whatever the detector's is
 
 Item = TypeVar("Item")
@@ -134,6 +136,25 @@ def least_peak(bits: int, darkest: int | None) -> int:
     return max(1 << (bits - FEWER_BITS), (darkest or 0) // 2)
 
 
+def told_of_shape(shapes: Sequence[float], usual: tuple[float, float] | None) -> list[str]:
+    """What to say of photographs of other shapes than those that a detector is made from.
+
+    *Units*: width : height; `usual` is the narrowest and the widest, None where nobody knows.
+    """
+    low, high = usual or (0, math.inf)
+    others = [one for one in shapes if not low / SHAPE_MARGIN <= one <= high * SHAPE_MARGIN]
+    if not others:
+        return []
+    said = f"{len(others)} of {len(shapes)} photographs have a width : height of {_span(others)}"
+    made = f"those that the detector was made from have {_span((low, high))}"
+    return [f"{said}, {made}: each is squeezed into a square, so parts look otherwise: cut alike"]
+
+
+def _span(shapes: Sequence[float]) -> str:
+    low, high = f"{min(shapes):.2f}", f"{max(shapes):.2f}"
+    return low if low == high else f"{low} to {high}"
+
+
 def read_photos(
     folder: str | Path, size_px: int, most: int | None = None
 ) -> tuple[list[Path], np.ndarray, list[PoutaError]]:
@@ -147,41 +168,42 @@ def read_photos(
     files = good_photos(folder).files
     chosen = [files[i] for i in spread(len(files), most)]
     bits = num_bits(peaks_of(chosen).values())
-    files, images, unreadable = read_files(chosen, [size_px], bits)
+    files, images, _, unreadable = read_files(chosen, [size_px], bits)
     return files, images[size_px], unreadable
 
 
 def read_files(
     paths: list[Path], sizes: Iterable[int], bits: int = 16
-) -> tuple[list[Path], dict[int, np.ndarray], list[PoutaError]]:
-    """Photographs at several sizes, each decoded once.
+) -> tuple[list[Path], dict[int, np.ndarray], list[float], list[PoutaError]]:
+    """Photographs at several sizes, each decoded once; their width : height; and what is unread.
 
     *Shape*: ``(N, 3, S, S)`` uint8 of each size S, in the order of the returned files.
     """
     sizes = sorted(sizes)
 
-    def read(path: Path) -> list[np.ndarray] | PoutaError:
+    def read(path: Path) -> tuple[float, list[np.ndarray]] | PoutaError:
         try:
             photo = read_upright(path, sizes[-1], bits)
         except PoutaError as error:
             return error
-        return [resize_image(photo, size) for size in sizes]
+        return photo.width / photo.height, [resize_image(photo, size) for size in sizes]
 
-    files, columns, unreadable = [], [], []
+    files, columns, shapes, unreadable = [], [], [], []
     with ThreadPoolExecutor(WORKERS) as pool:
         for path, found in zip(paths, in_order(pool, read, paths), strict=True):
             if isinstance(found, PoutaError):
                 unreadable.append(found)
             else:
                 files.append(path)
-                columns.append(found)
+                shapes.append(found[0])
+                columns.append(found[1])
     images = {
         size: np.stack([column[k] for column in columns])
         if columns
         else np.empty((0, 3, size, size), np.uint8)
         for k, size in enumerate(sizes)
     }
-    return files, images, unreadable
+    return files, images, shapes, unreadable
 
 
 def in_order(

@@ -26,6 +26,7 @@ NOTE = "detector.json"
 KIND = "detector"  # in the folder's manifest
 Scale = tuple[float, float]  # the map's values that are shown as nothing, and as the brightest
 RISING = Rule("two numbers, the lower first", lambda pair: pair[0] < pair[1])
+SHAPES = Rule("two numbers above 0, the lower first", lambda pair: 0 < pair[0] <= pair[1])
 AGAIN = "copy the detector's folder again, whole, or fit it again"
 BEYOND = 10  # times the scores of gray and of noise: a threshold that nothing exceeds
 
@@ -81,6 +82,7 @@ class DetectorNote:
     bits: Literal[8, 10, 12, 14, 16] = 16
     darkest: Annotated[int, within(0, 65535)] | None = None
     contrast: Annotated[float, within(0, 255)] | None = None
+    shapes: Annotated[Scale, SHAPES] | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class Detector:
     bits: int = 16  # of the photographs where they have more than 8: see data.images.num_bits
     darkest: int | None = None  # of these: the highest value of the darkest; see photos.least_peak
     contrast: float | None = None  # of these, the usual one: see data.blank
+    shapes: tuple[float, float] | None = None  # of these, the least and largest width : height
 
     def look_at(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Anomaly maps and image scores: ``(M, 3, S, S)`` uint8 gives ``(M, S, S)``, ``(M,)``.
@@ -124,7 +127,7 @@ class Detector:
         not finite, or the same for both.
         """
         todo = "fit it again; with a lower lr or precision=fp32 where its weights are not finite"
-        highest = 1.0 if find_method(self.method).bounded else math.inf
+        highest = highest_score(self.method)
         if not 0 < self.threshold < highest:
             wanted = f"a threshold above 0 and below {highest}"
             again = "correct it, or fit it again from photographs of different parts"
@@ -151,6 +154,11 @@ class Detector:
         if math.isinf(highest) and self.threshold > BEYOND * float(scores.max()):
             wanted = f"a threshold that scores exceed, such as {scores.max():.3g} of noise"
             raise problem(wanted, f"{self.threshold:.3g}", where, "correct it, or fit it again")
+
+
+def highest_score(method: str) -> float:
+    """Which score no image exceeds: 1 of a probability, infinity of a distance."""
+    return 1.0 if find_method(method).bounded else math.inf
 
 
 def choose_threshold(good_scores: np.ndarray, false_alarm_rate: float) -> float:
@@ -221,6 +229,7 @@ def save_detector(detector: Detector, folder: str | Path, *, replace: bool = Fal
         "how": detector.how,
         "darkest": detector.darkest,
         "contrast": detector.contrast,
+        "shapes": detector.shapes,
         "scale": [float(bound) for bound in detector.scale],
         "weights": weights_digest(detector.model.state_dict()),
         "fitted": None if detector.fitted is None else asdict(detector.fitted),
@@ -249,10 +258,20 @@ def load_detector(folder: str | Path) -> Detector:
     model = build_model(note.variant, profile)
     load_weights(model, folder, note.weights, AGAIN)
     compute = compute_of(note.variant, profile)
-    model = model.to(compute.device)
-    chosen = note.threshold, note.how, note.scale
-    photos = note.bits, note.darkest, note.contrast
-    detector = Detector(model, note.variant, profile, *chosen, compute, note.fitted, *photos)
+    detector = Detector(
+        model=model.to(compute.device),
+        method=note.variant,
+        profile=profile,
+        threshold=note.threshold,
+        how=note.how,
+        scale=note.scale,
+        compute=compute,
+        fitted=note.fitted,
+        bits=note.bits,
+        darkest=note.darkest,
+        contrast=note.contrast,
+        shapes=note.shapes,
+    )
     detector.check(folder)
     return detector
 

@@ -1,9 +1,12 @@
 """The one error type that a user of this library can cause and fix."""
 
 import difflib
+import errno
 import re
 from collections.abc import Iterable
 from pathlib import PurePath
+
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # in torch's words
 
 
 class PoutaError(ValueError):
@@ -60,6 +63,12 @@ def _short(text: str, most: int = 2000) -> str:
 def in_a_line(error: Exception) -> str:
     """What an error of another library says, on one line and not endless."""
     return " ".join(str(error).split())[:300]
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Is it what Python, NumPy, torch or the system raise where there is not enough memory?"""
+    known = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
+    return known or any(sign in str(error) for sign in OUT_OF_MEMORY)
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "choose one of these") -> str:

@@ -10,11 +10,9 @@ from dataclasses import dataclass
 
 import torch
 
-from pouta_lib.ground.errors import problem
+from pouta_lib.ground.errors import in_a_line, lacks_memory, problem
 from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.profiles import Profile
-
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # in torch's words
 
 
 @dataclass(frozen=True)
@@ -138,11 +136,9 @@ def within_memory(profile: Profile) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        told = " ".join(str(error).split())
-        known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-        if not known and not any(sign in told for sign in OUT_OF_MEMORY):
+        if not lacks_memory(error):
             raise
         wanted = f"{profile.size_px} px, width {profile.width}, batch {profile.batch_size} to fit"
         todo = f"lower one of them, say --set batch_size={max(1, profile.batch_size // 2)}"
         where = "the device's memory"
-        raise problem(wanted, told[:300] or "not enough memory", where, todo) from error
+        raise problem(wanted, in_a_line(error) or "not enough memory", where, todo) from error

@@ -39,7 +39,7 @@ def test_a_notebook_that_names_no_language_is_executed_beside_itself(tmp_path, c
     notes.write_text("mine")
     before = source.read_bytes()
     for target, found in ((source, "the source itself"), (notes, "another name")):
-        assert cli.main(["notebook", str(source), str(target)]) == 1
+        assert cli.main(["notebook", str(source), str(target)]) == 2
         assert f"apart from the source, found {found}\n" in capsys.readouterr().err
     assert (source.read_bytes(), notes.read_text()) == (before, "mine")
     assert cli.main(["notebook", str(source), str(tmp_path / "b.ipynb")]) == 0

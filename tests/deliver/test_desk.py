@@ -1,6 +1,7 @@
 """The app without its page: what is handed over, jobs, and what a moved threshold changes."""
 
 import io
+import itertools
 import sys
 import zipfile
 
@@ -69,7 +70,7 @@ def test_a_zip_is_unpacked_and_one_that_climbs_is_refused(tray):
 class _Toy:
     """A detector as far as the desk looks into it."""
 
-    threshold, method, how = 0.5, "toy", "as it was"
+    threshold, method, how = 0.5, "pouta", "as it was"
     fitted = Fitted(
         method="toy", num_photos=4, num_held_out=4, false_alarm_rate=0.25, tried=[], why="",
         found={"cut": (2, 2)}, changed_alarms=(1, 2),
@@ -94,10 +95,11 @@ def job(desk, title, code, monkeypatch):
 
 
 def test_a_job_says_why_it_ended_and_what_it_left_out(desk, monkeypatch):
-    said = "left out: a.heic\\n  where: x\\n"
+    said = "note: another shape\\nleft out: a.heic\\n  where: x\\n"
     fine = job(desk, "predict", f"print('{said}3 images'); raise SystemExit(1)", monkeypatch)
     fine.wait()
     assert fine.error() == "" and fine.left_out() == ["a.heic\n  where: x"]
+    assert fine.notes() == ["note: another shape"]
     four = (
         "left out: b\\npouta: expected photographs, found none\\n  where: here\\n  to do: add some"
     )
@@ -123,6 +125,8 @@ def test_a_moved_threshold_is_carried_into_counts_and_files(desk, monkeypatch):
     table["threshold"], table["verdict"] = 0.5, ["defective", "not read", "good"]
     table["overlay"], table["reason"] = "", ["", "broken", ""]
     table.to_csv(desk.answer / "scores.csv", index=False)
+    job(desk, "inspect", "pass", monkeypatch).wait()
+    desk.take_in()
     counts = desk.counts(0.65).set_index(desk.counts(0.65).columns[0])["above it"]
     assert counts.tolist() == [0, 1, 2, 0], "good, changed, cuts, inspected"
     stops = desk.stops()
@@ -136,10 +140,53 @@ def test_a_moved_threshold_is_carried_into_counts_and_files(desk, monkeypatch):
     assert desk.plain(f"no {desk.folder}/good/files/x") == "no good/files/x"
 
 
+@pytest.mark.parametrize("scores", [[0.0, 0.65], [0.65, 1.0], [0.0, 0.0, 1.0]])
+def test_no_threshold_is_offered_that_no_detector_may_have(desk, monkeypatch, scores):
+    """It would pass nothing, or everything: the detector could not be downloaded."""
+    job(desk, "fit", "pass", monkeypatch).wait()
+    desk.take_in()
+    desk.scores = scores
+    stops = desk.stops()
+    assert 0 < stops[0] and stops[-1] < 1
+    each = sorted({*scores, 0.1, 0.9})
+    for low, high in itertools.pairwise(each):
+        assert any(low < stop < high for stop in stops)
+
+
+@pytest.mark.parametrize("how", ["raise SystemExit(2)", "import time; time.sleep(600)"])
+def test_what_is_shown_stays_until_others_were_inspected(desk, tmp_path, monkeypatch, how):
+    """A folder that cannot be read, or is not wanted after all, changes nothing."""
+    job(desk, "fit", "pass", monkeypatch).wait()
+    desk.take_in()
+    desk.answer.mkdir()
+    (desk.answer / "scores.csv").write_text("file,score,threshold\na,0.7,0.5\n", "utf-8")
+    (tmp_path / "a").touch()
+    for code, folder in (("pass", tmp_path), (how, tmp_path / "none")):
+        monkeypatch.setattr(desks, "COMMAND", (sys.executable, "-c", code))
+        desk.inspect(str(folder))
+        if "sleep" in code:
+            desk.stop()
+        desk.job.wait()
+        desk.take_in()
+    assert (desk.inspected, desk.scores) == (tmp_path, [0.7])
+    assert '"threshold": 0.5' in desk.report(0.5)
+
+
+def test_an_answer_without_a_score_is_none(desk, monkeypatch):
+    job(desk, "fit", "pass", monkeypatch).wait()
+    desk.take_in()
+    desk.answer.mkdir()
+    said = "file,score,threshold,verdict\na,,0.5,not read\n"
+    (desk.answer / "scores.csv").write_text(said, "utf-8")
+    job(desk, "inspect", "pass", monkeypatch).wait()
+    desk.take_in()
+    assert not desk.answered and desk.stops() and len(desk.counts(0.5)) == 3
+
+
 def test_without_panel_the_command_says_how_to_get_it(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "panel", None)
     monkeypatch.delitem(sys.modules, "pouta_lib.deliver.app", raising=False)
-    assert cli.main(["app"]) == 1
+    assert cli.main(["app"]) == 2
     assert "pouta-lib[app]" in capsys.readouterr().err
 
 

@@ -199,6 +199,27 @@ def test_a_folder_of_broken_images_has_an_answer_too(folder, tmp_path):
     assert pd.read_csv(tmp_path / "answer" / "scores.csv")["verdict"].tolist() == ["not read"]
 
 
+@pytest.mark.parametrize(
+    ("shapes", "said"),
+    [
+        (None, None),  # of a detector that was saved before these were known
+        ((0.3, 1.34), None),  # the widest is told from 1.33 by a rounded side alone
+        ((1.0, 1.34), "1 of 3 photographs have a width : height of 0.33, those that the detector"),
+        ((2.0, 2.0), "3 of 3 photographs have a width : height of 0.33 to 1.33, those that the"),
+    ],
+)
+def test_photographs_of_another_shape_are_told_of(model, photos, tmp_path, capsys, shapes, said):
+    """Once, with their number: each has its score, and the status is that of an answer."""
+    saved = dataclasses.replace(pouta_of(model, 0.25), shapes=shapes).save(tmp_path / "d")
+    if shapes is None:
+        note = json.loads((saved / "detector.json").read_text("utf-8"))
+        del note["shapes"]
+        (saved / "detector.json").write_text(json.dumps(note), encoding="utf-8")
+    assert main(["predict", str(saved), str(photos), "--output", str(tmp_path / "answer")]) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+    assert len(told) == (said is not None) and all(said in line for line in told)
+
+
 def test_wrong_usage_has_a_status_of_its_own(folder, photos, tmp_path):
     output = ["--output", str(tmp_path / "answer")]
     assert main(["predict", str(tmp_path / "none"), str(photos), *output]) == 2

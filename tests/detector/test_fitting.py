@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
-from trees import photo, save
+from trees import claiming, photo, save
 
 from pouta_lib import fit
 from pouta_lib.cli import main
@@ -129,16 +129,16 @@ def test_an_earlier_detector_and_the_photographs_are_safe(photos, toys, tmp_path
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "x").touch()
     for output in (photos, photos / "good" / "d", tmp_path / "mine"):
-        assert main(["fit", str(photos), "--output", str(output), "--method", "keen"]) == 1
+        assert main(["fit", str(photos), "--output", str(output), "--method", "keen"]) == 2
         assert "name another folder" in capsys.readouterr().err
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked" / "good").symlink_to(photos / "good")
     output = str(photos / "good" / "d")
-    assert main(["fit", str(tmp_path / "linked"), "--output", output, "--method", "keen"]) == 1
+    assert main(["fit", str(tmp_path / "linked"), "--output", output, "--method", "keen"]) == 2
     assert toys == [], "it is said before the work"
     words = ["fit", str(photos), "--output", str(tmp_path / "d"), "--method", "keen"]
     assert main(words) == 0
-    assert main(words) == 1
+    assert main(words) == 2
     assert "an earlier detector" in capsys.readouterr().err
     assert main([*words, "--replace"]) == 0
 
@@ -147,7 +147,7 @@ def test_one_fit_at_a_time_makes_a_detector(photos, toys, tmp_path, capsys):
     """The second is told at its beginning, not at its end; and nothing is left of it."""
     words = ["fit", str(photos), "--output", str(tmp_path / "d"), "--method", "keen"]
     with only_one(tmp_path / "d" / ".fit.lock", "the first"):
-        assert main(words) == 1
+        assert main(words) == 2
         assert toys == []
         said = capsys.readouterr().err
         assert "expected one process at a time for the fit that makes d, found" in said
@@ -193,7 +193,7 @@ def test_work_whose_detector_cannot_be_saved_is_kept(photos, toys, tmp_path, mon
     with monkeypatch.context() as patch:
         full = OSError(errno.ENOSPC, "No space left on device")
         patch.setattr("pouta_lib.detector.saved.save_weights", Mock(side_effect=full))
-        assert main(words) == 1
+        assert main(words) == 2
     assert "No space left on device" in capsys.readouterr().err
     assert (tmp_path / "d.partial").is_dir() and not (tmp_path / "d").exists()
     toys.clear()
@@ -254,7 +254,8 @@ def signed(path, values):
 def test_a_note_that_is_damaged_or_of_another_is_told_of_and_made_anew(tmp_path, damage, said):
     told, made = [], []
     folder = tmp_path / "0123456789abcdef"
-    unused = dict.fromkeys(("images", "bits", "darkest", "parts", "folds", "held", "seed"))
+    names = ("images", "bits", "darkest", "shapes", "parts", "folds", "held", "seed")
+    unused = dict.fromkeys(names)
     work = material.Work(**unused, folder=folder, tell=told.append)
     right = candidates.Pace(steps=300, each=0.5)
 
@@ -386,12 +387,27 @@ def test_twelve_bits_are_remembered(toys, tmp_path):
     detector = fit(tmp_path / "good", method="keen", tell=told.append)
     loaded = load_detector(detector.save(tmp_path / "d"))
     assert (loaded.bits, loaded.darkest) == (12, 2047)
-    assert "images of 12 bits in files of 16: 4095 is read as white" in told
+    assert "note: images of 12 bits in files of 16: 4095 is read as white" in told
     assert any(line.startswith("left out: expected values up to 256 or more") for line in told)
 
 
 def test_the_depth_of_others_is_not_guessed_from_eight_bits(photos, toys):
     assert fit(photos, method="keen", tell=str).darkest == 0
+
+
+def test_the_shapes_of_the_photographs_are_remembered(photos, toys, tmp_path):
+    shutil.copytree(photos / "good", tmp_path / "good")
+    save(tmp_path / "good" / "wide.jpg", photo(1, width=150, height=100))
+    loaded = load_detector(fit(tmp_path / "good", method="keen", tell=str).save(tmp_path / "d"))
+    assert loaded.shapes == (1.0, 1.5)
+
+
+def test_a_photograph_that_claims_too_many_pixels_ends_no_fit(photos, toys, tmp_path):
+    folder, told = tmp_path / "photos", []
+    shutil.copytree(photos / "good", folder)
+    (folder / "huge.png").write_bytes(claiming(30_000, 30_000))
+    assert fit(folder, method="keen", tell=told.append).fitted.num_photos == 20
+    assert sum("huge.png" in line and "at most 178 megapixels" in line for line in told) == 1
 
 
 def test_too_few_photographs_and_strange_wishes(photos, toys, tmp_path):
@@ -529,7 +545,7 @@ def test_photographs_that_show_nothing_are_named(photos, toys, tmp_path):
     save(folder / "sun.png", np.full((64, 64, 3), 255, np.uint8))
     fit(folder, method="keen", tell=told.append)
     (said,) = [line for line in told if "next to nothing" in line]
-    assert said.startswith("3 of 24 photographs show next to nothing")
+    assert said.startswith("note: 3 of 24 photographs show next to nothing")
     assert ": photos/cap_1.png, photos/cap_2.png, photos/sun.png: look at them, and remove" in said
     for path in folder.iterdir():
         if path.name != "cap_2.png":

@@ -257,7 +257,7 @@ def test_the_command_refuses_a_study_with_a_hole(tmp_path, bolt, monkeypatch, ca
     monkeypatch.setenv("POUTA_RESULTS", str(tmp_path))
     command = ["tables", "--profile", "demo", "--categories", "mvtec/bolt"]
     fake_run(tmp_path, "mvtec", "nail")
-    assert main(command) == 1
+    assert main(command) == 2
     assert (
         "to do: pouta run --profile demo --dataset mvtec --category bolt" in capsys.readouterr()[1]
     )

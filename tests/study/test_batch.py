@@ -118,7 +118,7 @@ def test_a_study_with_a_damaged_run_is_not_done(folder, category, name, told) ->
     path.write_bytes(content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :])
     done = study(folder, "--categories", category)
     path.write_bytes(content)
-    assert done.returncode == 1 and told in done.stderr and str(path) in done.stderr
+    assert done.returncode == 2 and told in done.stderr and str(path) in done.stderr
     assert "to do: " in done.stderr and "Traceback" not in done.stderr
 
 
@@ -144,7 +144,7 @@ def test_a_second_study_at_the_same_place_is_refused(folder: Path, category: str
     before = made(folder)
     with only_one(folder / "results" / "smoke" / ".study.lock", "the first"):
         done = study(folder, "--categories", category)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "one process at a time for study smoke" in done.stderr
     assert f"process {os.getpid()} on {platform.node()}" in done.stderr
     assert made(folder) == before
