@@ -280,22 +280,24 @@ def test_what_the_warm_start_brings_is_what_its_records_say(committed):
             without, with_it = by_part
             spread = with_it["std"].combine(without["std"], max).fillna(0)
             gain = with_it["mean"] - without["mean"]
-            gains |= gain[gain.abs() > spread].round().to_dict()
-        return {p: g for p, g in gains.items() if g > 0}, {p: g for p, g in gains.items() if g < 0}
+            gains |= gain[gain.abs() > spread].to_dict()
+        higher = {part: round(gain) for part, gain in gains.items() if gain > 0}
+        return higher, {part: round(gain) for part, gain in gains.items() if gain < 0}
 
-    assert clear(300, "image_auroc") == ({"nut": 7, "macaroni1": 8}, {"transistor": -8})
-    assert clear(1200, "image_auroc") == ({"nut": 4}, {"transistor": -6, "toothbrush": -13})
-    either, tile = {"toothbrush", "macaroni1"}, "magnetic_tile"
-    few, many = (clear(steps, "pixel_auroc") for steps in (300, 1200))
-    assert (*map(set, few), *map(set, many)) == (either, {"transistor"}, {*either, tile}, set())
-    few, many = (clear(steps, "pixel_ap") for steps in (300, 1200))
-    assert [*map(set, few)] == [{"toothbrush", tile, "terrazzo"}, {"transistor"}]
-    assert [*map(set, many)] == [{"toothbrush", tile, "macaroni1"}, {"terrazzo"}]
-    up, down = clear(3600, "image_auroc")  # one seed, no spread
-    assert (up["macaroni1"], down["toothbrush"], down["transistor"]) == (5, -5, -5)
-    assert "nut" not in up and "nut" not in down and up[tile] == 1  # level
-    up, down = clear(3600, "pixel_ap")
-    assert sorted(up.values()) == [2, 7, 9, 13] and down == {"nut": -5}
+    lengths = (300, 1200, 3600)
+    whole = [clear(steps, "image_auroc") for steps in lengths]
+    assert whole[0] == ({"nut": 7, "macaroni1": 8}, {"transistor": -8})
+    assert whole[1] == ({"nut": 4}, {"transistor": -6, "toothbrush": -13})
+    assert whole[2] == ({"terrazzo": 2}, {"transistor": -5, "toothbrush": -4})
+    pixels = [tuple(map(set, clear(steps, "pixel_auroc"))) for steps in lengths]
+    assert pixels[0] == ({"macaroni1", "toothbrush"}, {"transistor"})
+    assert pixels[1] == ({"macaroni1", "toothbrush", "magnetic_tile"}, set())
+    assert pixels[2] == ({"macaroni1"}, {"nut"})
+    outlines = [clear(steps, "pixel_ap") for steps in lengths]
+    assert set(outlines[0][0]) == {"toothbrush", "magnetic_tile", "terrazzo"}
+    assert set(outlines[1][0]) == {"toothbrush", "magnetic_tile", "macaroni1"}
+    assert outlines[2][0] == {"toothbrush": 5, "transistor": 6, "macaroni1": 7}
+    assert [set(lower) for _, lower in outlines] == [{"transistor"}, {"terrazzo"}, {"nut"}]
 
 
 def of_seed_0(committed, label):
