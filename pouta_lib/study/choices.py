@@ -37,7 +37,8 @@ class Choice:
         check_name(self.dataset, "a dataset")
         present = list_categories(self.dataset)  # draws the mini datasets, once for all runs
         names: list[str] = present if self.categories == "all" else self.categories
-        return [check_name(one_of(present, name, where), "a category") for name in names]
+        of = f"{where}, dataset {self.dataset}"
+        return [check_name(one_of(present, name, of), "a category") for name in names]
 
     def keys(
         self, label: str, where: object, shots: Sequence[int | None] = (None,)

@@ -227,7 +227,7 @@ def test_too_few_images_to_hold_any_out(good_parts):
     [
         (
             {"categories": ["nuts"]},
-            r"of mini-mvtec out of \['cap'.*'nuts'\n.*toy.yaml, judge\n.*'nut'",
+            r"out of \['cap'.*'nuts'\n.*toy.yaml, judge, dataset mini-mvtec\n.*'nut'",
         ),
         ({"variants": ["poutta"]}, r"a method out of .*, found 'poutta'\n.*\n.*'pouta'"),
         ({"seeds": [-1]}, r"0.seeds.0 to be in \[0, "),
