@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from unittest.mock import Mock
 
 import pytest
 
@@ -78,10 +79,7 @@ def test_stopping_says_how_to_go_on(monkeypatch, capsys):
     ],
 )
 def test_what_the_system_refuses_has_four_parts(error, message, monkeypatch, capsys):
-    def refuse(options):
-        raise error
-
-    monkeypatch.setattr(results, "_tables", refuse)
+    monkeypatch.setattr(results, "_tables", Mock(side_effect=error))
     assert cli.main(["tables"]) == 2
     text = capsys.readouterr().err
     assert text.startswith("pouta: expected a disk to read and write")
@@ -98,10 +96,7 @@ def test_what_the_system_refuses_has_four_parts(error, message, monkeypatch, cap
     ],
 )
 def test_too_little_memory_has_four_parts(error, monkeypatch, capsys):
-    def refuse(options):
-        raise error
-
-    monkeypatch.setattr(results, "_tables", refuse)
+    monkeypatch.setattr(results, "_tables", Mock(side_effect=error))
     assert cli.main(["tables"]) == 2
     text = capsys.readouterr().err
     assert text.startswith("pouta: expected memory for this, found too little of it (")
@@ -109,20 +104,15 @@ def test_too_little_memory_has_four_parts(error, monkeypatch, capsys):
 
 
 def test_errors_of_programs_stay_what_they_are(monkeypatch):
-    def refuse(options):
-        raise RuntimeError("shapes that do not go together")
-
-    monkeypatch.setattr(results, "_tables", refuse)
+    error = RuntimeError("shapes that do not go together")
+    monkeypatch.setattr(results, "_tables", Mock(side_effect=error))
     with pytest.raises(RuntimeError, match="shapes"):
         cli.main(["tables"])
 
 
 @pytest.mark.parametrize("error", [OSError("broken data stream"), ConnectionResetError(104, "x")])
 def test_what_no_disk_refused_is_not_blamed_on_one(error, monkeypatch):
-    def refuse(options):
-        raise error
-
-    monkeypatch.setattr(results, "_tables", refuse)
+    monkeypatch.setattr(results, "_tables", Mock(side_effect=error))
     with pytest.raises(OSError, match=str(error.args[-1])):
         cli.main(["tables"])
 
