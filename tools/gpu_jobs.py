@@ -13,9 +13,9 @@ takes several lists and does their jobs in order, `--workers` of them side by si
 torchvision, numpy, scipy, pandas, scikit-learn and safetensors, for judgements pydantic and Pillow
 as well. It starts a job only if, at the pace of those before it, it will end within the budget, and
 stops what is left then. What it leaves in `--keep` is few files, whole at any moment: runs.zip with
-each run's record, its image scores and small maps, and each judgement; the weights of the first
-runs in half precision, in parts of at most 15 MiB; log.json: how fast each job was and why one was
-left out.
+each run's record, its image scores and, while there is room for it, its maps in small, and each
+judgement; the weights of the first jobs of the lists in half precision, in parts of at most 15 MiB;
+log.json: how fast each job was and why one was left out.
 
 One training leaves most of a card idle at small sizes. Where CUDA's Multi-Process Service is at
 hand, the workers' kernels run at once; else they take turns.
@@ -68,7 +68,8 @@ MARGIN = 1.1  # a job may take so many times its estimate
 SMALL_PX = 56  # side of the maps that are kept
 PART_BYTES = 15 * 2**20  # of a part of the weights
 PART = re.compile(r"weights\d+\.part")
-MOST_PARTS = 6
+MOST_PARTS = 5  # with weights.json, runs.zip and log.json eight files
+MAPS_BYTES = 10 * 2**20  # of runs.zip; beyond it a run's maps stay behind
 JUDGED = "judge:"
 
 
@@ -115,10 +116,14 @@ Pace = dict[str, float]  # seconds per step, by label and method
 
 
 def run_jobs(
-    plan: dict[str, Any], budget: float, keep: Path, workers: int = 1
+    plan: dict[str, Any], budget: float, keep: Path, workers: int = 1, weights: int = 1
 ) -> list[dict[str, Any]]:
-    """Runs what fits into `budget` seconds, in order; the log."""
+    """Runs what fits into `budget` seconds, in order; the log.
+
+    The first `weights` jobs' weights are kept.
+    """
     started, pace = time.monotonic(), Pace()
+    weighty = plan["jobs"][:weights]
     log: list[dict[str, Any]] = []
     todo, running = list(plan["jobs"]), dict[Future[dict[str, Any]], dict[str, Any]]()
     keep.mkdir(parents=True, exist_ok=True)
@@ -139,7 +144,7 @@ def run_jobs(
                     except BrokenExecutor as error:  # a worker was killed, for its memory say
                         made = {"failed": f"{type(error).__name__}: {error}"}
                         pool = ProcessPoolExecutor(workers, context)
-                    entry = _log_entry(job, made, pace, keep, plan)
+                    entry = _log_entry(job, made, pace, keep, plan, job in weighty)
                     entry["since_start"] = round(time.monotonic() - started, 1)
                     entry["utilisation_percent"] = used.mean()
                     _write_log(log, entry, keep)
@@ -155,7 +160,12 @@ def run_jobs(
 
 
 def _log_entry(
-    job: dict[str, Any], entry: dict[str, Any], pace: Pace, keep: Path, plan: dict[str, Any]
+    job: dict[str, Any],
+    entry: dict[str, Any],
+    pace: Pace,
+    keep: Path,
+    plan: dict[str, Any],
+    weighty: bool,
 ) -> dict[str, Any]:
     """What is to be told of a job, once what it made is kept and its pace known."""
     folder = entry.pop("made", None)
@@ -165,6 +175,9 @@ def _log_entry(
             _keep_judgement(Path(folder), keep, plan)
         else:
             _keep_small(Path(folder), keep, _run_of(job).key.place, plan)
+            if weighty:
+                weights = Path(folder) / "model.safetensors"
+                _keep_weights(weights, keep, _run_of(job).key.place)
     return {"job": _job_name(job)} | entry
 
 
@@ -277,7 +290,7 @@ def _add(keep: Path, files: dict[str, str | bytes]) -> None:
 
 
 def _keep_small(folder: Path, keep: Path, name: str, plan: dict[str, Any]) -> None:
-    """Adds a run to runs.zip: record, scores and maps of `SMALL_PX`; and keeps its weights."""
+    """Adds a run to runs.zip: its record, and scores and maps of `SMALL_PX` if there is room."""
     record = _signed(json.loads((folder / "record.json").read_text(encoding="utf-8")), plan)
     # they travel in half precision, or smaller, and are others afterwards
     record |= {"weights": None, "arrays": None}
@@ -287,9 +300,12 @@ def _keep_small(folder: Path, keep: Path, name: str, plan: dict[str, Any]) -> No
         scores = arrays["scores"]
     packed = io.BytesIO()
     np.savez_compressed(packed, maps=small.numpy().astype(np.float16), scores=scores)
-    files = {f"{name}/record.json": json.dumps(record, indent=1) + "\n"}
-    _add(keep, files | {f"{name}/small.npz": packed.getvalue()})
-    _keep_weights(folder / "model.safetensors", keep, name)
+    files: dict[str, str | bytes] = {f"{name}/record.json": json.dumps(record, indent=1) + "\n"}
+    archive = keep / "runs.zip"
+    used = archive.stat().st_size if archive.is_file() else 0
+    if used + packed.tell() <= MAPS_BYTES:
+        files[f"{name}/small.npz"] = packed.getvalue()
+    _add(keep, files)
 
 
 def _keep_weights(weights: Path, keep: Path, name: str) -> None:
@@ -373,6 +389,9 @@ def main(arguments: list[str] | None = None) -> int:
     running = actions.add_parser("run", help="run the jobs of one list or of several")
     running.add_argument("lists", type=Path, nargs="+")
     running.add_argument("--workers", type=int, default=1, help="jobs side by side; default 1")
+    running.add_argument(
+        "--weights", type=int, default=1, help="jobs whose weights are kept; default 1"
+    )
     running.add_argument("--budget", type=float, required=True, help="seconds")
     running.add_argument("--keep", type=Path, required=True, help="for records and small maps")
     unpacking = actions.add_parser("unpack", help="put the runs of a kept folder into results")
@@ -387,7 +406,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     plans = [json.loads(path.read_text(encoding="utf-8")) for path in options.lists]
     jobs = plans[0] | {"jobs": [job for plan in plans for job in plan["jobs"]]}
-    log = run_jobs(jobs, options.budget, options.keep, options.workers)
+    log = run_jobs(jobs, options.budget, options.keep, options.workers, options.weights)
     return 1 if any("failed" in entry for entry in log) else 0
 
 

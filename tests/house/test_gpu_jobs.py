@@ -77,7 +77,8 @@ def test_a_list_is_run_within_its_budget(bare, data_folder, tmp_path, capsys):
     plan = json.loads(made.stdout) | {"commit": "0" * 40, "dirty": False}
     (tmp_path / "list.json").write_text(json.dumps(plan))
     keep, results = tmp_path / "out", tmp_path / "unpacked"
-    done = bare("run", tmp_path / "list.json", "--budget", "1e6", "--keep", keep, data=data_folder)
+    words = ["run", tmp_path / "list.json", "--budget", "1e6", "--weights", "2", "--keep", keep]
+    done = bare(*words, data=data_folder)
     assert done.returncode == 1, f"the last job has no data: {done.stderr}"
     log = json.loads((keep / "log.json").read_text())
     assert [{"failed", "left_out"} & set(entry) for entry in log] == [*[set()] * 3, {"failed"}]
@@ -93,6 +94,8 @@ def test_a_list_is_run_within_its_budget(bare, data_folder, tmp_path, capsys):
             assert arrays["maps"].shape == (record.data.num_test, 56, 56)
     _, model, _ = open_run(records["base"])
     assert {tensor.dtype for tensor in model.state_dict().values()} >= {torch.float32}
+    with pytest.raises(PoutaError, match="expected saved weights"):  # of the first two jobs alone
+        open_run(records["patchcore"])
     words = ["tables", "--as-is", "--profile", "smoke", *settings, "--results", str(results)]
     assert main(words) == 0
     assert "table_1_mvtec.csv" in capsys.readouterr().out
