@@ -113,7 +113,7 @@ def _read(answer: Path) -> tuple[pd.DataFrame, list[str]]:
     except (ValueError, KeyError) as error:
         raise problem("an answer", f"an unreadable file ({error})", path, todo) from error
     if unread and not len(table):
-        found = f"none: no image of {len(unread)} could be read"
+        found = f"none: no image of {len(unread)} could be read and shows something"
         todo = "see the column reason, and run `pouta predict` again"
         raise problem("scores of images", found, path, todo)
     if not len(table) or not np.isfinite(table[["score", "threshold"]]).all(axis=None):

@@ -335,12 +335,13 @@ def test_labels_are_read_as_spreadsheets_write_them(answer, tmp_path, separator,
 
 def test_what_was_not_read_is_told_of(answer):
     """Nobody is to think that these were looked at."""
-    assert "could not be read" not in write_page(answer).read_text("utf-8")
+    assert "have no score" not in write_page(answer).read_text("utf-8")
     with (answer / "scores.csv").open("a", encoding="utf-8") as table:
         for name in ("cut.jpg", "./-<b>.png", *(f"{k}.png" for k in range(30))):
             table.write(f"{name},,0.45,not read\n")
     text = write_page(answer).read_text("utf-8")
-    assert "32 more could not be read, and have no score: cut.jpg, -&lt;b&gt;.png, 0.png, " in text
+    told = "32 more could not be read, or show nothing, and have no score: "
+    assert f"{told}cut.jpg, -&lt;b&gt;.png, 0.png, " in text
     assert ", 17.png, ...</p>" in text and "18.png" not in text
     assert len(read_answer(answer)) == 6
 

@@ -12,6 +12,7 @@ from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.models import build_model
 from pouta_lib.report.judged import judged_frame
 from pouta_lib.report.published import read_published
+from pouta_lib.report.reading import METRIC_WORDS, paired
 from pouta_lib.report.tables import of_several, run_frame, together_frame
 from pouta_lib.score.efficiency import count_multiply_adds, count_parameters
 from pouta_lib.study.judgements import find_judgements, read_judgement
@@ -333,6 +334,30 @@ def test_todays_settings_at_their_own_length(repository, committed):
         means = of.groupby("method")["percent"].mean()
         told_means = f"their means are {means['pouta']:.1f} and {means['vanilla']:.1f}"
         assert told_means in text
+
+
+def test_draem_on_photographs_is_what_its_runs_say(repository, committed):
+    records = find_records("real-cpu", committed / "results" / "real", shots=None)
+    frame = run_frame(records, METRICS)
+    text = " ".join(results_page(repository).split())
+    for metric in METRICS[::2]:
+        said = paired(frame, metric, "POUTA", "DRAEM").partition(f"{METRIC_WORDS[metric]}: ")[2]
+        assert said and f"by {METRIC_WORDS[metric]} {said.rstrip('.')}" in text
+    cls = frame[frame["metric"] == METRICS[0]].groupby(["category", "method"])["percent"]
+    behind = cls.min().drop("draem", level=1).groupby("category").min() - cls.min()[:, "draem"]
+    assert [round(behind[c]) for c in ("transistor", "magnetic_tile")] == [10, 12]
+    others = cls.max().drop("draem", level=1)["macaroni1"]
+    assert (cls.max()["macaroni1", "draem"] > others).all()
+    table = measured(committed, "table_1_mvtec.csv", "real/real-cpu")
+    table = table[(table["metric"] == METRICS[2]) & (table["category"] != "average")]
+    lacking = (table["measured"] - table["published"]).groupby([table["method"], table["category"]])
+    points = lacking.first().round(1)
+    assert "POUTA lacks {:.1f} and {:.1f} points".format(*-points["pouta"]) in text
+    brush, transistor = points["draem"]
+    assert f"has {brush:.1f} more than its published number and {-transistor:.1f} less" in text
+    assert "PatchCore has {:.1f} and {:.1f} more".format(*points["patchcore"]) in text
+    minutes = [r.seconds.train / 60 for r in records if r.run.variant == "draem"]
+    assert all(35 < m < 45 for m in minutes) and len(minutes) == 4  # "about 40 minutes"
 
 
 def test_few_shots_on_photographs_are_those_of_the_records(repository, committed):
