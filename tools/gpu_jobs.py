@@ -171,13 +171,13 @@ def _log_entry(
     folder = entry.pop("made", None)
     if folder is not None:
         pace[_kind(_run_of(job))] = entry["seconds"] / max(entry["steps"], 1)
+        place = _run_of(job).key.place
         if job["judged"]:
             _keep_judgement(Path(folder), keep, plan)
         else:
-            _keep_small(Path(folder), keep, _run_of(job).key.place, plan)
+            _keep_small(Path(folder), keep, place, plan)
             if weighty:
-                weights = Path(folder) / "model.safetensors"
-                _keep_weights(weights, keep, _run_of(job).key.place)
+                _keep_weights(Path(folder) / "model.safetensors", keep, place)
     return {"job": _job_name(job)} | entry
 
 
@@ -290,7 +290,7 @@ def _add(keep: Path, files: dict[str, str | bytes]) -> None:
 
 
 def _keep_small(folder: Path, keep: Path, name: str, plan: dict[str, Any]) -> None:
-    """Adds a run to runs.zip: its record, and scores and maps of `SMALL_PX` if there is room."""
+    """Adds a run to runs.zip: its record, its scores and, if there is room, maps of `SMALL_PX`."""
     record = _signed(json.loads((folder / "record.json").read_text(encoding="utf-8")), plan)
     # they travel in half precision, or smaller, and are others afterwards
     record |= {"weights": None, "arrays": None}
@@ -298,14 +298,20 @@ def _keep_small(folder: Path, keep: Path, name: str, plan: dict[str, Any]) -> No
         maps = torch.from_numpy(arrays["maps"].astype(np.float32)).unsqueeze(1)
         small = F.interpolate(maps, (SMALL_PX, SMALL_PX), mode="area").squeeze(1)
         scores = arrays["scores"]
-    packed = io.BytesIO()
-    np.savez_compressed(packed, maps=small.numpy().astype(np.float16), scores=scores)
-    files: dict[str, str | bytes] = {f"{name}/record.json": json.dumps(record, indent=1) + "\n"}
+    packed = _packed(maps=small.numpy().astype(np.float16), scores=scores)
     archive = keep / "runs.zip"
     used = archive.stat().st_size if archive.is_file() else 0
-    if used + packed.tell() <= MAPS_BYTES:
-        files[f"{name}/small.npz"] = packed.getvalue()
-    _add(keep, files)
+    if used + len(packed) > MAPS_BYTES:
+        packed = _packed(scores=scores)
+    whole = json.dumps(record, indent=1) + "\n"
+    _add(keep, {f"{name}/record.json": whole, f"{name}/small.npz": packed})
+
+
+def _packed(**arrays: np.ndarray) -> bytes:
+    """A compressed npz file's content."""
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]  # its third argument is no array
+    return content.getvalue()
 
 
 def _keep_weights(weights: Path, keep: Path, name: str) -> None:

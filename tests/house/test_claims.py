@@ -4,11 +4,11 @@ import re
 
 import pandas as pd
 import pytest
-from test_readme import METRICS, earlier, measured, results_page, rows_below
+from test_readme import METRICS, earlier, gap, measured, results_page, rows_below
 
 from pouta_lib.ground.methods import METHODS
 from pouta_lib.report.published import read_published
-from pouta_lib.report.reading import METRIC_WORDS, paired
+from pouta_lib.report.reading import METRIC_WORDS
 from pouta_lib.report.tables import run_frame
 from pouta_lib.study.records import find_records
 
@@ -89,9 +89,8 @@ def test_what_was_asked_beyond_the_paper_is_what_its_runs_say(committed, page):
     for claim, method in asked.items():
         told = text.partition(claim)[2].split("**")[1]
         for metric in ("image_auroc", "pixel_ap"):
-            said = paired(frame, metric, "POUTA", METHODS[method].title)
-            numbers = said.partition(f"{METRIC_WORDS[metric]}: ")[2].rstrip(".")
-            assert numbers and f"by {METRIC_WORDS[metric]} {numbers}" in told
+            numbers = gap(frame, metric, "POUTA", METHODS[method].title)
+            assert f"by {METRIC_WORDS[metric]} {numbers}" in told
 
 
 def test_what_an_evening_shows_is_what_its_runs_say(committed, page):
@@ -100,8 +99,7 @@ def test_what_an_evening_shows_is_what_its_runs_say(committed, page):
     text = " ".join(page.split())
     told = text.partition("**Reusing representations")[2].partition("**HSG helps")[0]
     for metric in ("image_auroc", "pixel_ap"):
-        said = paired(frame, metric, "POUTA", "Vanilla").partition(f"{METRIC_WORDS[metric]}: ")[2]
-        assert said and f"by {METRIC_WORDS[metric]} {said.rstrip('.')}" in told
+        assert f"by {METRIC_WORDS[metric]} {gap(frame, metric, 'POUTA', 'Vanilla')}" in told
 
 
 def test_what_mss_brings_seed_by_seed_is_what_its_runs_say(committed, page):
@@ -136,8 +134,7 @@ def test_the_claim_at_todays_settings_is_what_their_runs_say(repository, committ
     results = " ".join(results_page(repository).split())
     trained = frame[frame["method"].isin(["pouta", "vanilla"])]
     for metric in METRICS[::2]:
-        said = paired(trained, metric, "POUTA", "Vanilla").partition(f"{METRIC_WORDS[metric]}: ")[2]
-        said = f"by {METRIC_WORDS[metric]} {said.rstrip('.')}"
+        said = f"by {METRIC_WORDS[metric]} {gap(trained, metric, 'POUTA', 'Vanilla')}"
         assert said in told and said in results
     frame = frame.pivot(index=["metric", "category"], columns=["seed", "method"], values="percent")
     rows = [line for line in page.splitlines() if re.match(r"\| \d \|", line)]
@@ -152,3 +149,22 @@ def test_the_claim_at_todays_settings_is_what_their_runs_say(repository, committ
         assert all((gain[m] > 0).equals(gain[METRICS[2]] > 0) for m in METRICS[1:])
         ahead = set(gain[METRICS[2]].index[gain[METRICS[2]] > 0])
         assert ahead == {"macaroni1", "magnetic_tile"} & set(gain.index.unique("category"))
+
+
+def test_what_the_parts_are_worth_at_todays_settings(repository, committed):
+    records = find_records("real-cpu", committed / "results" / "real", seed=0, shots=None)
+    frame = run_frame(records, METRICS[::2])
+    rows = rows_below(results_page(repository), "seed 0, differences")
+    assert [name for name, *_ in rows] == list(PAIRS)
+    for name, *cells in rows:
+        titles = [METHODS[method].title for method in PAIRS[name]]
+        for metric, cell in zip(METRICS[::2], cells, strict=True):
+            assert cell == gap(frame, metric, *titles).replace(" categories", "")
+    assert [cell.endswith(": shown") for row in rows for cell in row].count(True) == 2
+    of = frame.pivot(index=["metric", "category"], columns="method", values="percent")
+    cls, ap = (of.loc[metric] for metric in METRICS[::2])
+    assert list(ap.index[ap["base"] > ap["vanilla"]]) == ["magnetic_tile"]
+    alone = ap[["base+hsg", "base+mss"]].mean()
+    assert (ap["pouta"].mean() - alone).abs().max() < 0.5  # "within half a point"
+    above = cls.mean() - cls["vanilla"].mean()
+    assert [round(above[m]) for m in ("base", "base+hsg", "base+mss")] == [-1, 1, 1]

@@ -120,6 +120,22 @@ def test_a_record_gets_the_commit_of_the_same_sources_alone(tmp_path, sources, c
     assert (record.commit, record.dirty) == (commit, commit != "plan's")
 
 
+@pytest.mark.parametrize(
+    ("room", "kept"), [(gpu_jobs.MAPS_BYTES, {"scores", "maps"}), (0, {"scores"})]
+)
+def test_maps_come_home_while_there_is_room_and_scores_always(tmp_path, monkeypatch, room, kept):
+    monkeypatch.setattr(gpu_jobs, "MAPS_BYTES", room)
+    arrays = {"maps": np.zeros((4, 8, 8), np.float16), "scores": np.zeros(4, np.float32)}
+    key = RunKey("demo", "mini-mvtec", "nut")
+    folder = write_run(key, record_body(), torch.nn.Conv2d(3, 2, 1), arrays, tmp_path / "results")
+    (tmp_path / "kept").mkdir()
+    plan = {"commit": "plan's", "dirty": False, "sources": "other code"}
+    gpu_jobs._keep_small(folder, tmp_path / "kept", key.place, plan)
+    (unpacked,) = gpu_jobs.unpack(tmp_path / "kept", tmp_path / "unpacked")
+    with np.load(unpacked / "small.npz") as small:
+        assert set(small) == kept and len(small["scores"]) == 4
+
+
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x"])
 def test_what_comes_home_stays_in_the_results(tmp_path, name):
     with zipfile.ZipFile(tmp_path / "runs.zip", "w") as archive:
