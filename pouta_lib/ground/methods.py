@@ -153,6 +153,12 @@ _ALL = (  # in the order of the rows of Tables I to III
         recipe="pouta_lib.method.models.questions:MSS_ALONE",
         asked=True,
     ),
+    Method(
+        id="pouta-weighted",
+        title="POUTA, classes weighted",
+        build="pouta_lib.method.models.questions:build_weighted",
+        recipe="pouta_lib.method.models.questions:WEIGHTED",
+    ),
 )
 METHODS = {method.id: method for method in _ALL}
 COMPARED = tuple(method.id for method in _ALL if method.compared)

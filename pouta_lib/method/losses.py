@@ -77,33 +77,39 @@ def focal_loss(logits: Tensor, mask: Tensor) -> Tensor:
     return ((1 - log_p.exp()) ** FOCAL_GAMMA * -log_p).mean()
 
 
-def anomaly_loss(logits: Tensor, mask: Tensor) -> Tensor:
+def anomaly_loss(logits: Tensor, mask: Tensor, alpha: float | None = None) -> Tensor:
     """``L_focal + L_1`` (D06, D07): equation 5 for one MSS head, equation 7 for the anomaly map.
 
     Both are made of what is missing to certainty: ``1 - p_t = sigmoid(lead)``, where the wrong
-    channel's logit leads by so much, and ``-log p_t = softplus(lead)``.
+    channel's logit leads by so much, and ``-log p_t = softplus(lead)``. With ``alpha`` the focal
+    loss is weighted by ``alpha`` where the mask is 1 and by ``1 - alpha`` elsewhere (D43).
 
     *Shape*: logits ``(..., B, 2, H, W)``, mask ``(B, H, W)``; ``(...)``, one for each head.
     """
     normal, anomalous = logits.unbind(-3)
     lead = (anomalous - normal).float() * (1 - 2 * mask)
     missing = lead.sigmoid()
-    return (missing**FOCAL_GAMMA * F.softplus(lead) + missing).mean(dim=(-3, -2, -1))
+    focal = missing**FOCAL_GAMMA * F.softplus(lead)
+    if alpha is not None:
+        focal = focal * torch.where(mask > 0.5, alpha, 1 - alpha)
+    return (focal + missing).mean(dim=(-3, -2, -1))
 
 
-def total_loss(named: dict[str, Tensor], original: Tensor, mask: Tensor) -> dict[str, Tensor]:
-    """``L_total`` and its terms, from a model's trace.
+def total_loss(
+    named: dict[str, Tensor], original: Tensor, mask: Tensor, alpha: float | None = None
+) -> dict[str, Tensor]:
+    """``L_total`` and its terms, from a model's trace; ``alpha`` as in :func:`anomaly_loss`.
 
     *Shape*: original ``(B, 3, H, W)`` in [0, 1]; mask ``(B, H, W)`` with 0 and 1.
     *Source*: equations 6 and 8. Vanilla and POUTA without MSS have no ``logits1..4`` in their
     trace; their MSS term is zero.
     """
     reconstruction = reconstruction_loss(named["I_r"], original)
-    anomaly = anomaly_loss(named["logits"], mask)
+    anomaly = anomaly_loss(named["logits"], mask, alpha)
     mss = torch.zeros_like(anomaly)
     heads = {i: named[f"logits{i}"] for i in MSS_WEIGHTS if f"logits{i}" in named}
     if heads:
-        losses = anomaly_loss(torch.stack(list(heads.values())), mask)
+        losses = anomaly_loss(torch.stack(list(heads.values())), mask, alpha)
         for i, loss in zip(heads, losses, strict=True):
             mss = mss + MSS_WEIGHTS[i] * loss
     total = reconstruction + anomaly + mss

@@ -6,7 +6,7 @@ import torch
 from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.losses import reconstruction_loss, total_loss
 from pouta_lib.method.models import build_model
-from pouta_lib.method.models.questions import losses_without_prediction
+from pouta_lib.method.models.questions import losses_with_class_weights, losses_without_prediction
 from pouta_lib.method.synthesis import SyntheticBatch
 
 
@@ -59,3 +59,22 @@ def test_mss_alone_leaves_the_common_head_as_it_was_and_answers_with_the_finest(
         model.discriminative.head = None  # which a map has no need of
         assert torch.equal(model(batch.image), named["M_p1"])
     assert torch.equal(named["M_p"], named["M_p1"])
+
+
+def test_class_weights_count_an_anomalous_pixel_a_third_as_much_in_every_head(batch):
+    named = small("pouta-weighted").trace(batch.image)
+    mask = batch.mask > 0.5
+
+    def expected(logits):
+        p_t = logits.softmax(1).gather(1, mask[:, None].long())[:, 0]
+        focal = -((1 - p_t) ** 2) * p_t.log()
+        return (torch.where(mask, 0.25, 0.75) * focal + 1 - p_t).mean()
+
+    losses = losses_with_class_weights(named, batch)
+    assert torch.allclose(losses["anomaly"], expected(named["logits"]), atol=1e-6)
+    weights = {1: 0.4, 2: 0.3, 3: 0.2, 4: 0.1}
+    mss = sum(weight * expected(named[f"logits{i}"]) for i, weight in weights.items())
+    assert torch.allclose(losses["mss"], mss, atol=1e-6)
+    plain = total_loss(named, batch.original, batch.mask)
+    assert torch.equal(losses["reconstruction"], plain["reconstruction"])
+    assert losses["anomaly"] < plain["anomaly"]

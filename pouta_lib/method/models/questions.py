@@ -1,4 +1,4 @@
-"""POUTA with one thing of its training done otherwise: what notebook 18 asks about (D43)."""
+"""POUTA with one thing of its training done otherwise, for questions that were asked (D43)."""
 
 from dataclasses import replace
 
@@ -10,6 +10,8 @@ from pouta_lib.method.losses import total_loss
 from pouta_lib.method.models.pouta import Pouta
 from pouta_lib.method.synthesis import SyntheticBatch
 from pouta_lib.method.training import PAPER
+
+FOCAL_ALPHA = 0.25  # the paper's [7] has it beside gamma 2, for its own task (D06)
 
 
 class ApartPouta(Pouta):
@@ -46,10 +48,21 @@ def build_supervised(method: Method, profile: Profile) -> SupervisedPouta:
     return SupervisedPouta(profile.width, norm=profile.norm, normalisation=profile.normalisation)
 
 
+def build_weighted(method: Method, profile: Profile) -> Pouta:
+    """The whole of POUTA, to be trained with weighted classes."""
+    return Pouta(profile.width, norm=profile.norm, normalisation=profile.normalisation)
+
+
 def losses_without_prediction(named: dict[str, Tensor], batch: SyntheticBatch) -> dict[str, Tensor]:
     """``L_rec + L_mss`` and the terms of equation 8; ``anomaly`` is noted and not learned from."""
     losses = total_loss(named, batch.original, batch.mask)
     return losses | {"total": losses["reconstruction"] + losses["mss"]}
 
 
+def losses_with_class_weights(named: dict[str, Tensor], batch: SyntheticBatch) -> dict[str, Tensor]:
+    """Equation 8 with the focal loss's class weight of the paper's [7], in all five heads."""
+    return total_loss(named, batch.original, batch.mask, FOCAL_ALPHA)
+
+
 MSS_ALONE = replace(PAPER, losses=losses_without_prediction)
+WEIGHTED = replace(PAPER, losses=losses_with_class_weights)
