@@ -17,12 +17,16 @@ each run's record, its image scores and, while there is room for it, its maps in
 judgement; the weights of the first jobs of the lists in half precision, in parts of at most 15 MiB;
 log.json: how fast each job was and why one was left out.
 
+With `--probe` a few steps of the first job are timed in the first minute, recorded as a graph and
+kernel by kernel, and the faster way is taken for all jobs; log.json has both times.
+
 One training leaves most of a card idle at small sizes. Where CUDA's Multi-Process Service is at
 hand, the workers' kernels run at once; else they take turns.
 """
 
 import argparse
 import contextlib
+import dataclasses
 import io
 import json
 import multiprocessing
@@ -58,6 +62,7 @@ from pouta_lib.ground.errors import problem
 from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.profiles import Profile, load_profile, parse_overrides
 from pouta_lib.ground.validation import write_json
+from pouta_lib.method import training
 from pouta_lib.method.training import fit
 from pouta_lib.method.weights import save_weights
 from pouta_lib.score.evaluation import evaluate
@@ -71,6 +76,9 @@ PART = re.compile(r"weights\d+\.part")
 MOST_PARTS = 5  # with weights.json, runs.zip and log.json eight files
 MAPS_BYTES = 10 * 2**20  # of runs.zip; beyond it a run's maps stay behind
 JUDGED = "judge:"
+PROBED_STEPS = 100
+PROBED_IMAGES = 32
+PROBE_SECONDS = 60.0  # that a probe may take
 
 
 def plan(profile: str, words: list[str], overrides: list[str]) -> dict[str, Any]:
@@ -115,12 +123,62 @@ def _job(word: str, settings: Profile) -> dict[str, Any]:
 Pace = dict[str, float]  # seconds per step, by label and method
 
 
+def probe(job: dict[str, Any], recorded: bool) -> float:
+    """Milliseconds of a training step of the job's kind, recorded as a graph or not.
+
+    The images are noise: a step takes the same time with any. The first half of the steps warms up.
+    """
+    run, marks = _run_of(job), list[float]()
+    few: dict[str, Any] = {"steps": PROBED_STEPS, "epochs": None, "few_shot_steps": PROBED_STEPS}
+    profile = dataclasses.replace(run.profile, **few)
+    shape = (PROBED_IMAGES, 3, profile.size_px, profile.size_px)
+    noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+    def mark(done: int, steps: int, losses: dict[str, float]) -> None:  # each tenth step
+        marks.append(time.perf_counter())
+
+    training.RECORDING = recorded
+    training.train(noise, noise, profile, run.key.variant, 0, progress=mark)
+    half = marks[len(marks) // 2 - 1 :]
+    return 1000 * (half[-1] - half[0]) / (10 * (len(half) - 1))
+
+
+def faster_way(job: dict[str, Any]) -> dict[str, Any]:
+    """Both times of :func:`probe` in ms, and whether recorded steps are no slower than plain ones.
+
+    Where a probe fails or takes too long, steps are recorded: a recording that fails falls back.
+    """
+    told: dict[str, Any] = {"probed": _job_name(job), "recorded": True}
+    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+    try:
+        for name, recorded in (("recorded_ms", True), ("plain_ms", False)):
+            told[name] = round(pool.submit(probe, job, recorded).result(PROBE_SECONDS / 2), 2)
+        told["recorded"] = told["recorded_ms"] <= told["plain_ms"]
+    except Exception as error:  # the jobs may do better
+        told["failed_probe"] = f"{type(error).__name__}: {error}"
+    finally:
+        _stop(pool)
+    return told
+
+
+def _stop(pool: ProcessPoolExecutor) -> None:
+    """Ends a pool and what its workers are at; no other pool may be running."""
+    for process in multiprocessing.active_children():
+        process.kill()
+    pool.shutdown(wait=False, cancel_futures=True)
+
+
 def run_jobs(
-    plan: dict[str, Any], budget: float, keep: Path, workers: int = 1, weights: int = 1
+    plan: dict[str, Any],
+    budget: float,
+    keep: Path,
+    workers: int = 1,
+    weights: int = 1,
+    probed: bool = False,
 ) -> list[dict[str, Any]]:
     """Runs what fits into `budget` seconds, in order; the log.
 
-    The first `weights` jobs' weights are kept.
+    The first `weights` jobs' weights are kept. Where `probed`, the first job's kind is.
     """
     started, pace = time.monotonic(), Pace()
     weighty = plan["jobs"][:weights]
@@ -129,13 +187,18 @@ def run_jobs(
     keep.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("spawn")
     with _shared_card(workers), Utilisation() as used:
+        recorded = True
+        if probed and todo:
+            told = faster_way(todo[0])
+            recorded = told["recorded"]
+            _write_log(log, told, keep)
         pool = ProcessPoolExecutor(workers, context)
         try:
             while todo or running:
                 left = budget - (time.monotonic() - started)
                 while todo and len(running) < workers:
                     job = todo.pop(0)
-                    running[pool.submit(_try_one, job, left, dict(pace))] = job
+                    running[pool.submit(_try_one, job, left, dict(pace), recorded)] = job
                 done, _ = wait(running, max(left, 0) + 1, FIRST_COMPLETED)
                 for future in done:
                     job = running.pop(future)
@@ -151,9 +214,7 @@ def run_jobs(
                 if not done:
                     break
         finally:
-            for process in multiprocessing.active_children():
-                process.kill()
-            pool.shutdown(wait=False, cancel_futures=True)
+            _stop(pool)
     for job in [*running.values(), *todo]:
         _write_log(log, {"job": _job_name(job), "left_out": "the time was up"}, keep)
     return log
@@ -200,8 +261,9 @@ def _job_name(job: dict[str, Any]) -> str:
     return JUDGED * job["judged"] + _run_of(job).key.place
 
 
-def _try_one(job: dict[str, Any], left: float, pace: Pace) -> dict[str, Any]:
+def _try_one(job: dict[str, Any], left: float, pace: Pace, recorded: bool = True) -> dict[str, Any]:
     """What became of a job: what it made and measured, or why it was left out or failed."""
+    training.RECORDING = recorded
     try:
         return _do_one(job, left, pace)
     except Exception as error:  # the next job may do better; its turn is paid for
@@ -398,6 +460,7 @@ def main(arguments: list[str] | None = None) -> int:
     running.add_argument(
         "--weights", type=int, default=1, help="jobs whose weights are kept; default 1"
     )
+    running.add_argument("--probe", action="store_true", help="time a step both ways first")
     running.add_argument("--budget", type=float, required=True, help="seconds")
     running.add_argument("--keep", type=Path, required=True, help="for records and small maps")
     unpacking = actions.add_parser("unpack", help="put the runs of a kept folder into results")
@@ -412,7 +475,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     plans = [json.loads(path.read_text(encoding="utf-8")) for path in options.lists]
     jobs = plans[0] | {"jobs": [job for plan in plans for job in plan["jobs"]]}
-    log = run_jobs(jobs, options.budget, options.keep, options.workers, options.weights)
+    log = run_jobs(
+        jobs, options.budget, options.keep, options.workers, options.weights, options.probe
+    )
     return 1 if any("failed" in entry for entry in log) else 0
 
 

@@ -30,6 +30,7 @@ from pouta_lib.method.synthesis import SyntheticBatch, synthesize
 from pouta_lib.method.warm_start import start_warm, warm_digest
 
 WATCHED_POINTS = 10
+RECORDING = True  # of steps on a CUDA card; tools/gpu_jobs.py has it off where it does not pay
 Progress = Callable[[int, int, dict[str, float]], None]  # step, steps, the latest losses
 Watch = Callable[[nn.Module], dict[str, float | None]]  # a model's metrics
 
@@ -234,7 +235,8 @@ def _begin(
 
 
 def _records(recipe: Recipe, profile: Profile, compute: Compute) -> bool:
-    return recipe.recordable and compute.device.type == "cuda" and not profile.compile
+    can_be = recipe.recordable and compute.device.type == "cuda" and not profile.compile
+    return can_be and RECORDING
 
 
 def _stepper(

@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
 from concurrent.futures import BrokenExecutor, Future
+from types import SimpleNamespace
 
 import gpu_jobs
 import numpy as np
@@ -193,16 +195,64 @@ def test_two_workers_run_and_judge_and_bring_both_home(data_folder, tmp_path, mo
         lists.append(tmp_path / f"list{k}.json")
         lists[-1].write_text(made.stdout)
     keep, unpacked = tmp_path / "out", tmp_path / "unpacked"
-    command = [sys.executable, SCRIPT, "run", *lists, "--workers", "2", "--budget", "1e6"]
+    command = [sys.executable, SCRIPT, "run", *lists, "--workers", "2", "--probe"]
+    command += ["--budget", "1e6"]
     done = subprocess.run([*command, "--keep", keep], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    jobs = {entry["job"] for entry in json.loads((keep / "log.json").read_text())}
+    probed, *log = json.loads((keep / "log.json").read_text())
+    assert min(probed["recorded_ms"], probed["plain_ms"]) > 0, "no card: plain both times"
+    jobs = {entry["job"] for entry in log}
     assert {job.startswith("judge:") for job in jobs} == {True, False}
     (folder,) = gpu_jobs.unpack(keep, unpacked)
     label = "smoke~steps=4~textures=dtd"
     assert [r.path for r in find_records(label, unpacked)] == [folder]
     (judgement,) = find_judgements("smoke", unpacked)
     assert (judgement.label, judgement.steps) == (label, 4)
+
+
+@pytest.mark.parametrize(
+    ("times", "recorded"),
+    [([5.2, 40.0], True), ([40.0, 30.0], False), ([RuntimeError("no memory")], True)],
+)
+def test_the_faster_way_is_taken_and_a_failed_probe_costs_nothing(monkeypatch, times, recorded):
+    todo = iter(times)
+
+    class Pool(Stuck):
+        def submit(self, function, job, way):
+            future, told = Future(), next(todo)
+            assert function is gpu_jobs.probe and way is (told == times[0])
+            if isinstance(told, Exception):
+                future.set_exception(told)
+            else:
+                future.set_result(told)
+            return future
+
+    monkeypatch.setattr(gpu_jobs, "ProcessPoolExecutor", Pool)
+    told = gpu_jobs.faster_way(gpu_jobs._job("mvtec/bolt", load_profile("smoke")))
+    assert told["recorded"] is recorded
+    assert ("failed_probe" in told) == isinstance(times[0], Exception)
+
+
+def test_what_the_probe_found_is_what_the_jobs_do(monkeypatch):
+    monkeypatch.setattr(gpu_jobs.training, "RECORDING", True)
+    job = gpu_jobs._job("mvtec/nothere", load_profile("smoke"))
+    assert "failed" in gpu_jobs._try_one(job, 1e6, {}, recorded=False)
+    assert gpu_jobs.training.RECORDING is False
+    card = SimpleNamespace(device=torch.device("cuda"))
+    recipe = gpu_jobs.training.PAPER
+    assert not gpu_jobs.training._records(recipe, load_profile("smoke"), card)
+    monkeypatch.setattr(gpu_jobs.training, "RECORDING", True)
+    assert gpu_jobs.training._records(recipe, load_profile("smoke"), card)
+
+
+def test_the_lists_of_the_page_can_be_planned(capsys):
+    page = (REPOSITORY / "docs" / "SCALING.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^python tools/gpu_jobs.py (plan .*) > (?:list|\d).json$", page, re.M)
+    assert len(lines) == 5
+    for line in lines:
+        assert gpu_jobs.main(line.split()) == 0
+        jobs = json.loads(capsys.readouterr().out)["jobs"]
+        assert [gpu_jobs._run_of(job).key.category for job in jobs], line
 
 
 def test_without_words_the_whole_study_is_planned_the_first_seed_first():
