@@ -102,6 +102,60 @@ def test_what_an_evening_shows_is_what_its_runs_say(committed, page):
         assert f"by {METRIC_WORDS[metric]} {gap(frame, metric, 'POUTA', 'Vanilla')}" in told
 
 
+def late(record):
+    """What the test images gave in the last third of a training, look by look."""
+    return [look for look in record.watched if look["step"] > 2 / 3 * record.steps]
+
+
+def test_the_last_third_says_what_the_last_weights_say(committed, page):
+    records = find_records("evening", committed / "results", dataset="mini-mvtec", shots=None)
+    rows = [
+        {"category": r.run.category, "seed": r.run.seed, "metric": metric}
+        | {"title": METHODS[r.run.variant].title, "percent": 100 * look[metric]}
+        for r in records
+        for look in late(r)
+        for metric in METRICS[::2]
+    ]
+    by = ["category", "seed", "metric", "title"]
+    frame = pd.DataFrame(rows).groupby(by, as_index=False)["percent"].mean()
+    told = " ".join(page.split()).partition("These are last weights")[2].partition("*Not shown")[0]
+    for metric in METRICS[::2]:
+        assert f"by {METRIC_WORDS[metric]} {gap(frame, metric, 'POUTA', 'Vanilla')}" in told
+
+
+def test_how_far_the_last_third_swings_is_what_the_records_say(repository, committed, page):
+    def moved(label, root, **chosen):
+        """Points of image AUROC, by method and category: the most of the seeds."""
+        most = {}
+        for record in find_records(label, root, shots=None, **chosen):
+            seen = [100 * look[METRICS[0]] for look in late(record)]
+            name = (record.run.variant, record.run.category)
+            if seen:
+                most[name] = max(most.get(name, 0), max(seen) - min(seen))
+        return pd.Series(most)
+
+    text = " ".join(results_page(repository).split())
+    photographs = moved("real-cpu", committed / "results" / "real")
+    most = (
+        "POUTA moves by at most {pouta:.1f} points at that length, Vanilla by at most {vanilla:.1f}"
+    )
+    most += ", and DRAEM, with one seed, by up to {draem:.1f}."
+    assert most.format(**photographs.groupby(level=0).max()) in text
+    evening = moved("evening", committed / "results")
+    evening = evening[[category != "all" for _, category in evening.index]]
+    above = evening[evening > 5]
+    assert f"not only on terrazzo (by up to {above.xs('terrazzo', level=1).max():.0f})" in text
+    of = {m: set(above[m].index) - {"terrazzo"} for m in ("pouta", "vanilla")}
+    assert of["pouta"] == {"cap", "nut", "macaroni", "tablets", "Class1"}
+    assert of["vanilla"] == {"cap", "fabric", "metal"}
+    for method in of:  # at the paper's size, the least and the most pixel AP along the training
+        root = committed / "results" / "real"
+        (record,) = find_records("paper", root, variant=method, category="toothbrush")
+        seen = [100 * look[METRICS[2]] for look in record.watched]
+        told = f"between {min(seen):.0f} and {max(seen):.0f}"
+        assert told in text and told in " ".join(page.split())
+
+
 def test_what_mss_brings_seed_by_seed_is_what_its_runs_say(committed, page):
     records = find_records("evening", committed / "results", dataset="mini-mvtec", shots=None)
     frame = run_frame(records, ["image_auroc", "pixel_ap"])
