@@ -72,6 +72,14 @@ def test_the_numbers_in_the_text_are_those_of_the_tables(committed, page):
     told = "from {:.1f} with two images over {:.1f} and {:.1f} to {:.1f} with all of them"
     assert told.format(*of["pouta"]) in text
     assert "with the same ones ({:.1f}, {:.1f} and {:.1f})".format(*of["patchcore"]) in text
+    few = measured(
+        committed,
+        "table_4_mvtec.csv",
+        "real/paper~few_shot_steps=200~light_share=0.5~structural_share=0.5",
+    )
+    few = few[few["category"] == "toothbrush"].sort_values("shots")["measured"]
+    told = "{:.1f} with two images, {:.1f} with four and {:.1f} with eight after 200 steps"
+    assert told.format(*few) in text
     light = measured(committed, "table_1_mvtec.csv", "real/paper~light_share=0.5")
     plain = measured(committed, "table_1_mvtec.csv", "real/paper")
     both = pd.concat([plain, light.assign(method="light")])
@@ -205,20 +213,36 @@ def test_the_claim_at_todays_settings_is_what_their_runs_say(repository, committ
         assert ahead == {"macaroni1", "magnetic_tile"} & set(gain.index.unique("category"))
 
 
-def test_what_the_parts_are_worth_at_todays_settings(repository, committed):
-    records = find_records("real-cpu", committed / "results" / "real", seed=0, shots=None)
-    frame = run_frame(records, METRICS[::2])
-    rows = rows_below(results_page(repository), "seed 0, differences")
+def test_what_the_parts_are_worth_at_todays_settings(repository, committed, page):
+    records = find_records("real-cpu", committed / "results" / "real", shots=None)
+    frame = run_frame(records, METRICS)
+    text = " ".join(results_page(repository).split())
+    claims = " ".join(page.split())
+    rows = rows_below(results_page(repository), "differences, 7200 steps")
     assert [name for name, *_ in rows] == list(PAIRS)
-    for name, *cells in rows:
+    seeds = frame.groupby("method")["seed"].agg(set)
+    for name, of, *cells in rows:
         titles = [METHODS[method].title for method in PAIRS[name]]
+        assert int(of) == len(set.intersection(*seeds[list(PAIRS[name])]))
         for metric, cell in zip(METRICS[::2], cells, strict=True):
-            assert cell == gap(frame, metric, *titles).replace(" categories", "")
-    assert [cell.endswith(": shown") for row in rows for cell in row].count(True) == 2
-    of = frame.pivot(index=["metric", "category"], columns="method", values="percent")
-    cls, ap = (of.loc[metric] for metric in METRICS[::2])
-    assert list(ap.index[ap["base"] > ap["vanilla"]]) == ["magnetic_tile"]
-    alone = ap[["base+hsg", "base+mss"]].mean()
-    assert (ap["pouta"].mean() - alone).abs().max() < 0.5  # "within half a point"
-    above = cls.mean() - cls["vanilla"].mean()
-    assert [round(above[m]) for m in ("base", "base+hsg", "base+mss")] == [-1, 1, 1]
+            told = gap(frame, metric, *titles).replace(" categories", "")
+            assert cell == told and told.endswith(": not shown")
+    both = gap(frame, METRICS[1], "POUTA", "POUTA-base")
+    assert both in text and both.endswith(": shown")
+    for pair in (("POUTA-base+HSG", "POUTA-base"), ("POUTA", "POUTA-base")):
+        assert gap(frame, METRICS[2], *pair) in claims
+    alone = claims.partition("**Both losses")[2]
+    for metric in METRICS[::2]:
+        told = gap(frame, metric, "POUTA", "POUTA-base+HSG")
+        assert f"by {METRIC_WORDS[metric]} {told}" in alone and not told.endswith(": shown")
+    by = frame.pivot(index=["metric", "category", "seed"], columns="method", values="percent")
+    ap = by.loc[METRICS[2]]
+    means = ap.dropna(subset=["base"]).groupby("category").mean()
+    assert list(means.index[means["base"] > means["vanilla"]]) == ["magnetic_tile"]
+    assert "3.9 points of pixel AP (2.8 to 5.0)" in text and "3.9 points (2.8 to 5.0)" in claims
+    first = gap(frame[frame["seed"] == 0], METRICS[2], "POUTA-base+HSG", "POUTA-base")
+    assert first == "+3.9 (+2.8 to +5.0), above 0 in 4 of 4 categories: shown"
+    second = (ap["base+hsg"] - ap["base"]).xs(1, level="seed")
+    order = ["transistor", "magnetic_tile", "macaroni1", "toothbrush"]
+    told = [f"{second[category]:+.1f} on *{category}*" for category in order]
+    assert "{}, {}, {} and {}".format(*told) in text

@@ -437,6 +437,22 @@ def test_the_papers_protocol_is_that_of_the_tables(repository, committed):
             assert published == [shown(value) for value in of["published"]]
 
 
+def test_few_shots_at_the_papers_size_are_those_of_the_records(repository, committed):
+    own = {"light_share": 0.5, "structural_share": 0.5}
+    label = make_label("paper", own | {"few_shot_steps": 200})
+    records = find_records(label, committed / "results" / "real")
+    of = {record.run.shots: record for record in records}
+    rows = rows_below(results_page(repository), "toothbrush, 224 px, 200 steps")
+    assert [(int(images), *cells) for images, *cells in rows] == [
+        (k, *(shown(100 * of[k].metrics[metric]) for metric in METRICS)) for k in sorted(of)
+    ]
+    (whole,) = find_records(make_label("paper", own), committed / "results" / "real")
+    look = whole.watched[0]
+    told = " / ".join(shown(100 * look[metric]) for metric in METRICS)
+    text = " ".join(results_page(repository).split())
+    assert f"With all 48 images it has {told} after {look['step']:.0f} steps" in text
+
+
 def test_false_alarms_are_those_of_the_judgements(repository, committed):
     rows = rows_below(results_page(repository), "false alarms, %")
     nothing = dict.fromkeys(("average_share", "light_share", "move_range", "noise_range"), 0.0)
@@ -459,6 +475,9 @@ def test_widths_and_sizes_are_those_of_the_judgements(repository, committed):
         size, width, steps = map(int, re.findall(r"(\d+) px, width (\d+), (\d+) steps", name)[0])
         own = load_profile("real-cpu")
         asked = {"size_px": size, "width": width, "steps": steps}
+        if "the paper's rate and batch" in name:
+            paper = load_profile("paper")
+            asked |= {"lr": paper.lr, "batch_size": paper.batch_size}
         changes = {field: value for field, value in asked.items() if value != getattr(own, field)}
         folder = committed / "results" / "real" / folder_name(make_label("real-cpu", changes))
         places = ("mvtec/transistor", "mvtec/toothbrush", "visa/macaroni1", "surface/magnetic_tile")
@@ -472,6 +491,44 @@ def test_widths_and_sizes_are_those_of_the_judgements(repository, committed):
                 merits.setdefault(size, []).append(row["both"])
     ahead = sum(merits[96][:4]) / 4 - sum(merits[128]) / 4
     assert load_profile("real-cpu").size_px == 96 and 0.05 < ahead < 0.15  # "a tenth of a point"
+
+
+SHORT = {"steps": 1200}
+WIDE = {"size_px": 64, "steps": 900, "width": 64}
+TRIED = {  # what else the judge was asked: the row's changes and method
+    "found / both / false alarms, %, 1200 steps": {
+        "batch statistics, weights averaged, as it is set now": (SHORT, "pouta"),
+        "batch statistics, the last weights": (SHORT | {"average_share": 0.0}, "pouta"),
+        "groups of eight channels, weights averaged": (SHORT | {"normalisation": "group"}, "pouta"),
+        "each channel by itself, weights averaged": (
+            SHORT | {"normalisation": "instance"},
+            "pouta",
+        ),
+    },
+    "pixel AP / both / false alarms, %, width 64": {
+        "as the paper is read here": (WIDE, "pouta"),
+        "a class weight in the focal loss": (WIDE, "pouta-weighted"),
+        "a hard edge": (WIDE | {"edge_sigma": 0.0}, "pouta"),
+    },
+}
+
+
+@pytest.mark.parametrize("title", TRIED)
+def test_what_else_the_judge_was_asked(repository, committed, title):
+    text = results_page(repository)
+    header = next(line for line in text.splitlines() if line.startswith(f"| {title} |"))
+    _, *categories = header.strip("| ").split(" | ")
+    columns = title.partition(", %")[0].split(" / ")
+    rows = rows_below(text, title)
+    assert [re.sub(r" \(.*", "", name) for name, *_ in rows] == list(TRIED[title])
+    for (_, *cells), (changes, method) in zip(rows, TRIED[title].values(), strict=True):
+        folder = committed / "results" / "real" / folder_name(make_label("real-cpu", changes))
+        for cell, category in zip(cells, categories, strict=True):
+            path = folder / "judged" / "mvtec" / category / method / "seed0.json"
+            assert path.is_file() == (cell != "–"), path
+            if path.is_file():
+                (row,) = judged_frame([read_judgement(path)]).to_dict("records")
+                assert cell == " / ".join(f"{row[column]:.1f}" for column in columns)
 
 
 def test_calm_by_method_is_that_of_the_judgements(repository, committed):
