@@ -63,7 +63,6 @@ from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.profiles import Profile, load_profile, parse_overrides
 from pouta_lib.ground.validation import write_json
 from pouta_lib.method import training
-from pouta_lib.method.training import fit
 from pouta_lib.method.weights import save_weights
 from pouta_lib.score.evaluation import evaluate
 from pouta_lib.study.records import ALL_SHOTS, SHOWN_METRICS, RunKey, commit, shots_of
@@ -295,7 +294,7 @@ def _do_one(job: dict[str, Any], left: float, pace: Pace) -> dict[str, Any]:
         judged = {"both": judgement.both["all"].image_auroc, "steps": judgement.steps}
         return {"made": str(made)} | judged | {"seconds": judgement.seconds.train} | device
     watch = watch_test(run, category)
-    trained = fit(
+    trained = training.fit(
         images, textures, run.profile, key.variant, key.seed, shots=key.shots, watch=watch
     )
     found = evaluate(trained.model, category, run.profile, trained.compute, key.variant)

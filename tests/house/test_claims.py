@@ -4,7 +4,7 @@ import re
 
 import pandas as pd
 import pytest
-from test_readme import METRICS, earlier, gap, measured, results_page, rows_below
+from test_readme import METRICS, earlier, gap, late, measured, results_page, rows_below
 
 from pouta_lib.ground.methods import METHODS
 from pouta_lib.report.published import read_published
@@ -108,11 +108,6 @@ def test_what_an_evening_shows_is_what_its_runs_say(committed, page):
     told = text.partition("**Reusing representations")[2].partition("**HSG helps")[0]
     for metric in ("image_auroc", "pixel_ap"):
         assert f"by {METRIC_WORDS[metric]} {gap(frame, metric, 'POUTA', 'Vanilla')}" in told
-
-
-def late(record):
-    """What the test images gave in the last third of a training, look by look."""
-    return [look for look in record.watched if look["step"] > 2 / 3 * record.steps]
 
 
 def test_the_last_third_says_what_the_last_weights_say(committed, page):

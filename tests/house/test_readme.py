@@ -233,6 +233,11 @@ def test_photographs_are_those_of_the_tables(repository, committed):
         assert published == (" / ".join(theirs) or "–"), (name, method)
 
 
+def late(record):
+    """What the test images gave in the last third of a training, look by look."""
+    return [look for look in record.watched if look["step"] > 2 / 3 * record.steps]
+
+
 def test_todays_settings_beside_the_earlier_ones(repository, committed):
     text = results_page(repository)
     order = ["transistor", "toothbrush", "macaroni1", "magnetic_tile"]
@@ -245,8 +250,8 @@ def test_todays_settings_beside_the_earlier_ones(repository, committed):
     for of, (_, *moved) in zip(found, swings, strict=True):
         for category, points in zip(order, moved, strict=True):
             record = of["pouta", category]
-            late = [w[METRICS[0]] for w in record.watched if w["step"] > 2 / 3 * record.steps]
-            assert points == f"{100 * (max(late) - min(late)):.1f}", category
+            seen = [look[METRICS[0]] for look in late(record)]
+            assert points == f"{100 * (max(seen) - min(seen)):.1f}", category
 
 
 def warm_records(committed, profile, steps):
