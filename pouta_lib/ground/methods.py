@@ -156,8 +156,29 @@ _ALL = (  # in the order of the rows of Tables I to III
     Method(
         id="pouta-weighted",
         title="POUTA, classes weighted",
-        build="pouta_lib.method.models.questions:build_weighted",
+        build="pouta_lib.method.models.questions:build_whole",
         recipe="pouta_lib.method.models.questions:WEIGHTED",
+    ),
+    Method(
+        id="pouta-seamless",
+        title="POUTA, cloned seamlessly",
+        build="pouta_lib.method.models.questions:build_whole",
+        recipe="pouta_lib.method.models.questions:SEAMLESS",
+    ),
+    Method(
+        id="pouta-standardised",
+        title="POUTA, images standardised",
+        build="pouta_lib.method.models.questions:build_standardised",
+    ),
+    Method(
+        id="pouta-wide-below",
+        title="POUTA, wide below",
+        build="pouta_lib.method.models.questions:build_wide_below",
+    ),
+    Method(
+        id="pouta-three-levels",
+        title="POUTA, three levels",
+        build="pouta_lib.method.models.questions:build_three_levels",
     ),
 )
 METHODS = {method.id: method for method in _ALL}

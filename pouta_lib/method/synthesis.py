@@ -7,6 +7,7 @@ in modules of its own: :mod:`~pouta_lib.method.perlin`, :mod:`~pouta_lib.method.
 """
 
 import math
+from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import NamedTuple
 
@@ -128,6 +129,10 @@ def paste(sigma_px: float, original: Tensor, augmented: Tensor, mask: Tensor) ->
     return (1 - soft) * original + soft * augmented
 
 
+# how I_aug comes into I_ori: of sigma in pixels, I_ori, I_aug and M, as paste has them
+Blend = Callable[[float, Tensor, Tensor, Tensor], Tensor]
+
+
 def visible(mask: Tensor, image: Tensor, original: Tensor) -> Tensor:
     """The part of M where I_in differs clearly from I_ori: ``(B, S, S)``."""
     return mask * ((image - original).abs().amax(dim=1) > CLEAR_CHANGE)
@@ -138,6 +143,7 @@ def synthesize(
     textures: Tensor,
     generator: Generator,
     settings: SynthesisSettings = PLAIN,
+    blend: Blend = paste,
 ) -> SyntheticBatch:
     """A batch in which a share of the images carries a synthetic anomaly: what training sees.
 
@@ -172,7 +178,7 @@ def synthesize(
         textured = anomalous & ~structural
     augmented = only(textured, partial(fill, textures), augmented, *filling)
     pasting = (original, augmented, mask)
-    image = only(anomalous, partial(paste, s.edge_sigma * size), original, *pasting)
+    image = only(anomalous, partial(blend, s.edge_sigma * size), original, *pasting)
     if s.structural_share:
         mask = only(structural, visible, mask, mask, image, original)
     image = image.clamp(0, 1)

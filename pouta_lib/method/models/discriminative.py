@@ -146,11 +146,14 @@ class AnomalyHead(nn.Module):
     def __init__(self, channels: dict[int, int]) -> None:
         super().__init__()
         self.of_level = nn.ModuleDict(
-            {str(i): nn.Conv2d(channels[i], 2, 1, bias=i == 1) for i in LEVELS}
+            {str(i): nn.Conv2d(c, 2, 1, bias=i == 1) for i, c in channels.items()}
         )
 
     def forward(self, refined: dict[int, Tensor]) -> Tensor:
-        logits = [up_logits(self.of_level[str(i)](refined[i]), 2 ** (i - 1)) for i in LEVELS]
+        logits = [
+            up_logits(convolve(refined[int(i)]), 2 ** (int(i) - 1))
+            for i, convolve in self.of_level.items()
+        ]
         return torch.stack(logits).sum(dim=0)
 
 
@@ -162,16 +165,21 @@ class DiscriminativeNetwork(nn.Module):
     """
 
     def __init__(
-        self, width: int = 64, hsg: bool = True, mss: bool = True, norm: str | None = None
+        self,
+        width: int = 64,
+        hsg: bool = True,
+        mss: bool = True,
+        norm: str | None = None,
+        channels: dict[int, int] | None = None,
     ) -> None:
         super().__init__()
-        c = level_channels(width)
-        self.fcm = nn.ModuleDict({str(i): FeatureContrast(c[i], norm) for i in LEVELS})
-        self.hsg = nn.ModuleDict(
-            {str(i): SemanticGuidance(c[i + 1], c[i], norm) for i in (3, 2, 1)} if hsg else {}
-        )
+        c = channels or level_channels(width)
+        self.levels = tuple(c)
+        guided = self.levels[-2::-1] if hsg else ()
+        self.fcm = nn.ModuleDict({str(i): FeatureContrast(c[i], norm) for i in c})
+        self.hsg = nn.ModuleDict({str(i): SemanticGuidance(c[i + 1], c[i], norm) for i in guided})
         self.head = AnomalyHead(c)
-        self.mss = nn.ModuleDict({str(i): nn.Conv2d(c[i], 2, 1) for i in LEVELS} if mss else {})
+        self.mss = nn.ModuleDict({str(i): nn.Conv2d(c[i], 2, 1) for i in c} if mss else {})
 
     def forward(
         self, named: dict[str, Tensor], wanted: Collection[str] = LOGITS
@@ -179,7 +187,7 @@ class DiscriminativeNetwork(nn.Module):
         """``F_Ci``, ``F'_Ci``, ``W_sp(i)``, ``W_cn(i)``, and those logits that are wanted."""
         found: dict[str, Tensor] = {}
         refined: dict[int, Tensor] = {}
-        for i in reversed(LEVELS):
+        for i in self.levels[::-1]:
             contrast = self.fcm[str(i)](named[f"F_E{i}"], named[f"F_D{i}"])
             found[f"F_C{i}"] = refined[i] = contrast
             if str(i) in self.hsg:
@@ -187,7 +195,7 @@ class DiscriminativeNetwork(nn.Module):
                 found |= {f"F'_C{i}": refined[i], f"W_sp{i}": spatial, f"W_cn{i}": channel}
         if "logits" in wanted:
             found["logits"] = self.head(refined)
-        for i in LEVELS if self.mss else ():
+        for i in self.levels if self.mss else ():
             if f"logits{i}" in wanted:
                 found[f"logits{i}"] = up_logits(self.mss[str(i)](refined[i]), 2 ** (i - 1))
         return found

@@ -32,11 +32,12 @@ class Pouta(nn.Module):
         mss: bool = True,
         norm: bool = False,
         normalisation: str = "batch",
+        channels: dict[int, int] | None = None,
     ) -> None:
         super().__init__()
-        self.reconstructive = ReconstructiveNetwork(width, normalisation)
+        self.reconstructive = ReconstructiveNetwork(width, normalisation, channels)
         self.discriminative = DiscriminativeNetwork(
-            width, hsg, mss, normalisation if norm else None
+            width, hsg, mss, normalisation if norm else None, channels
         )
 
     def forward(self, image: Tensor) -> Tensor:

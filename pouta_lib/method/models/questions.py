@@ -1,14 +1,17 @@
-"""POUTA with one thing of its training done otherwise, for questions that were asked (D43)."""
+"""POUTA with one thing of it done otherwise, for questions that were asked (D43)."""
 
 from dataclasses import replace
 
-from torch import Tensor
+import torch
+from torch import Generator, Tensor
 
 from pouta_lib.ground.methods import Method
 from pouta_lib.ground.profiles import Profile
 from pouta_lib.method.losses import total_loss
 from pouta_lib.method.models.pouta import Pouta
-from pouta_lib.method.synthesis import SyntheticBatch
+from pouta_lib.method.models.reconstructive import level_channels
+from pouta_lib.method.seamless import clone_seamlessly
+from pouta_lib.method.synthesis import SyntheticBatch, synthesize
 from pouta_lib.method.training import PAPER
 
 FOCAL_ALPHA = 0.25  # the paper's [7] has it beside gamma 2, for its own task (D06)
@@ -38,19 +41,83 @@ class SupervisedPouta(Pouta):
     of_map = "logits1"
 
 
-def build_apart(method: Method, profile: Profile) -> ApartPouta:
+class StandardisedPouta(Pouta):
+    """POUTA that sees each image with a mean of 0 and a deviation of 1 in each channel.
+
+    ``I_r`` is given in [0, 1] again, by the input's own mean and deviation.
+
+    *Source*: our choice (D43): so neither the light nor its colour reaches the network.
+    """
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The anomaly map ``M_p``."""
+        return super().forward(standardised(image)[0])
+
+    def trace(self, image: Tensor) -> dict[str, Tensor]:
+        """Every named tensor."""
+        seen, mean, deviation = standardised(image)
+        named = super().trace(seen)
+        return named | {"I_r": named["I_r"] * deviation + mean}
+
+
+def standardised(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Images by their own channels' mean and deviation, and these two ``(B, 3, 1, 1)``.
+
+    *Shape*: ``(B, 3, H, W)``. What differs by less than a gray level is not blown up.
+    """
+    deviation, mean = torch.std_mean(image, dim=(2, 3), keepdim=True)
+    deviation = deviation.clamp(min=1 / 255)
+    return (image - mean) / deviation, mean, deviation
+
+
+def _whole(kind: type[Pouta], profile: Profile, channels: dict[int, int] | None = None) -> Pouta:
+    """All of POUTA's modules."""
+    p = profile
+    return kind(p.width, norm=p.norm, normalisation=p.normalisation, channels=channels)
+
+
+def build_whole(method: Method, profile: Profile) -> Pouta:
+    """The whole of POUTA, for a recipe of the method's own."""
+    return _whole(Pouta, profile)
+
+
+def build_apart(method: Method, profile: Profile) -> Pouta:
     """The whole of POUTA, to be trained apart."""
-    return ApartPouta(profile.width, norm=profile.norm, normalisation=profile.normalisation)
+    return _whole(ApartPouta, profile)
 
 
-def build_supervised(method: Method, profile: Profile) -> SupervisedPouta:
+def build_supervised(method: Method, profile: Profile) -> Pouta:
     """The whole of POUTA, to be trained by MSS alone."""
-    return SupervisedPouta(profile.width, norm=profile.norm, normalisation=profile.normalisation)
+    return _whole(SupervisedPouta, profile)
 
 
-def build_weighted(method: Method, profile: Profile) -> Pouta:
-    """The whole of POUTA, to be trained with weighted classes."""
-    return Pouta(profile.width, norm=profile.norm, normalisation=profile.normalisation)
+def build_standardised(method: Method, profile: Profile) -> Pouta:
+    """The whole of POUTA, for standardised images."""
+    return _whole(StandardisedPouta, profile)
+
+
+def build_wide_below(method: Method, profile: Profile) -> Pouta:
+    """POUTA with twice the channels in its two deepest levels."""
+    channels = level_channels(profile.width)
+    deepest = (3, 4)
+    return _whole(Pouta, profile, {i: c * (2 if i in deepest else 1) for i, c in channels.items()})
+
+
+def build_three_levels(method: Method, profile: Profile) -> Pouta:
+    """POUTA without its deepest level: what is mapped has H / 8 x W / 8 pixels."""
+    channels = level_channels(profile.width)
+    del channels[4]
+    return _whole(Pouta, profile, channels)
+
+
+def seamless_batch(
+    good: Tensor, textures: Tensor, generator: Generator, profile: Profile
+) -> SyntheticBatch:
+    """What :func:`~pouta_lib.method.training.make_batch` gives, with anomalies cloned seamlessly.
+
+    *Shape*: good ``(B, 3, S, S)`` in [0, 1]; textures ``(K, 3, S, S)`` uint8.
+    """
+    return synthesize(good, textures, generator, profile.synthesis, clone_seamlessly)
 
 
 def losses_without_prediction(named: dict[str, Tensor], batch: SyntheticBatch) -> dict[str, Tensor]:
@@ -66,3 +133,4 @@ def losses_with_class_weights(named: dict[str, Tensor], batch: SyntheticBatch) -
 
 MSS_ALONE = replace(PAPER, losses=losses_without_prediction)
 WEIGHTED = replace(PAPER, losses=losses_with_class_weights)
+SEAMLESS = replace(PAPER, batch=seamless_batch, recordable=False)

@@ -24,26 +24,30 @@ class ReconstructiveNetwork(nn.Module):
     ``(B, w 2^(i-1), H / 2^(i-1), W / 2^(i-1))``; ``F_M``: ``(B, 8w, H/16, W/16)``;
     ``I_r``: ``(B, 3, H, W)``.
 
+    Other `channels` of the levels, or fewer levels, are asked about in D43.
+
     *Source*: paper, III-A and figure 4; layer by layer our reading (D01).
     """
 
-    def __init__(self, width: int = 64, normalisation: str = "batch") -> None:
+    def __init__(
+        self,
+        width: int = 64,
+        normalisation: str = "batch",
+        channels: dict[int, int] | None = None,
+    ) -> None:
         super().__init__()
         block = functools.partial(conv_block, normalisation=normalisation)
-        c = level_channels(width)
-        incoming = {1: 3, 2: c[1], 3: c[2], 4: c[3]}
-        outgoing = {4: c[4], 3: c[3], 2: c[2], 1: c[1]}
-        source = {4: c[4], 3: c[4], 2: c[3], 1: c[2]}
+        c = channels or level_channels(width)
+        self.levels = tuple(c)
+        upwards = self.levels[::-1]
+        incoming = {i: c.get(i - 1, 3) for i in c}
+        source = {i: c.get(i + 1, c[i]) for i in c}
         self.encoder = nn.ModuleDict(
-            {str(i): nn.Sequential(block(incoming[i], c[i]), block(c[i], c[i])) for i in LEVELS}
+            {str(i): nn.Sequential(block(incoming[i], c[i]), block(c[i], c[i])) for i in c}
         )
-        self.mapping = block(c[4], c[4], kernel=1)
-        self.decoder_in = nn.ModuleDict(
-            {str(i): block(source[i], outgoing[i]) for i in reversed(LEVELS)}
-        )
-        self.decoder_out = nn.ModuleDict(
-            {str(i): block(outgoing[i], outgoing[i]) for i in reversed(LEVELS)}
-        )
+        self.mapping = block(c[upwards[0]], c[upwards[0]], kernel=1)
+        self.decoder_in = nn.ModuleDict({str(i): block(source[i], c[i]) for i in upwards})
+        self.decoder_out = nn.ModuleDict({str(i): block(c[i], c[i]) for i in upwards})
         self.to_image = nn.Conv2d(c[1], 3, 1)
         assert self.to_image.bias is not None
         nn.init.constant_(self.to_image.bias, 0.5)  # the first I_r is mid-gray, not black (D26)
@@ -52,10 +56,10 @@ class ReconstructiveNetwork(nn.Module):
         """``F_E1..F_E4``, ``F_M``, ``F_D4..F_D1`` by name, and ``I_r`` when it is asked for."""
         named: dict[str, Tensor] = {}
         x = image
-        for i in LEVELS:
+        for i in self.levels:
             x = named[f"F_E{i}"] = self.encoder[str(i)](x if i == 1 else down(x))
         x = named["F_M"] = self.mapping(down(x))
-        for i in reversed(LEVELS):
+        for i in self.levels[::-1]:
             x = of_upsampled(self.decoder_out[str(i)], self.decoder_in[str(i)](x))
             named[f"F_D{i}"] = x
         if reconstruct:
