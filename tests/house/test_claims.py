@@ -224,8 +224,8 @@ def test_what_the_parts_are_worth_at_todays_settings(repository, committed, page
             assert cell == told and told.endswith(": not shown")
     both = gap(frame, METRICS[1], "POUTA", "POUTA-base")
     assert both in text and both.endswith(": shown")
-    for pair in (("POUTA-base+HSG", "POUTA-base"), ("POUTA", "POUTA-base")):
-        assert gap(frame, METRICS[2], *pair) in claims
+    for better in ("POUTA-base+HSG", "POUTA-base+MSS", "POUTA"):
+        assert gap(frame, METRICS[2], better, "POUTA-base") in claims
     alone = claims.partition("**Both losses")[2]
     for metric in METRICS[::2]:
         told = gap(frame, metric, "POUTA", "POUTA-base+HSG")
@@ -237,6 +237,15 @@ def test_what_the_parts_are_worth_at_todays_settings(repository, committed, page
     assert "3.9 points of pixel AP (2.8 to 5.0)" in text and "3.9 points (2.8 to 5.0)" in claims
     first = gap(frame[frame["seed"] == 0], METRICS[2], "POUTA-base+HSG", "POUTA-base")
     assert first == "+3.9 (+2.8 to +5.0), above 0 in 4 of 4 categories: shown"
+    of_mss = (ap["base+mss"] - ap["base"]).dropna().unstack("seed")
+    tile, worse = (of_mss.loc[category] for category in ("magnetic_tile", "transistor"))
+    assert "{:+.1f} with one seed and {:+.1f} with the other".format(*tile) in text
+    assert "(magnetic_tile, {:+.1f} and {:+.1f})".format(*tile) in claims
+    assert (worse < 0).all() and worse.mean() > -1
+    gained, lost = of_mss.loc["toothbrush"]
+    assert gained > 0 > lost
+    told = "MSS brought {:.1f} points with seed 0 and {:.1f} with seed 1."
+    assert told.format(*of_mss.mean()) in text
     second = (ap["base+hsg"] - ap["base"]).xs(1, level="seed")
     order = ["transistor", "magnetic_tile", "macaroni1", "toothbrush"]
     told = [f"{second[category]:+.1f} on *{category}*" for category in order]

@@ -1,13 +1,16 @@
-"""POUTA trained otherwise: where gradients go, and which map is the answer."""
+"""POUTA done otherwise: where gradients go, which map is the answer, what is seen and made."""
 
 import pytest
 import torch
 
+from pouta_lib.ground.methods import find_method, resolve
 from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.losses import reconstruction_loss, total_loss
 from pouta_lib.method.models import build_model
 from pouta_lib.method.models.questions import losses_with_class_weights, losses_without_prediction
+from pouta_lib.method.seamless import clone_seamlessly
 from pouta_lib.method.synthesis import SyntheticBatch
+from pouta_lib.method.training import PAPER
 
 
 @pytest.fixture
@@ -78,3 +81,102 @@ def test_class_weights_count_an_anomalous_pixel_a_third_as_much_in_every_head(ba
     plain = total_loss(named, batch.original, batch.mask)
     assert torch.equal(losses["reconstruction"], plain["reconstruction"])
     assert losses["anomaly"] < plain["anomaly"]
+
+
+def shapes(method, image):
+    with torch.no_grad():
+        named = small(method).eval().trace(image)
+    return {name: tuple(tensor.shape[1:]) for name, tensor in named.items()}
+
+
+def test_wide_below_has_twice_the_channels_in_its_two_deepest_levels(batch):
+    plain, wide = shapes("pouta", batch.image), shapes("pouta-wide-below", batch.image)
+    assert plain.keys() == wide.keys()
+    of_deep = {f"{of}{i}" for of in ("F_E", "F_D", "F_C", "F'_C", "W_cn") for i in (3, 4)} | {"F_M"}
+    for name, (channels, *side) in plain.items():
+        assert wide[name] == (channels * (2 if name in of_deep else 1), *side), name
+
+
+def test_three_levels_are_poutas_upper_three_over_a_mapping_at_an_eighth(batch):
+    plain, short = shapes("pouta", batch.image), shapes("pouta-three-levels", batch.image)
+    lost = {f"{of}4" for of in ("F_E", "F_D", "F_C", "logits", "M_p")}
+    assert plain.keys() - short.keys() == lost | {"F'_C3", "W_sp3", "W_cn3"}
+    assert short.pop("F_M") == plain["F_E3"][:1] + plain["F_E4"][1:] != plain["F_M"]
+    assert all(plain[name] == shape for name, shape in short.items())
+    named = small("pouta-three-levels").trace(batch.image)
+    losses = total_loss(named, batch.original, batch.mask)
+    losses["total"].backward()
+    assert losses["mss"] > 0
+
+
+def test_standardised_light_and_its_colour_change_no_map_and_the_repair_alike(batch):
+    gain, shift = torch.tensor([0.5, 0.7, 0.9]), torch.tensor([0.1, 0.0, 0.05])
+    gain, shift = gain.view(3, 1, 1), shift.view(3, 1, 1)
+    images = batch.image, batch.image * gain + shift
+    model, plain = small("pouta-standardised").eval(), small("pouta").eval()
+    with torch.no_grad():
+        maps = [model(image) for image in images]
+        named, changed = (model.trace(image) for image in images)
+        moved = (plain(images[1]) - plain(images[0])).abs().max()
+        flat = model.trace(torch.full((1, 3, 64, 64), 0.25))
+    assert torch.equal(named["M_p"], maps[0])
+    assert (maps[1] - maps[0]).abs().max() < moved / 100
+    assert torch.allclose(changed["I_r"], named["I_r"] * gain + shift, atol=1e-4)
+    assert all(tensor.isfinite().all() for tensor in flat.values())
+    assert (flat["I_r"] - 0.25).abs().max() < 0.1
+
+
+class TestSeamless:
+    """Gradients of one image in another."""
+
+    @pytest.fixture
+    def pair(self):
+        torch.manual_seed(2)
+        mask = torch.zeros(2, 16, 16)
+        mask[0, 4:9, 5:12] = 1
+        mask[1, 10:, 12:] = 1  # as far as the border
+        return torch.rand(2, 3, 16, 16) / 2 + 0.2, torch.rand(2, 3, 16, 16) / 2 + 0.2, mask
+
+    def test_no_pixel_is_changed_outside(self, pair):
+        original, augmented, mask = pair
+        image = clone_seamlessly(0, original, augmented, mask)
+        outside = (mask == 0).unsqueeze(1).expand_as(image)
+        assert torch.equal(image[outside], original[outside])
+        assert not torch.equal(image, original)
+
+    def test_what_differs_by_a_shade_alone_vanishes(self, pair):
+        original, _, mask = pair
+        image = clone_seamlessly(0, original, original + 0.2, mask)
+        assert torch.allclose(image, original, atol=1e-6)
+
+    def test_what_is_added_inside_is_harmonic(self, pair):
+        original, augmented, mask = pair
+        added = clone_seamlessly(0, original, augmented, mask) - augmented
+        kernel = torch.tensor([[0.0, -1, 0], [-1, 4, -1], [0, -1, 0]]).expand(3, 1, 3, 3)
+        curvature = torch.nn.functional.conv2d(added[:1], kernel, groups=3)
+        inside = mask[:1, None, 1:-1, 1:-1].expand_as(curvature) > 0
+        assert curvature[inside].abs().max() < 1e-5 < added[:1, :, 4:9, 5:12].abs().max()
+
+    def test_where_all_is_anomalous_it_is_the_augmented(self, pair):
+        original, augmented, _ = pair
+        assert torch.equal(
+            clone_seamlessly(0, original, augmented, torch.ones(2, 16, 16)), augmented
+        )
+
+    def test_the_recipe_clones_the_anomalies_that_are_pasted_elsewhere(self):
+        recipe = resolve(find_method("pouta-seamless").recipe)
+        changes = {"anomalous_share": 1.0, "structural_share": 0.5, "noise_range": 0.0}
+        profile = load_profile("smoke", **changes)
+        good = torch.rand(4, 3, 32, 32)
+        textures = (torch.rand(3, 3, 32, 32) * 255).byte()
+        pasted, cloned = (
+            of.batch(good, textures, torch.Generator().manual_seed(5), profile)
+            for of in (PAPER, recipe)
+        )
+        for name in ("original", "augmented", "field"):
+            assert torch.equal(getattr(pasted, name), getattr(cloned, name)), name
+        region = (cloned.image != cloned.original).any(dim=1)
+        assert (region >= (cloned.mask > 0)).all()
+        assert 0 < (pasted.image != cloned.image).any(dim=1).float().mean() < 1
+        assert recipe.losses is PAPER.losses
+        assert not recipe.recordable
