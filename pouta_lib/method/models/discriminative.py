@@ -174,8 +174,8 @@ class DiscriminativeNetwork(nn.Module):
     ) -> None:
         super().__init__()
         c = channels or level_channels(width)
-        self.levels = tuple(c)
-        guided = self.levels[-2::-1] if hsg else ()
+        self.level_numbers = tuple(c)
+        guided = self.level_numbers[-2::-1] if hsg else ()
         self.fcm = nn.ModuleDict({str(i): FeatureContrast(c[i], norm) for i in c})
         self.hsg = nn.ModuleDict({str(i): SemanticGuidance(c[i + 1], c[i], norm) for i in guided})
         self.head = AnomalyHead(c)
@@ -187,7 +187,7 @@ class DiscriminativeNetwork(nn.Module):
         """``F_Ci``, ``F'_Ci``, ``W_sp(i)``, ``W_cn(i)``, and those logits that are wanted."""
         found: dict[str, Tensor] = {}
         refined: dict[int, Tensor] = {}
-        for i in self.levels[::-1]:
+        for i in self.level_numbers[::-1]:
             contrast = self.fcm[str(i)](named[f"F_E{i}"], named[f"F_D{i}"])
             found[f"F_C{i}"] = refined[i] = contrast
             if str(i) in self.hsg:
@@ -195,7 +195,7 @@ class DiscriminativeNetwork(nn.Module):
                 found |= {f"F'_C{i}": refined[i], f"W_sp{i}": spatial, f"W_cn{i}": channel}
         if "logits" in wanted:
             found["logits"] = self.head(refined)
-        for i in self.levels if self.mss else ():
+        for i in self.level_numbers if self.mss else ():
             if f"logits{i}" in wanted:
                 found[f"logits{i}"] = up_logits(self.mss[str(i)](refined[i]), 2 ** (i - 1))
         return found

@@ -38,8 +38,8 @@ class ReconstructiveNetwork(nn.Module):
         super().__init__()
         block = functools.partial(conv_block, normalisation=normalisation)
         c = channels or level_channels(width)
-        self.levels = tuple(c)
-        upwards = self.levels[::-1]
+        self.level_numbers = tuple(c)
+        upwards = self.level_numbers[::-1]
         incoming = {i: c.get(i - 1, 3) for i in c}
         source = {i: c.get(i + 1, c[i]) for i in c}
         self.encoder = nn.ModuleDict(
@@ -56,10 +56,10 @@ class ReconstructiveNetwork(nn.Module):
         """``F_E1..F_E4``, ``F_M``, ``F_D4..F_D1`` by name, and ``I_r`` when it is asked for."""
         named: dict[str, Tensor] = {}
         x = image
-        for i in self.levels:
+        for i in self.level_numbers:
             x = named[f"F_E{i}"] = self.encoder[str(i)](x if i == 1 else down(x))
         x = named["F_M"] = self.mapping(down(x))
-        for i in self.levels[::-1]:
+        for i in self.level_numbers[::-1]:
             x = of_upsampled(self.decoder_out[str(i)], self.decoder_in[str(i)](x))
             named[f"F_D{i}"] = x
         if reconstruct:
