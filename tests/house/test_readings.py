@@ -19,7 +19,7 @@ LOOKED_AT = {
     "demo/figure_1": "744eac2a478a",
     "demo/figure_5": "5f830d1466f6",
     "demo/figure_6": "96031c3278e5",
-    "demo/dagm": "263e48a25648",
+    "demo/dagm": "31c2a7cd7037",
     "demo/figure_7": "4a84f31675de",
     "demo/figure_8": "dfb0add23db3",
     "demo/figure_9": "36a781f557c9",
