@@ -504,6 +504,25 @@ def test_widths_and_sizes_are_those_of_the_judgements(repository, committed):
     assert load_profile("real-cpu").size_px == 96 and 0.05 < ahead < 0.15  # "a tenth of a point"
 
 
+def test_a_level_less_on_test_images_is_what_its_runs_say(repository, committed):
+    rows = rows_below(results_page(repository), "a level less, measured")
+    methods = ("pouta", "pouta-three-levels")
+    changes = ({}, {"size_px": 64, "steps": 7500, "width": 32})
+    for (_, *cells), method, changed in zip(rows, methods, changes, strict=True):
+        label = make_label("real-cpu", changed)
+        chosen = {"variant": method, "seed": 0, "shots": None}
+        found = find_records(label, committed / "results" / "real", **chosen)
+        of = {record.run.category: told(record) for record in found}
+        assert cells == [of["transistor"], of["macaroni1"]]
+    seeds = find_records("real-cpu", committed / "results" / "real", variant="pouta", shots=None)
+    between = []
+    for category in ("transistor", "macaroni1"):
+        whole = [100 * r.metrics[METRICS[0]] for r in seeds if r.run.category == category]
+        between.append(f"{min(whole):.1f} and {max(whole):.1f} on {category}")
+    text = " ".join(results_page(repository).split())
+    assert "lie between {}, and between {}".format(*between) in text
+
+
 SHORT = {"steps": 1200}
 WIDE = {"size_px": 64, "steps": 900, "width": 64}
 TRIED = {  # what else the judge was asked: the row's changes and method
