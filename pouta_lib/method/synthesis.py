@@ -151,7 +151,8 @@ def synthesize(
     Then ``I_aug = (1 - b) texture + b T(I_ori)`` with b uniform in [0, max_opacity], and
     ``I_in = (1 - M) I_ori + M I_aug``, where M has a soft edge for blending and a hard one as the
     target. A share of the anomalies, ``structural_share``, has no texture: b is 1, T moves or
-    turns, and the target is the part of M where I_in differs clearly from I_ori.
+    turns, and the target is the part of M where I_in differs clearly from I_ori. Another ``blend``
+    than :func:`paste` brings I_aug into I_ori in its own way (D43).
 
     A training is given its profile's settings; without any the edge is hard, by which a network
     learns to find pasted edges (D09).

@@ -502,6 +502,21 @@ def test_widths_and_sizes_are_those_of_the_judgements(repository, committed):
     means = {shape: sum(found[:4]) / 4 for shape, found in merits.items() if len(found) >= 4}
     ahead = means["pouta", 96, 16] - means["pouta", 128, 16]
     assert load_profile("real-cpu").size_px == 96 and 0.05 < ahead < 0.15  # "a tenth of a point"
+    now, less = merits["pouta", 96, 16][:4], merits["pouta-three-levels", 64, 32]
+    text = " ".join(results_page(repository).split())
+    gain = means["pouta-three-levels", 64, 32] - means["pouta", 96, 16]
+    assert f"{gain:.1f} points more in the mean of the four than what is set now" in text
+    assert f"on magnetic_tile it has {now[-1] - less[-1]:.1f} less" in text
+    narrow, wide = (
+        sum(merits["pouta-three-levels", 96, width]) / 2 - sum(now[:2]) / 2 for width in (16, 32)
+    )
+    told_gain = f"{narrow:.1f} points ahead in the mean of two categories with width 16"
+    assert f"{told_gain}, and {-wide:.1f} behind with width 32" in text
+    others = [found for shape, found in merits.items() if shape != ("pouta-three-levels", 64, 32)]
+    best = [
+        all(less[k] > found[k] for found in others if len(found) >= 4) for k in range(4)
+    ]  # of the rows that have all four
+    assert best == [True, True, True, False]
 
 
 def test_a_level_less_on_test_images_is_what_its_runs_say(repository, committed):
