@@ -140,7 +140,9 @@ def report(one: Study, other: Study) -> str:
             lost = turned(first[metric], second[metric])
             count = len(first) * (len(first) - 1) // 2
             kept = f"{count - len(lost)} of {count}"
-            kept += f"; the others are up to {max(lost):.1f} apart" if lost else ""
+            if lost:
+                most = f"up to {max(lost):.1f}" if max(lost) >= 0.05 else "less than 0.05"
+                kept += f"; the others are {most} apart"
             orders = f"{rising(first[metric])} | {rising(second[metric])}"
             lines.append(f"| {ROMAN[number]} | {words} | {orders} | {kept} |")
     lines += [

@@ -1,0 +1,100 @@
+"""Does the light give the bad photographs away, and does a trained model go by it?
+
+    python tools/lamp.py results/real/real-cpu/runs/visa/macaroni1/pouta/all/seed0 ...
+
+Of each run's category: the image AUROC of the gray of a test image's border alone, which shows
+little or nothing of the part. Of each run: image AUROC and pixel AP on the test images as they are;
+all equally light, as the training images are in the mean; and with each in the light of another
+test image, dealt at random. The runs need their weights and their data (POUTA_DATA). The table is
+written where --out says.
+"""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pouta_lib.ground.errors import PoutaError
+from pouta_lib.ground.paths import atomic_path, results_root
+from pouta_lib.score.evaluation import score_test
+from pouta_lib.score.metrics import image_metrics
+from pouta_lib.study.records import Record, read_record
+from pouta_lib.study.run import open_run
+
+BORDER = 0.04  # of the side
+DEALS = 10  # whose mean counts
+AS_THEY_ARE, EQUAL, DEALT = "as they are", "equally light", "light dealt at random"
+
+
+def border_gray(images: np.ndarray) -> np.ndarray:
+    """The median gray of each image's border.
+
+    *Shape*: ``(N, 3, S, S)`` uint8 gives ``(N,)`` in [0, 255].
+    """
+    width = max(1, round(BORDER * images.shape[-1]))
+    inner = np.zeros(images.shape[-2:], bool)
+    inner[width:-width, width:-width] = True
+    return np.median(images.mean(axis=1)[:, ~inner], axis=1)
+
+
+def in_light(images: np.ndarray, gray: np.ndarray | float) -> np.ndarray:
+    """Each image times what brings its mean gray to `gray`; a black one stays black.
+
+    *Shape*: ``(N, 3, S, S)`` uint8, and the same; gray ``(N,)`` or one for all, in [0, 255].
+    """
+    gains = gray / np.maximum(images.mean(axis=(1, 2, 3)), 1)
+    return (images * gains[:, None, None, None]).round().clip(0, 255).astype(np.uint8)
+
+
+def rows_of(record: Record) -> list[dict[str, Any]]:
+    """What a run says of the test images in each light, and what their border says alone."""
+    category, model, compute = open_run(record)
+    own = category.test.mean(axis=(1, 2, 3))
+    draws = np.random.default_rng(0)
+    lights = {
+        AS_THEY_ARE: [category.test],
+        EQUAL: [in_light(category.test, category.train.mean())],
+        DEALT: [in_light(category.test, draws.permutation(own)) for _ in range(DEALS)],
+    }
+    run: dict[str, Any] = {"dataset": category.dataset, "category": category.name}
+    alone = image_metrics(category.labels, border_gray(category.test))["image_auroc"]
+    rows = [run | {"method": "border gray", "test images": AS_THEY_ARE, "image_auroc": alone}]
+    run |= {"label": record.profile.label, "method": record.run.variant, "seed": record.run.seed}
+    run |= {"steps": record.steps, "light_share": record.profile.light_share * (record.steps > 0)}
+    for name, sets in lights.items():
+        of = [
+            score_test(
+                model, replace(category, test=images), record.profile, compute, record.run.variant
+            )[2]
+            for images in sets
+        ]
+        mean = pd.DataFrame(of)[["image_auroc", "pixel_ap"]].astype(float).mean()
+        rows.append(run | {"test images": name} | mean.to_dict())
+    return rows
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs, with their weights")
+    parser.add_argument("--out", type=Path, default=results_root() / "lamp.csv")
+    options = parser.parse_args(arguments)
+    try:
+        rows = [row for run in options.runs for row in rows_of(read_record(run))]
+    except PoutaError as error:
+        parser.exit(1, f"lamp: {error}\n")
+    columns = ["dataset", "category", "method", "seed", "steps", "light_share", "label"]
+    columns += ["test images", "image_auroc", "pixel_ap"]
+    table = pd.DataFrame(rows)[columns].drop_duplicates()
+    table[["seed", "steps"]] = table[["seed", "steps"]].astype("Int64")
+    with atomic_path(options.out) as path:
+        table.to_csv(path, index=False, float_format="%.6f")
+    print(table.to_string(index=False))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
