@@ -402,6 +402,8 @@ def test_todays_settings_at_their_own_length(repository, committed):
     records = find_records("real-cpu", committed / "results" / "real", shots=None)
     assert shown == {record.path for record in records}
     text = " ".join(results_page(repository).split())
+    trained = [r.seconds.train / 60 for r in records if r.run.variant in ("pouta", "vanilla")]
+    assert f"took {min(trained):.0f} to {max(trained):.0f} minutes on one of two busy" in text
     for category in ("transistor", "macaroni1"):
         of = run_frame([r for r in records if r.run.category == category], METRICS[:1])
         means = of.groupby("method")["percent"].mean()
@@ -557,7 +559,7 @@ SHAPES = {"twice the channels below": "pouta-wide-below", "a level less": "pouta
 
 def test_widths_and_sizes_are_those_of_the_judgements(repository, committed):
     rows = rows_below(results_page(repository), "found / both / false alarms, %, at equal time")
-    merits = {}
+    merits, minutes = {}, []
     for name, *cells in rows:
         size, width, steps = map(int, re.findall(r"(\d+) px, width (\d+), (\d+) steps", name)[0])
         own = load_profile("real-cpu")
@@ -575,12 +577,14 @@ def test_widths_and_sizes_are_those_of_the_judgements(repository, committed):
             if path.is_file():
                 row = judged_row(path)
                 assert cell == in_columns(row, CALM)
+                minutes.append(read_judgement(path).seconds.train / 60)
                 merits.setdefault((method, size, width), []).append(row["both"])
     means = {shape: sum(found[:4]) / 4 for shape, found in merits.items() if len(found) >= 4}
     ahead = means["pouta", 96, 16] - means["pouta", 128, 16]
     assert load_profile("real-cpu").size_px == 96 and 0.05 < ahead < 0.15  # "a tenth of a point"
     now, less = merits["pouta", 96, 16][:4], merits["pouta-three-levels", 64, 32]
     text = " ".join(results_page(repository).split())
+    assert f"they took {min(minutes):.0f} to {max(minutes):.0f} minutes" in text
     gain = means["pouta-three-levels", 64, 32] - means["pouta", 96, 16]
     assert f"{gain:.1f} points more in the mean of the four than what is set now" in text
     assert f"on magnetic_tile it has {now[-1] - less[-1]:.1f} less" in text
