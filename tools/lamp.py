@@ -64,7 +64,8 @@ def rows_of(record: Record) -> list[dict[str, Any]]:
     alone = image_metrics(category.labels, border_gray(category.test))["image_auroc"]
     rows = [run | {"method": "border gray", "test images": AS_THEY_ARE, "image_auroc": alone}]
     run |= {"label": record.profile.label, "method": record.run.variant, "seed": record.run.seed}
-    run |= {"steps": record.steps, "light_share": record.profile.light_share * (record.steps > 0)}
+    varied = record.profile.light_share if record.steps else 0.0  # what is not trained sees none
+    run |= {"steps": record.steps, "light_share": varied}
     for name, sets in lights.items():
         of = [
             score_test(
