@@ -10,7 +10,7 @@ from pouta_lib.ground.labels import folder_name, make_label
 from pouta_lib.ground.methods import COMPARED
 from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.models import build_model
-from pouta_lib.report.judged import judged_frame
+from pouta_lib.report.judged import judged_frame, strength_frame
 from pouta_lib.report.published import read_published
 from pouta_lib.report.reading import METRIC_WORDS, paired
 from pouta_lib.report.tables import of_several, run_frame, together_frame
@@ -124,6 +124,44 @@ def test_table_5_on_mini_visa_is_what_its_runs_say(repository, committed):
     assert (gains.min(), gains.max()) == (23, 24)
     whole = frame.loc["image_auroc", "macaroni"].sort_values()
     assert (whole.index[0], whole.index[-1]) == ("base", "base+hsg")
+    text = " ".join(results_page(repository).split())
+    vanilla = [100 * look[METRICS[0]] for look in of["vanilla", "tablets"].watched]
+    third = {key: [100 * look[METRICS[0]] for look in late(r)] for key, r in of.items()}
+    fallen = max(third["vanilla", "tablets"]) - min(third["vanilla", "tablets"])
+    told_of = (
+        f"falls from {vanilla[1]:.1f} at its second look to the {vanilla[-1]:.1f} of the table"
+    )
+    assert f"{told_of}, {fallen:.1f} points of it over the last third" in text
+    mean = {key: sum(seen) / len(seen) for key, seen in third.items()}
+    assert 18 < mean["pouta", "tablets"] - mean["vanilla", "tablets"] < 19
+    outlines = {look["step"]: 100 * look[METRICS[2]] for look in of["pouta", "macaroni"].watched}
+    assert max(outlines, key=outlines.get) == 900
+    assert f"is highest at 900 steps, {outlines[900]:.1f}, and" in text
+
+
+def test_the_evening_beside_other_methods_is_what_its_runs_say(repository, committed):
+    text = " ".join(results_page(repository).split())
+    records = find_records("evening", committed / "results", seed=0, shots=None)
+    of = {(r.run.variant, r.run.category): r for r in records}
+    for category in ("cap", "nut"):
+        ours, theirs = of["pouta", category], of["draem", category]
+        assert f"{told(theirs)} on the {category}" in text
+        assert all(theirs.metrics[metric] < ours.metrics[metric] for metric in METRICS)
+    frame = run_frame(records, METRICS)
+    frame = frame[frame["dataset"].isin(["mini-visa", "mini-dagm"])]
+    whole = frame[frame["metric"] == METRICS[0]]
+    mean = whole.groupby(["dataset", "method"])["percent"].mean().unstack()
+    one = whole.pivot(index="category", columns="method", values="percent")
+    for dataset, hardest in (("mini-visa", "macaroni"), ("mini-dagm", "Class1")):
+        words = [
+            f"{row['patchcore']:.1f} against {row['pouta']:.1f}"
+            for row in (mean.loc[dataset], one.loc[hardest])
+        ]
+        assert f"{words[0]} on {dataset} ({hardest} {words[1]})" in text
+    ap = frame[frame["metric"] == METRICS[2]].pivot(
+        index="category", columns="method", values="percent"
+    )
+    assert (ap["pouta"] > ap["patchcore"]).to_dict() == {"macaroni": False, "tablets": True}
 
 
 @pytest.mark.parametrize("study", STEPS)
@@ -282,6 +320,31 @@ def test_todays_settings_beside_the_earlier_ones(repository, committed):
             record = of["pouta", category]
             seen = [look[METRICS[0]] for look in late(record)]
             assert points == f"{100 * (max(seen) - min(seen)):.1f}", category
+
+
+def test_what_todays_settings_cost_and_what_time_gives_back(repository, committed):
+    """Three seeds each: earlier settings, today's as long (made beside the warm start), today's."""
+    text = " ".join(results_page(repository).split())
+    folders = {
+        make_label("real-cpu", EARLIER): "real",
+        "real-cpu~steps=3600": "warm",
+        "real-cpu": "real",
+    }
+    means = []
+    for label, folder in folders.items():
+        records = find_records(label, committed / "results" / folder, variant="pouta", shots=None)
+        frame = run_frame(records, METRICS[:1])
+        assert frame["seed"].nunique() == 3 and len(frame) == 12
+        means.append(frame.groupby("category")["percent"].mean())
+    before, short, whole = means
+    order = ["transistor", "toothbrush", "macaroni1", "magnetic_tile"]
+    pairs = [f"{short[one]:.1f} in place of {before[one]:.1f} on {one}" for one in order]
+    assert ", ".join(pairs) in text
+    assert f"in the mean {short.mean():.1f} in place of {before.mean():.1f}." in text
+    assert (short < before).sum() == 3
+    gains = [f"{whole[one] - short[one]:.1f}" for one in order]
+    told_of = "by {} points on *transistor*, {} on *toothbrush*, {} on *macaroni1* and {} on"
+    assert told_of.format(*gains) in text
 
 
 def test_what_the_light_does_is_what_the_lamp_says(repository, committed):
@@ -696,6 +759,16 @@ def test_calm_by_method_is_that_of_the_judgements(repository, committed):
         for category, cell in zip(("transistor", "magnetic_tile"), cells, strict=True):
             of = judged_frame([judged[NAMES[name], category]]).iloc[0]
             assert cell == in_columns(of, CALM), (name, category)
+    strong = strength_frame(list(judged.values()))
+    strong = strong.replace({"change": {"_": " "}}, regex=True)
+    table = strong.groupby(["strength", "change", "variant", "shown"])["percent"].mean().round()
+    rows = rows_below(text, "false alarms / detections, %")
+    assert len(rows) == 1 + strong["change"].nunique()
+    for change, *cells in rows:
+        of = table[0.0, "darker"] if change == "unchanged" else table[1.0, change]
+        for method, cell in zip(COMPARED, cells, strict=True):
+            found = of[method][["false alarms", "detections"]]
+            assert cell == " / ".join(f"{value:.0f}" for value in found), (change, method)
     alarms = {key: j.false_alarms.changed for key, j in judged.items()}
     memory = [alarms["patchcore", "transistor"][change][-1] for change in ("noise", "turn")]
     assert [*memory, alarms["patchcore", "magnetic_tile"]["noise"][-1]] == [1, 1, 1]
