@@ -8,7 +8,7 @@ from test_readme import METRICS, earlier, gap, late, measured, results_page, row
 
 from pouta_lib.ground.methods import METHODS
 from pouta_lib.report.published import read_published
-from pouta_lib.report.reading import METRIC_WORDS
+from pouta_lib.report.reading import METRIC_WORDS, paired
 from pouta_lib.report.tables import run_frame
 from pouta_lib.study.records import find_records
 
@@ -112,6 +112,21 @@ def test_what_was_asked_beyond_the_paper_is_what_its_runs_say(committed, page):
         for metric in ("image_auroc", "pixel_ap"):
             numbers = gap(frame, metric, "POUTA", METHODS[method].title)
             assert f"by {METRIC_WORDS[metric]} {numbers}" in told
+    together = gap(frame, METRICS[0], "POUTA", METHODS["pouta-apart"].title)
+    assert together.endswith(": shown")
+    rows = []
+    for record in records:
+        losses = record.history["reconstruction"]
+        tenth = losses[-max(1, len(losses) // 10) :] or [float("nan")]
+        named = {"category": record.run.category, "seed": record.run.seed, "metric": "L_rec"}
+        named |= {"title": METHODS[record.run.variant].title}
+        rows.append(named | {"percent": sum(tenth) / len(tenth)})
+    repair = pd.DataFrame(rows)
+    of_apart = repair[repair["title"] == METHODS["pouta-apart"].title]
+    of_apart = of_apart.groupby("category")["percent"].mean()
+    repair["percent"] *= 100 / repair["category"].map(of_apart)
+    paid = paired(repair, "L_rec", "POUTA", METHODS["pouta-apart"].title).partition("L_rec: ")[2]
+    assert f"trained apart, is {paid}" in text
 
 
 def test_what_an_evening_shows_is_what_its_runs_say(committed, page):
@@ -340,6 +355,6 @@ def test_the_readme_has_the_verdicts_of_the_claims(repository, page):
     verdicts = re.findall(r"\*\*([^*]+?)\.?\*\*[^*]*\*(Shown|Not shown)", " ".join(page.split()))
     verdicts = {claim.casefold(): verdict.casefold() for claim, verdict in verdicts}
     rows = rows_below((repository / "README.md").read_text(encoding="utf-8"), "the paper's claim")
-    assert len(rows) == 7
+    assert len(rows) == 8
     for claim, told, _ in rows:
         assert told.startswith(f"{verdicts[claim.casefold()]}**"), claim
