@@ -593,7 +593,8 @@ def test_false_alarms_are_those_of_the_judgements(repository, committed):
     rows = rows_below(results_page(repository), "false alarms, %")
     nothing = dict.fromkeys(("average_share", "light_share", "move_range", "noise_range"), 0.0)
     light = dict.fromkeys(("average_share", "move_range", "noise_range"), 0.0)
-    settings = (nothing, light, {"average_share": 0.0}, {})
+    calm = {"move_range": 0.0, "noise_range": 0.0}
+    settings = (nothing, light, calm, {"average_share": 0.0}, {})
     merits = []
     for (_, *cells), changes in zip(rows, settings, strict=True):
         label = make_label("real-cpu", {"steps": 1200} | changes)
@@ -602,7 +603,9 @@ def test_false_alarms_are_those_of_the_judgements(repository, committed):
         frame = judged_frame([read_judgement(path) for path in paths])
         assert cells == [f"{share:.1f}" for share in frame["false alarms"]]
         merits.append(frame["both"].mean())
-    none, of_light, not_averaged, averaged = merits
+    none, of_light, calmer, not_averaged, averaged = merits
+    told_of = f"*both* is {averaged:.1f} in place of {calmer:.1f}."
+    assert told_of in " ".join(results_page(repository).split())
     assert none < not_averaged < of_light < averaged
 
 
@@ -663,6 +666,67 @@ def test_widths_and_sizes_are_those_of_the_judgements(repository, committed):
     assert best == [True, True, True, False]
 
 
+def test_what_was_aimed_at_and_what_was_reached(repository, committed):
+    """Three seeds at the profile's length, and one training of twice that length."""
+    order = ["transistor", "toothbrush", "macaroni1", "magnetic_tile"]
+    root = committed / "results" / "real"
+    rows = rows_below(results_page(repository), "aimed at and reached")
+    (name, *aims, _), *rows = rows
+    assert name == "aimed at" and len(rows) == 4
+    frames = {
+        words: run_frame(find_records(label, root, shots=None), METRICS)
+        for words, label in (("7200 steps", "real-cpu"), ("14400 steps", "real-cpu~steps=14400"))
+    }
+    reached = {}
+    for name, *cells, mean in rows:
+        method, words = name.split(", ")[:2]
+        of = frames[words][frames[words]["method"] == NAMES[method]]
+        assert set(of.groupby("category")["seed"].nunique()) == {3 if words[0] == "7" else 1}
+        means = of.pivot_table("percent", "category", "metric")
+        for category, cell in zip(order, cells, strict=True):
+            found = "–"
+            if category in means.index:
+                found = " / ".join(f"{means[metric][category]:.1f}" for metric in METRICS)
+            assert cell == found, (name, category)
+        whole = f"{means[METRICS[0]].mean():.1f}" if len(means) == 4 else "–"
+        assert mean == whole, name
+        reached[method, words] = means
+    wanted = {
+        (category, metric): float(number)
+        for category, aim in zip(order, aims, strict=True)
+        for metric, number in zip(METRICS, aim.split(" / "), strict=False)
+    }
+
+    def met(key):
+        means = reached[key]
+        seen = {(c, m) for c, m in wanted if c in means.index}
+        return {(c, m) for c, m in seen if means[m][c] >= wanted[c, m]}
+
+    assert met(("POUTA", "7200 steps")) == {("toothbrush", m) for m in METRICS[:2]}
+    assert not met(("POUTA", "14400 steps"))
+    assert met(("Vanilla", "14400 steps")) == {("transistor", m) for m in METRICS}
+    first = frames["7200 steps"][frames["7200 steps"]["seed"] == 0]
+    both = pd.concat({0: first, 1: frames["14400 steps"]}, names=["longer"]).reset_index("longer")
+    both = both.pivot_table("percent", ["metric", "category", "method"], "longer").dropna()
+    gain = (both[1] - both[0]).to_dict()
+    ap, cls = METRICS[2], METRICS[0]
+    words = (
+        "rises by {:.1f} points with POUTA and by {:.1f} with Vanilla on *transistor*, by {:.1f}"
+    )
+    words += " and {:.1f} on *magnetic_tile*."
+    pairs = [(c, m) for c in ("transistor", "magnetic_tile") for m in ("pouta", "vanilla")]
+    text = " ".join(results_page(repository).split())
+    assert words.format(*(gain[ap, *pair] for pair in pairs)) in text
+    words = "POUTA gains {:.1f} on the first and loses {:.1f} on the second; Vanilla gains {:.1f}"
+    gained = [
+        gain[cls, c, m] for m in ("pouta", "vanilla") for c in ("transistor", "magnetic_tile")
+    ]
+    gained[1] *= -1
+    assert f"{words} and {{:.1f}}.".format(*gained) in text
+    minutes = [r.seconds.train / 60 for r in find_records("real-cpu~steps=14400", root)]
+    assert f"took {min(minutes):.0f} to {max(minutes):.0f} minutes on one of two" in text
+
+
 def test_width_32_on_test_images_is_what_its_runs_say(repository, committed):
     order = ["transistor", "toothbrush", "macaroni1", "magnetic_tile"]
     rows = rows_below(results_page(repository), "measured, seed 0")
@@ -719,6 +783,10 @@ TRIED = {  # what else the judge was asked: the row's changes and method
             SHORT,
             "pouta-standardised",
         ),
+        "all images varied in place of half of them": (SHORT | {"varied_share": 1.0}, "pouta"),
+        "Vanilla, as it is set now": (SHORT, "vanilla"),
+        "Vanilla, the last weights": (SHORT | {"average_share": 0.0}, "vanilla"),
+        "Vanilla, groups of eight channels": (SHORT | {"normalisation": "group"}, "vanilla"),
     },
     "pixel AP / both / false alarms, %, width 64": {
         "as the paper is read here": (WIDE, "pouta"),
@@ -745,6 +813,28 @@ def test_what_else_the_judge_was_asked(repository, committed, title):
             assert path.is_file() == (cell != "–"), path
             if path.is_file():
                 assert cell == in_columns(judged_row(path), columns)
+
+
+def test_what_groups_cost_vanilla_is_what_the_judge_said(repository, committed):
+    text = " ".join(results_page(repository).split())
+    root = committed / "results" / "real"
+
+    def both(changes, category):
+        label = folder_name(make_label("real-cpu", SHORT | changes))
+        return judged_row(root / label / "judged" / "mvtec" / category / "vanilla" / "seed0.json")
+
+    now, groups, last = (
+        [both(changes, category) for category in ("transistor", "toothbrush")]
+        for changes in ({}, {"normalisation": "group"}, {"average_share": 0.0})
+    )
+    lost = [a["both"] - b["both"] for a, b in zip(now, groups, strict=True)]
+    told_of = (
+        "Groups of channels lose {:.1f} points of *both* on transistor and {:.1f} on toothbrush"
+    )
+    assert told_of.format(*lost) in text
+    assert all(abs(a["both"] - b["both"]) < 0.6 for a, b in zip(now, last, strict=True))
+    older = root / "questions" / "judged" / "mvtec" / "transistor" / "vanilla" / "seed0.json"
+    assert f"on transistor tells: {in_columns(judged_row(older), CALM)} (" in text
 
 
 def test_calm_by_method_is_that_of_the_judgements(repository, committed):
