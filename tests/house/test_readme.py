@@ -1,6 +1,7 @@
 """What the prose claims: its numbers are those of the tables, its links lead somewhere."""
 
 import itertools
+import json
 import re
 
 import pandas as pd
@@ -495,6 +496,21 @@ def test_draem_on_photographs_is_what_its_runs_say(repository, committed):
     assert "PatchCore has {:.1f} and {:.1f} more".format(*points["patchcore"]) in text
     minutes = [r.seconds.train / 60 for r in records if r.run.variant == "draem"]
     assert all(35 < m < 45 for m in minutes) and len(minutes) == 4  # "about 40 minutes"
+
+
+def test_anomalibs_draem_is_what_was_measured(repository, committed):
+    rows = rows_below(results_page(repository), "DRAEM, 400 steps")
+    demo = committed / "results" / "demo"
+    measured_parts = sorted(path.parts[-4] for path in demo.glob("peers/*/*/draem/*/metrics.json"))
+    assert [part for part, *_ in rows] == measured_parts
+    for part, ours, theirs in rows:
+        where = demo / "peers" / "mini-mvtec" / part / "draem" / "seed0" / "metrics.json"
+        peer = json.loads(where.read_text(encoding="utf-8"))
+        assert peer["task"]["steps"] == 400 and peer["seconds"] > 0
+        (record,) = find_records("demo", demo.parent, variant="draem", category=part, seed=0)
+        assert ours == told(record)
+        assert theirs == " / ".join(f"{100 * peer['metrics'][metric]:.1f}" for metric in METRICS)
+        assert all(peer["metrics"][m] < record.metrics[m] for m in METRICS)
 
 
 def test_few_shots_on_photographs_are_those_of_the_records(repository, committed):
