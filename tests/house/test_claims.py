@@ -10,6 +10,7 @@ from pouta_lib.ground.methods import METHODS
 from pouta_lib.report.published import read_published
 from pouta_lib.report.reading import METRIC_WORDS, paired
 from pouta_lib.report.tables import run_frame
+from pouta_lib.study.plan import planned_runs
 from pouta_lib.study.records import find_records
 
 PAIRS = {
@@ -21,6 +22,16 @@ PAIRS = {
 }
 
 
+ALONE = ", textures alone"
+MORE_PAIRS = {
+    "POUTA less Vanilla, both with textures alone": (f"POUTA{ALONE}", f"Vanilla{ALONE}"),
+    "POUTA less Vanilla with textures alone": ("POUTA", f"Vanilla{ALONE}"),
+    "POUTA less DRAEM": ("POUTA", "DRAEM"),
+    "POUTA, textures alone, less DRAEM": (f"POUTA{ALONE}", "DRAEM"),
+    "Vanilla less DRAEM": ("Vanilla", "DRAEM"),
+}
+
+
 @pytest.fixture(scope="module")
 def page(repository):
     return (repository / "docs" / "CLAIMS.md").read_text(encoding="utf-8")
@@ -29,13 +40,26 @@ def page(repository):
 def gains(frame, later, earlier_one, metric):
     """By category: what the later method has more, in points."""
     frame = frame[(frame["category"] != "average") & (frame["metric"] == metric)]
+    if "seed" in frame:  # runs: of the seeds that both have
+        of = frame.pivot(index=["category", "seed"], columns="method", values="percent")
+        return (of[later] - of[earlier_one]).dropna().groupby("category").mean()
     table = frame.pivot(index="category", columns="method", values="measured")
     return (table[later] - table[earlier_one]).dropna()
 
 
+def all_six(committed):
+    """The evening's runs on mini-mvtec, those beside the study and with textures alone too."""
+    root = committed / "results"
+    runs = find_records("evening", root, dataset="mini-mvtec", shots=None)
+    alone = run_frame(find_records("evening~structural_share=0.0", root), METRICS)
+    alone[["method", "title"]] += ALONE
+    return pd.concat([run_frame(runs, METRICS), alone], ignore_index=True)
+
+
 def test_the_differences_are_those_of_the_tables(committed, page):
-    studies = ("demo", "evening", earlier(), "real/real-cpu")
+    studies = ("demo", earlier(), "real/real-cpu")
     frames = [measured(committed, "table_5_*.csv", study) for study in studies]
+    frames.insert(1, all_six(committed))
     published = read_published(5).set_index(["note", "metric"])["value"]
     for metric in METRICS[::2]:
         rows = rows_below(page, METRIC_WORDS[metric])
@@ -130,20 +154,29 @@ def test_what_was_asked_beyond_the_paper_is_what_its_runs_say(committed, page):
 
 
 def test_what_an_evening_shows_is_what_its_runs_say(committed, page):
-    records = find_records("evening", committed / "results", dataset="mini-mvtec", shots=None)
-    frame = run_frame(records, METRICS)
+    frame = all_six(committed)
     text = " ".join(page.split())
-    whole, _, alone = text.partition("**Reusing representations")[2].partition("*Not shown for FCM")
+    claim = text.partition("**Reusing representations")[2].partition("*Not shown on photographs")[0]
+    whole, _, alone = claim.partition("*Shown for FCM alone")
+    whole, alone = (part.partition("*Not shown")[0] for part in (whole, alone))
+    of_textures = claim.partition("*Not shown with the paper's own anomalies")[2]
     for metric in METRICS:
-        numbers = gap(frame, metric, "POUTA", "Vanilla")
-        assert numbers.endswith("not shown") == (metric == "pixel_auroc")
-        is_it = "it is " if metric == "pixel_auroc" else ""
-        assert f"y {METRIC_WORDS[metric]} {is_it}{numbers}" in whole
-    for metric in METRICS[::2]:
-        assert f"by {METRIC_WORDS[metric]} {gap(frame, metric, 'POUTA-base', 'Vanilla')}" in alone
-    seeds = frame[frame["method"].isin(["pouta", "vanilla"])].groupby(["category", "method"])
-    least = seeds["seed"].nunique().groupby("category").min()
-    assert (least == 1).sum() == 4 and "Four of the six parts have one seed." in text
+        for title, told in (("POUTA", whole), ("POUTA-base", alone)):
+            numbers = gap(frame, metric, title, "Vanilla")
+            assert f"by {METRIC_WORDS[metric]} {numbers}" in told
+            assert numbers.endswith("not shown") == (metric != "pixel_ap")
+        numbers = gap(frame, metric, *MORE_PAIRS["POUTA less Vanilla, both with textures alone"])
+        assert f"by {METRIC_WORDS[metric]} {numbers}" in of_textures
+        assert numbers.endswith("not shown")
+        numbers = gap(frame, metric, *MORE_PAIRS["POUTA less Vanilla with textures alone"])
+        assert f"by {METRIC_WORDS[metric]} {numbers}" in of_textures
+        assert numbers.endswith("not shown") == (metric != "pixel_ap")
+    assert needed(frame, METRICS[2], "POUTA-base") == {"cap", "chip", "fabric", "terrazzo"}
+    before = frame[(frame["seed"] == 0) | frame["category"].isin(["nut", "terrazzo"])]
+    numbers = gap(before, METRICS[0], "POUTA", "Vanilla")
+    assert f"had a second seed: {numbers}." in claim and numbers.endswith(": shown")
+    seeds = frame.groupby(["method", "category"])["seed"].nunique()
+    assert all((seeds[method] >= 2).all() for method in ("pouta", "base", "vanilla"))
 
 
 def test_the_last_third_says_what_the_last_weights_say(committed, page):
@@ -157,20 +190,23 @@ def test_the_last_third_says_what_the_last_weights_say(committed, page):
     ]
     by = ["category", "seed", "metric", "title"]
     frame = pd.DataFrame(rows).groupby(by, as_index=False)["percent"].mean()
-    told = " ".join(page.split()).partition("those of last weights")[2].partition("*Not shown")[0]
+    told = " ".join(page.split()).partition("those of last weights")[2]
+    told, _, of_base = told.partition("*Not shown on photographs")[0].partition("*Shown for FCM")
     for metric in METRICS:
         assert f"by {METRIC_WORDS[metric]} {gap(frame, metric, 'POUTA', 'Vanilla')}" in told
+    for metric in METRICS[::2]:
+        assert f"by {METRIC_WORDS[metric]} {gap(frame, metric, 'POUTA-base', 'Vanilla')}" in of_base
     last = run_frame(records, METRICS)
-    hang = {metric: needed(last, metric) for metric in METRICS[::2]}
-    assert hang["image_auroc"] == {"cap", "chip", "fabric"}
-    assert hang["pixel_ap"] == hang["image_auroc"] | {"metal"}
+    assert needed(last, METRICS[2]) == {"cap", "chip", "fabric"}
+    assert needed(frame, METRICS[0], "POUTA-base") == {"cap", "chip", "fabric"}
+    assert not needed(frame, METRICS[2], "POUTA-base")
     assert not any(needed(frame, metric) for metric in METRICS[::2])
 
 
-def needed(frame, metric):
-    """The categories without which POUTA's lead over Vanilla would not be shown."""
+def needed(frame, metric, method="POUTA"):
+    """The categories without which the method's lead over Vanilla would not be shown."""
     without = {one: frame[frame["category"] != one] for one in frame["category"].unique()}
-    gaps = {one: gap(rest, metric, "POUTA", "Vanilla") for one, rest in without.items()}
+    gaps = {one: gap(rest, metric, method, "Vanilla") for one, rest in without.items()}
     return {one for one, told in gaps.items() if told.endswith(": not shown")}
 
 
@@ -192,6 +228,12 @@ def test_what_beats_other_methods_is_what_their_runs_say(committed, page):
                 shown.add((text is drawn, metric))
     assert shown == {(True, "pixel_ap")}
     assert f"image AUROC {gap(frame, METRICS[0], 'POUTA', 'DRAEM')}" in photographs
+    six = all_six(committed)
+    for metric in METRICS:
+        assert f"by {METRIC_WORDS[metric]} {gap(six, metric, 'POUTA', 'DRAEM')}" in drawn
+        assert not gap(six, metric, "POUTA", "DRAEM").endswith("not shown")
+        numbers = gap(six, metric, f"POUTA{ALONE}", "DRAEM")
+        assert f"by {METRIC_WORDS[metric]} {numbers}" in drawn and numbers.endswith("not shown")
     for dataset in ("mini-visa", "mini-dagm"):
         records = find_records("evening", committed / "results", dataset=dataset, shots=None)
         frame = run_frame(records, METRICS[:1])
@@ -225,10 +267,10 @@ def test_the_time_of_a_picture_is_that_of_the_timings(committed, page):
 
 
 def test_how_far_the_last_third_swings_is_what_the_records_say(repository, committed, page):
-    def moved(label, root, **chosen):
+    def moved(records):
         """Points of image AUROC, by method and category: the most of the seeds."""
         most = {}
-        for record in find_records(label, root, shots=None, **chosen):
+        for record in records:
             seen = [100 * look[METRICS[0]] for look in late(record)]
             name = (record.run.variant, record.run.category)
             if seen:
@@ -236,14 +278,14 @@ def test_how_far_the_last_third_swings_is_what_the_records_say(repository, commi
         return pd.Series(most)
 
     text = " ".join(results_page(repository).split())
-    photographs = moved("real-cpu", committed / "results" / "real")
+    photographs = moved(find_records("real-cpu", committed / "results" / "real", shots=None))
     most = (
         "POUTA moves by at most {pouta:.1f} points at that length, Vanilla by at most {vanilla:.1f}"
     )
     most += ", and DRAEM, with one seed, by up to {draem:.1f}."
     assert most.format(**photographs.groupby(level=0).max()) in text
-    evening = moved("evening", committed / "results")
-    evening = evening[[category != "all" for _, category in evening.index]]
+    records = find_records("evening", committed / "results", shots=None)
+    evening = moved(record for record in records if record.key in set(planned_runs("evening")))
     above = evening[evening > 5]
     assert f"not only on terrazzo (by up to {above.xs('terrazzo', level=1).max():.0f})" in text
     of = {m: set(above[m].index) - {"terrazzo"} for m in ("pouta", "vanilla")}
@@ -269,10 +311,37 @@ def test_what_mss_brings_seed_by_seed_is_what_its_runs_say(committed, page):
     assert told in " ".join(page.split())
 
 
+def test_what_the_modules_bring_on_drawn_parts_is_what_their_runs_say(committed, page):
+    frame = all_six(committed)
+    text = " ".join(page.split())
+    claims = {
+        "POUTA-base+HSG": "HSG helps",
+        "POUTA-base+MSS": "MSS helps",
+        "POUTA": "Both together",
+    }
+    for title, claim in claims.items():
+        told = text.partition(f"**{claim}")[2]
+        told = told.split("six drawn parts after 3000 steps", 1)[1]
+        for metric in METRICS[::2]:
+            numbers = gap(frame, metric, title, "POUTA-base")
+            assert f"by {METRIC_WORDS[metric]} {numbers}" in told[:600] and numbers.endswith(
+                "not shown"
+            )
+    by = frame[frame["metric"] == METRICS[2]].pivot(
+        index=["category", "seed"], columns="method", values="percent"
+    )
+    gain = (by["base+mss"] - by["base"]).dropna().groupby("category").mean()
+    told = "{:+.1f} on fabric, {:+.1f} on metal and {:+.1f} on terrazzo, on the objects by"
+    told = told.format(*gain[["fabric", "metal", "terrazzo"]])
+    told += " {:+.1f} on the cap, {:+.1f} on the chip and {:+.1f} on the nut."
+    assert told.format(*gain[["cap", "chip", "nut"]]) in text
+
+
 def test_what_hsg_takes_from_mss_is_what_its_runs_say(repository, committed):
     """The results page on the evening's pixel AP: base with MSS against all of POUTA, by seed."""
     records = find_records("evening", committed / "results", dataset="mini-mvtec", shots=None)
     frame = run_frame(records, ["pixel_ap"])
+    frame = frame[frame["category"].isin(["nut", "terrazzo"])]
     frame = frame.pivot(index=["category", "seed"], columns="method", values="percent")
     gain = (frame["base+mss"] - frame["pouta"]).dropna().unstack("seed")
     assert ((gain.mean() > 2.5) & (gain.mean() < 3.6)).all()
@@ -348,6 +417,48 @@ def test_what_the_parts_are_worth_at_todays_settings(repository, committed, page
     order = ["transistor", "magnetic_tile", "macaroni1", "toothbrush"]
     told = [f"{second[category]:+.1f} on *{category}*" for category in order]
     assert "{}, {}, {} and {}".format(*told) in text
+
+
+def test_what_the_parts_are_worth_on_drawn_parts(repository, committed, page):
+    frame = all_six(committed)
+    rows = rows_below(results_page(repository), "differences, 3000 steps")
+    assert [name for name, *_ in rows] == [*PAIRS, *MORE_PAIRS]
+    titles = {name: [METHODS[method].title for method in pair] for name, pair in PAIRS.items()}
+    titles |= MORE_PAIRS
+    shown = set()
+    for name, pairs, *cells in rows:
+        of = frame[frame["metric"] == METRICS[0]]
+        of = of.pivot(index=["category", "seed"], columns="title", values="percent")
+        assert int(pairs) == len(of[list(titles[name])].dropna()), name
+        for metric, cell in zip(METRICS, cells, strict=True):
+            told = gap(frame, metric, *titles[name])
+            assert cell == told.replace(" categories", ""), (name, metric)
+            if not told.endswith("not shown"):
+                shown.add((name, metric))
+    assert {name for name, metric in shown if metric == "pixel_ap"} == {
+        "FCM: base less Vanilla",
+        "all of it: POUTA less Vanilla",
+        "POUTA less Vanilla with textures alone",
+        "POUTA less DRAEM",
+    }
+    assert {name for name, metric in shown if metric == "image_auroc"} == {"POUTA less DRAEM"}
+    text = " ".join(results_page(repository).split())
+    raised = gap(frame, "pixel_auroc", "POUTA", "POUTA-base")
+    assert f"raise pixel AUROC, by {raised}. That this one of {3 * len(rows)} diff" in text
+    for metric in METRICS[::2]:
+        cost = gap(frame, metric, "Vanilla", f"Vanilla{ALONE}")
+        assert f"by {METRIC_WORDS[metric]} {cost}" in text
+    of = frame[frame["metric"] == METRICS[2]].pivot_table("percent", "title", ["category", "seed"])
+    of = of.xs(0, axis=1, level="seed").map("{:.1f}".format)
+    for title in ("POUTA", "Vanilla"):
+        chip, nut = (
+            f"from {of[part][title]} to {of[part][title + ALONE]}" for part in ("chip", "nut")
+        )
+        assert f"{chip} and {nut}" in text.replace("falls from", "from")
+    terrazzo = of["terrazzo"]
+    assert f"{terrazzo['POUTA' + ALONE]} for {terrazzo['POUTA']}." in text
+    worse = of.columns[of.loc[f"POUTA{ALONE}"].astype(float) < of.loc["DRAEM"].astype(float)]
+    assert list(worse) == ["cap", "chip", "nut"]
 
 
 def test_the_readme_has_the_verdicts_of_the_claims(repository, page):
