@@ -58,8 +58,8 @@ def all_six(committed):
 
 def test_the_differences_are_those_of_the_tables(committed, page):
     studies = ("demo", earlier(), "real/real-cpu")
-    frames = [measured(committed, "table_5_*.csv", study) for study in studies]
-    frames.insert(1, all_six(committed))
+    drawn, *photographs = (measured(committed, "table_5_*.csv", study) for study in studies)
+    frames = [drawn, all_six(committed), *photographs]
     published = read_published(5).set_index(["note", "metric"])["value"]
     for metric in METRICS[::2]:
         rows = rows_below(page, METRIC_WORDS[metric])
@@ -165,12 +165,13 @@ def test_what_an_evening_shows_is_what_its_runs_say(committed, page):
             numbers = gap(frame, metric, title, "Vanilla")
             assert f"by {METRIC_WORDS[metric]} {numbers}" in told
             assert numbers.endswith("not shown") == (metric != "pixel_ap")
-        numbers = gap(frame, metric, *MORE_PAIRS["POUTA less Vanilla, both with textures alone"])
-        assert f"by {METRIC_WORDS[metric]} {numbers}" in of_textures
-        assert numbers.endswith("not shown")
-        numbers = gap(frame, metric, *MORE_PAIRS["POUTA less Vanilla with textures alone"])
-        assert f"by {METRIC_WORDS[metric]} {numbers}" in of_textures
-        assert numbers.endswith("not shown") == (metric != "pixel_ap")
+        for name, shown in (
+            ("POUTA less Vanilla, both with textures alone", ()),
+            ("POUTA less Vanilla with textures alone", ("pixel_ap",)),
+        ):
+            numbers = gap(frame, metric, *MORE_PAIRS[name])
+            assert f"by {METRIC_WORDS[metric]} {numbers}" in of_textures
+            assert numbers.endswith("not shown") == (metric not in shown)
     assert needed(frame, METRICS[2], "POUTA-base") == {"cap", "chip", "fabric", "terrazzo"}
     before = frame[(frame["seed"] == 0) | frame["category"].isin(["nut", "terrazzo"])]
     numbers = gap(before, METRICS[0], "POUTA", "Vanilla")
@@ -196,6 +197,8 @@ def test_the_last_third_says_what_the_last_weights_say(committed, page):
         assert f"by {METRIC_WORDS[metric]} {gap(frame, metric, 'POUTA', 'Vanilla')}" in told
     for metric in METRICS[::2]:
         assert f"by {METRIC_WORDS[metric]} {gap(frame, metric, 'POUTA-base', 'Vanilla')}" in of_base
+    of_draem = gap(frame, METRICS[0], "POUTA", "DRAEM")
+    assert f"last third of each training by image AUROC {of_draem})" in " ".join(page.split())
     last = run_frame(records, METRICS)
     assert needed(last, METRICS[2]) == {"cap", "chip", "fabric"}
     assert needed(frame, METRICS[0], "POUTA-base") == {"cap", "chip", "fabric"}
@@ -285,7 +288,8 @@ def test_how_far_the_last_third_swings_is_what_the_records_say(repository, commi
     most += ", and DRAEM, with one seed, by up to {draem:.1f}."
     assert most.format(**photographs.groupby(level=0).max()) in text
     records = find_records("evening", committed / "results", shots=None)
-    evening = moved(record for record in records if record.key in set(planned_runs("evening")))
+    planned = set(planned_runs("evening"))
+    evening = moved(record for record in records if record.key in planned)
     above = evening[evening > 5]
     assert f"not only on terrazzo (by up to {above.xs('terrazzo', level=1).max():.0f})" in text
     of = {m: set(above[m].index) - {"terrazzo"} for m in ("pouta", "vanilla")}
@@ -314,23 +318,15 @@ def test_what_mss_brings_seed_by_seed_is_what_its_runs_say(committed, page):
 def test_what_the_modules_bring_on_drawn_parts_is_what_their_runs_say(committed, page):
     frame = all_six(committed)
     text = " ".join(page.split())
-    claims = {
-        "POUTA-base+HSG": "HSG helps",
-        "POUTA-base+MSS": "MSS helps",
-        "POUTA": "Both together",
-    }
-    for title, claim in claims.items():
+    claims = {"HSG helps": "POUTA-base+HSG", "MSS helps": "POUTA-base+MSS"}
+    for claim, title in (claims | {"Both together": "POUTA"}).items():
         told = text.partition(f"**{claim}")[2]
         told = told.split("six drawn parts after 3000 steps", 1)[1]
         for metric in METRICS[::2]:
             numbers = gap(frame, metric, title, "POUTA-base")
-            assert f"by {METRIC_WORDS[metric]} {numbers}" in told[:600] and numbers.endswith(
-                "not shown"
-            )
-    by = frame[frame["metric"] == METRICS[2]].pivot(
-        index=["category", "seed"], columns="method", values="percent"
-    )
-    gain = (by["base+mss"] - by["base"]).dropna().groupby("category").mean()
+            assert f"by {METRIC_WORDS[metric]} {numbers}" in told[:600]
+            assert numbers.endswith("not shown")
+    gain = gains(frame, "base+mss", "base", METRICS[2])
     told = "{:+.1f} on fabric, {:+.1f} on metal and {:+.1f} on terrazzo, on the objects by"
     told = told.format(*gain[["fabric", "metal", "terrazzo"]])
     told += " {:+.1f} on the cap, {:+.1f} on the chip and {:+.1f} on the nut."
@@ -425,11 +421,10 @@ def test_what_the_parts_are_worth_on_drawn_parts(repository, committed, page):
     assert [name for name, *_ in rows] == [*PAIRS, *MORE_PAIRS]
     titles = {name: [METHODS[method].title for method in pair] for name, pair in PAIRS.items()}
     titles |= MORE_PAIRS
+    by = frame.pivot(index=["metric", "category", "seed"], columns="title", values="percent")
     shown = set()
     for name, pairs, *cells in rows:
-        of = frame[frame["metric"] == METRICS[0]]
-        of = of.pivot(index=["category", "seed"], columns="title", values="percent")
-        assert int(pairs) == len(of[list(titles[name])].dropna()), name
+        assert int(pairs) == len(by.loc[METRICS[0], list(titles[name])].dropna()), name
         for metric, cell in zip(METRICS, cells, strict=True):
             told = gap(frame, metric, *titles[name])
             assert cell == told.replace(" categories", ""), (name, metric)
@@ -448,17 +443,18 @@ def test_what_the_parts_are_worth_on_drawn_parts(repository, committed, page):
     for metric in METRICS[::2]:
         cost = gap(frame, metric, "Vanilla", f"Vanilla{ALONE}")
         assert f"by {METRIC_WORDS[metric]} {cost}" in text
-    of = frame[frame["metric"] == METRICS[2]].pivot_table("percent", "title", ["category", "seed"])
-    of = of.xs(0, axis=1, level="seed").map("{:.1f}".format)
+    ap = by.loc[METRICS[2]].xs(0, level="seed")
+    worse = ap[f"POUTA{ALONE}"] < ap["DRAEM"]
+    assert list(worse[worse].index) == ["cap", "chip", "nut"]
+    ap = ap.map("{:.1f}".format)
     for title in ("POUTA", "Vanilla"):
-        chip, nut = (
-            f"from {of[part][title]} to {of[part][title + ALONE]}" for part in ("chip", "nut")
-        )
-        assert f"{chip} and {nut}" in text.replace("falls from", "from")
-    terrazzo = of["terrazzo"]
+        falls = (f"from {ap[title][part]} to {ap[title + ALONE][part]}" for part in ("chip", "nut"))
+        assert " and ".join(falls) in text
+    terrazzo = ap.loc["terrazzo"]
     assert f"{terrazzo['POUTA' + ALONE]} for {terrazzo['POUTA']}." in text
-    worse = of.columns[of.loc[f"POUTA{ALONE}"].astype(float) < of.loc["DRAEM"].astype(float)]
-    assert list(worse) == ["cap", "chip", "nut"]
+    ends = by.loc[METRICS[0], "Vanilla"].dropna().map("{:.1f}".format)
+    told = (f"{' and '.join(ends[part])} on {part}" for part in ("fabric", "terrazzo"))
+    assert f"It ends at {', at '.join(told)}." in text
 
 
 def test_the_readme_has_the_verdicts_of_the_claims(repository, page):
