@@ -171,6 +171,17 @@ _ALL = (  # in the order of the rows of Tables I to III
         build="pouta_lib.method.models.questions:build_standardised",
     ),
     Method(
+        id="pouta-slow-statistics",
+        title="POUTA, slow statistics",
+        build="pouta_lib.method.models.questions:build_slow_statistics",
+    ),
+    Method(
+        id="pouta-frozen",
+        title="POUTA, statistics frozen",
+        build="pouta_lib.method.models.questions:build_whole",
+        recipe="pouta_lib.method.models.questions:FROZEN",
+    ),
+    Method(
         id="pouta-wide-below",
         title="POUTA, wide below",
         build="pouta_lib.method.models.questions:build_wide_below",

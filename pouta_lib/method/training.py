@@ -24,6 +24,7 @@ from pouta_lib.method.finite import check_finite
 from pouta_lib.method.history import LOSSES, summarise
 from pouta_lib.method.losses import MSS_WEIGHTS, total_loss
 from pouta_lib.method.models import build_model
+from pouta_lib.method.models.blocks import freeze_statistics
 from pouta_lib.method.replay import Plain, Recorded
 from pouta_lib.method.schedule import batch_indices, learning_rate, step_seed
 from pouta_lib.method.synthesis import SyntheticBatch, synthesize
@@ -70,7 +71,8 @@ class Recipe:
     losses: Callable[[dict[str, Tensor], SyntheticBatch], dict[str, Tensor]]  # by LOSSES
     needed: frozenset[str]  # the tensors of the model's trace that `losses` looks at
     rate: Callable[[Profile, int, int], float]  # of step, steps
-    recordable: bool = True  # whether `batch` and `losses` never ask a card what it computed
+    recordable: bool = True  # whether its steps are alike and never ask a card what it computed
+    frozen_from: float = 1.0  # share of the steps from which on batch statistics stay as they are
 
 
 def make_batch(
@@ -279,6 +281,8 @@ def _stepper(
 
     def one_step() -> None:
         step = state.done
+        if step >= recipe.frozen_from * state.steps:
+            freeze_statistics(low.network)
         chosen = torch.from_numpy(batch_indices(len(images), profile.batch_size, step, seed))
         for group in state.optimizer.param_groups:
             _set_rate(group, recipe.rate(profile, step, state.steps))

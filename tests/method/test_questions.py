@@ -1,5 +1,6 @@
 """POUTA done otherwise: where gradients go, which map is the answer, what is seen and made."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,7 +11,7 @@ from pouta_lib.method.models import build_model
 from pouta_lib.method.models.questions import losses_with_class_weights, losses_without_prediction
 from pouta_lib.method.seamless import clone_seamlessly
 from pouta_lib.method.synthesis import SyntheticBatch
-from pouta_lib.method.training import PAPER
+from pouta_lib.method.training import PAPER, train
 
 
 @pytest.fixture
@@ -124,6 +125,49 @@ def test_standardised_light_and_its_colour_change_no_map_and_the_repair_alike(ba
     assert torch.allclose(changed["I_r"], named["I_r"] * gain + shift, atol=1e-4)
     assert all(tensor.isfinite().all() for tensor in flat.values())
     assert (flat["I_r"] - 0.25).abs().max() < 0.1
+
+
+def test_slow_statistics_go_a_hundredth_of_the_way_where_poutas_go_a_tenth(batch):
+    moved = []
+    for model in (small("pouta"), small("pouta-slow-statistics")):
+        with torch.no_grad():
+            model.trace(batch.image)
+        means = {n: b for n, b in model.named_buffers() if n.endswith("running_mean")}
+        moved.append(means)  # from 0, where they start
+    assert moved[0]
+    for name, mean in moved[0].items():
+        assert torch.allclose(moved[1][name], mean / 10, atol=1e-6), name
+
+
+def test_frozen_statistics_stay_through_the_last_fifth_in_which_weights_go_on():
+    images, textures = (
+        np.random.default_rng(seed).integers(0, 256, (4, 3, 32, 32), dtype=np.uint8)
+        for seed in (0, 1)
+    )
+
+    def parts_along(method):
+        """Weights and statistics at each look: after every one of ten steps."""
+        looks = []
+
+        def look(model):
+            state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+            looks.append(state)
+            return {}
+
+        profile = load_profile("smoke", size_px=32, steps=10, precision="fp32")
+        train(images, textures, profile, method, 0, device="cpu", watch=look)
+        return looks
+
+    plain, frozen = parts_along("pouta"), parts_along("pouta-frozen")
+    statistics = {name for name in plain[0] if name.endswith(("running_mean", "running_var"))}
+    weights = {name for name in plain[0] if name.endswith(".weight")}
+    for step in range(8):
+        assert all(torch.equal(plain[step][n], frozen[step][n]) for n in plain[0]), step
+    for step in (8, 9):
+        for name in statistics:
+            assert torch.equal(frozen[step][name], frozen[7][name]), name
+        assert any(not torch.equal(plain[step][n], plain[7][n]) for n in statistics)
+        assert any(not torch.equal(frozen[step][n], frozen[step - 1][n]) for n in weights)
 
 
 class TestSeamless:

@@ -23,6 +23,16 @@ def normaliser(kind: str, channels: int) -> nn.Module:
     return nn.GroupNorm(groups, channels)
 
 
+def freeze_statistics(network: nn.Module) -> None:
+    """Batch normalisation goes by the statistics that it has by now, and takes no new ones (D43).
+
+    Until the network's next ``train()``; its scales and shifts are trained on.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+
+
 def conv_block(
     in_channels: int, out_channels: int, kernel: int = 3, normalisation: str = "batch"
 ) -> nn.Sequential:

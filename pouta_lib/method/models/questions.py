@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from pouta_lib.ground.methods import Method
 from pouta_lib.ground.profiles import Profile
@@ -15,6 +15,8 @@ from pouta_lib.method.synthesis import SyntheticBatch, synthesize
 from pouta_lib.method.training import PAPER
 
 FOCAL_ALPHA = 0.25  # the paper's [7] has it beside gamma 2, for its own task (D06)
+SLOW_MOMENTUM = 0.01  # torch's own is 0.1
+FROZEN_FROM = 0.8  # where the rate first falls (paper, IV-A)
 
 
 class ApartPouta(Pouta):
@@ -103,6 +105,15 @@ def build_wide_below(method: Method, profile: Profile) -> Pouta:
     return _whole(Pouta, profile, {i: c * (2 if i in deepest else 1) for i, c in channels.items()})
 
 
+def build_slow_statistics(method: Method, profile: Profile) -> Pouta:
+    """POUTA with statistics of about the last hundred batches, where torch keeps those of ten."""
+    model = _whole(Pouta, profile)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = SLOW_MOMENTUM
+    return model
+
+
 def build_three_levels(method: Method, profile: Profile) -> Pouta:
     """POUTA without its deepest level: what is mapped has H / 8 x W / 8 pixels."""
     channels = level_channels(profile.width)
@@ -134,3 +145,4 @@ def losses_with_class_weights(named: dict[str, Tensor], batch: SyntheticBatch) -
 MSS_ALONE = replace(PAPER, losses=losses_without_prediction)
 WEIGHTED = replace(PAPER, losses=losses_with_class_weights)
 SEAMLESS = replace(PAPER, batch=seamless_batch, recordable=False)
+FROZEN = replace(PAPER, frozen_from=FROZEN_FROM, recordable=False)
