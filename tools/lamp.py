@@ -4,30 +4,31 @@
 
 Of each run's category: the image AUROC of the gray of a test image's border alone, which shows
 little or nothing of the part. Of each run: image AUROC and pixel AP on the test images as they are;
-all equally light, as the training images are in the mean; and with each in the light of another
-test image, dealt at random. The runs need their weights and their data (POUTA_DATA). The table is
-written where --out says.
+all equally light, as the training images are in the mean; with each in the light of another test
+image, dealt at random; and with the good ones alone darker. The runs need their weights and their
+data (POUTA_DATA). The table is written where --out says.
 """
 
-import argparse
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from run_tables import write_table
 
-from pouta_lib.ground.errors import PoutaError
-from pouta_lib.ground.paths import atomic_path, results_root
 from pouta_lib.score.evaluation import score_test
 from pouta_lib.score.metrics import image_metrics
-from pouta_lib.study.records import Record, read_record
+from pouta_lib.study.records import Record
 from pouta_lib.study.run import open_run
 
 BORDER = 0.04  # of the side
 DEALS = 10  # whose mean counts
+DARKER = 0.07  # the share of its light that a lamp has lost: our choice
 AS_THEY_ARE, EQUAL, DEALT = "as they are", "equally light", "light dealt at random"
+DRIFTED = "good ones darker"
+COLUMNS = ["dataset", "category", "method", "seed", "steps", "light_share", "label"]
+COLUMNS += ["test images", "image_auroc", "pixel_ap"]
 
 
 def border_gray(images: np.ndarray) -> np.ndarray:
@@ -50,16 +51,24 @@ def in_light(images: np.ndarray, gray: np.ndarray | float) -> np.ndarray:
     return (images * gains[:, None, None, None]).round().clip(0, 255).astype(np.uint8)
 
 
+def in_every_light(test: np.ndarray, bad: np.ndarray, gray: float) -> dict[str, list[np.ndarray]]:
+    """The test images in each light, once or as often as it is dealt; `gray` is the equal one.
+
+    *Shape*: ``(N, 3, S, S)`` uint8; bad ``(N,)`` bool; gray in [0, 255].
+    """
+    own, draws = test.mean(axis=(1, 2, 3)), np.random.default_rng(0)
+    return {
+        AS_THEY_ARE: [test],
+        EQUAL: [in_light(test, gray)],
+        DEALT: [in_light(test, draws.permutation(own)) for _ in range(DEALS)],
+        DRIFTED: [in_light(test, own * np.where(bad, 1, 1 - DARKER))],
+    }
+
+
 def rows_of(record: Record) -> list[dict[str, Any]]:
     """What a run says of the test images in each light, and what their border says alone."""
     category, model, compute = open_run(record)
-    own = category.test.mean(axis=(1, 2, 3))
-    draws = np.random.default_rng(0)
-    lights = {
-        AS_THEY_ARE: [category.test],
-        EQUAL: [in_light(category.test, category.train.mean())],
-        DEALT: [in_light(category.test, draws.permutation(own)) for _ in range(DEALS)],
-    }
+    lights = in_every_light(category.test, category.labels, float(category.train.mean()))
     run: dict[str, Any] = {"dataset": category.dataset, "category": category.name}
     alone = image_metrics(category.labels, border_gray(category.test))["image_auroc"]
     rows = [run | {"method": "border gray", "test images": AS_THEY_ARE, "image_auroc": alone}]
@@ -79,22 +88,7 @@ def rows_of(record: Record) -> list[dict[str, Any]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs, with their weights")
-    parser.add_argument("--out", type=Path, default=results_root() / "lamp.csv")
-    options = parser.parse_args(arguments)
-    try:
-        rows = [row for run in options.runs for row in rows_of(read_record(run))]
-    except PoutaError as error:
-        parser.exit(1, f"lamp: {error}\n")
-    columns = ["dataset", "category", "method", "seed", "steps", "light_share", "label"]
-    columns += ["test images", "image_auroc", "pixel_ap"]
-    table = pd.DataFrame(rows)[columns].drop_duplicates()
-    table[["seed", "steps"]] = table[["seed", "steps"]].astype("Int64")
-    with atomic_path(options.out) as path:
-        table.to_csv(path, index=False, float_format="%.6f")
-    print(table.to_string(index=False))
-    return 0
+    return write_table("lamp", str(__doc__).partition("\n")[0], rows_of, COLUMNS, arguments)
 
 
 if __name__ == "__main__":

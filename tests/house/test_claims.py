@@ -282,9 +282,7 @@ def test_how_far_the_last_third_swings_is_what_the_records_say(repository, commi
 
     text = " ".join(results_page(repository).split())
     photographs = moved(find_records("real-cpu", committed / "results" / "real", shots=None))
-    most = (
-        "POUTA moves by at most {pouta:.1f} points at that length, Vanilla by at most {vanilla:.1f}"
-    )
+    most = "POUTA moves by at most {pouta:.1f} points, Vanilla by at most {vanilla:.1f}"
     most += ", and DRAEM, with one seed, by up to {draem:.1f}."
     assert most.format(**photographs.groupby(level=0).max()) in text
     records = find_records("evening", committed / "results", shots=None)

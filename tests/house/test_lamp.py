@@ -34,13 +34,23 @@ def test_black_pictures_stay_black():
     assert lamp.in_light(pictures([0], part=0), 50).max() == 0
 
 
-def test_a_run_is_measured_in_both_lights(bolt):
+def test_where_the_light_has_drifted_only_the_good_ones_are_darker():
+    images, bad = pictures([100, 200], part=100), np.array([True, False])
+    lights = lamp.in_every_light(images, bad, 50)
+    (drifted,), (equal,) = lights["good ones darker"], lights["equally light"]
+    assert (drifted[0] == images[0]).all()
+    assert (drifted[1] == (images[1] * 0.93).round()).all()
+    assert equal.mean(axis=(1, 2, 3)) == pytest.approx([50, 50], abs=0.5)
+
+
+def test_a_run_is_measured_in_every_light(bolt):
     folder = execute_run(profile="smoke", dataset="mvtec", category="bolt", variant="patchcore")
     record, out = read_record(folder), bolt / "lamp.csv"
     assert lamp.main([str(folder), "--out", str(out)]) == 0
     table = pd.read_csv(out)
-    assert list(table["method"]) == ["border gray", *["patchcore"] * 3]
+    assert list(table["method"]) == ["border gray", *["patchcore"] * 4]
     lights = ["as they are", "as they are", "equally light", "light dealt at random"]
+    lights.append("good ones darker")
     assert list(table["test images"]) == lights
     assert table["image_auroc"][1] == pytest.approx(record.metrics["image_auroc"], abs=1e-6)
     assert table["pixel_ap"][1] == pytest.approx(record.metrics["pixel_ap"], abs=1e-6)

@@ -366,6 +366,45 @@ def test_what_todays_settings_cost_and_what_time_gives_back(repository, committe
     assert told_of.format(*gains) in text
 
 
+def test_which_defects_are_found_is_what_the_runs_say(repository, committed):
+    table = pd.read_csv(committed / "results" / "real" / "by_defect.csv")
+    of = table.set_index(["category", "defect", "method"]).sort_index()
+    rows = rows_below(results_page(repository), "image AUROC / pixel AP by kind")
+    methods = ["pouta", "vanilla", "patchcore"]
+    assert set(of.loc[["transistor", "magnetic_tile"]]["steps"]) == {14400, 0}
+    for name, images, *cells in rows:
+        category, _, kind = name.partition(", ")
+        for method, cell in zip(methods, cells, strict=True):
+            run = of.loc[category, kind.replace(" ", "_"), method]
+            assert int(images) == run["images"]
+            assert cell == f"{100 * run['image_auroc']:.1f} / {100 * run['pixel_ap']:.1f}", name
+    assert len(rows) == len(of.loc[["transistor", "magnetic_tile"]]) / len(methods)
+    percent = 100 * of[["image_auroc", "pixel_ap"]]
+    leads = percent.loc["transistor", "cut_lead"].loc[methods]
+    cracks = percent.loc["magnetic_tile", "crack"].loc[methods]
+    text = " ".join(results_page(repository).split())
+    told = "for cut leads it has {:.1f}, where Vanilla has {:.1f} and PatchCore {:.1f}."
+    assert told.format(*leads["image_auroc"]) in text
+    assert "({:.1f} and {:.1f}), PatchCore has {:.1f}.".format(*cracks["image_auroc"]) in text
+    assert "{:.1f} and {:.1f} for {:.1f}".format(*cracks["pixel_ap"]) in text
+    weakest = (
+        percent["image_auroc"].unstack("defect").loc["magnetic_tile"].loc[["pouta", "vanilla"]]
+    )
+    assert all(
+        list(row.sort_values().index[:2]) == ["crack", "uneven"] for _, row in weakest.iterrows()
+    )
+    trained = of[of["steps"] > 0]
+    ratio = trained["median_score"] / trained["median_good"]
+    ratio, medians = (
+        ratio.drop("macaroni1", level="category"),
+        trained.loc["macaroni1", "bad", "pouta"],
+    )
+    assert f"is {ratio.min():.0f} to {ratio.max():.0f} times that of the good images" in text
+    assert medians["steps"] == 3600
+    told = "of the bad is {median_score:.3f} and of the good {median_good:.3f}."
+    assert told.format(**medians) in text
+
+
 def test_what_the_light_does_is_what_the_lamp_says(repository, committed):
     table = pd.read_csv(committed / "results" / "real" / "lamp.csv")
     table["percent"] = 100 * table["image_auroc"]
@@ -659,7 +698,7 @@ SHAPES = {"twice the channels below": "pouta-wide-below", "a level less": "pouta
 
 def test_widths_and_sizes_are_those_of_the_judgements(repository, committed):
     rows = rows_below(results_page(repository), "found / both / false alarms, %, at equal time")
-    merits, minutes = {}, []
+    merits, minutes = {}, {}
     for name, *cells in rows:
         size, width, steps = map(int, re.findall(r"(\d+) px, width (\d+), (\d+) steps", name)[0])
         own = load_profile("real-cpu")
@@ -677,14 +716,34 @@ def test_widths_and_sizes_are_those_of_the_judgements(repository, committed):
             if path.is_file():
                 row = judged_row(path)
                 assert cell == in_columns(row, CALM)
-                minutes.append(read_judgement(path).seconds.train / 60)
-                merits.setdefault((method, size, width), []).append(row["both"])
+                shape = (method, size, width)
+                merits.setdefault(shape, []).append(row["both"])
+                minutes.setdefault(shape, []).append(read_judgement(path).seconds.train / 60)
     means = {shape: sum(found[:4]) / 4 for shape, found in merits.items() if len(found) >= 4}
     ahead = means["pouta", 96, 16] - means["pouta", 128, 16]
     assert load_profile("real-cpu").size_px == 96 and 0.05 < ahead < 0.15  # "a tenth of a point"
     now, less = merits["pouta", 96, 16][:4], merits["pouta-three-levels", 64, 32]
     text = " ".join(results_page(repository).split())
-    assert f"they took {min(minutes):.0f} to {max(minutes):.0f} minutes" in text
+    took = [minute for found in minutes.values() for minute in found]
+    assert f"they took {min(took):.0f} to {max(took):.0f} minutes" in text
+    ahead = means["pouta", 96, 16] - means["pouta", 192, 16]
+    assert f"a tenth of a point, and of 192 px by {ahead:.1f}." in text
+    of_192 = [more > less for more, less in zip(merits["pouta", 192, 16], now, strict=True)]
+    assert of_192 == [False, True, False, False]  # "on toothbrush alone"
+    lost = [now[k] - merits["pouta", 128, 32][k] for k in (0, 1)]
+    assert f"at 128 px it loses {lost[0]:.1f} points there and none" in text and lost[1] < 0.05
+    lost = [now[1] - merits["pouta", 64, 64][0]]
+    lost += [now[k] - merits["pouta", 96, 64][k] for k in (0, 1)]
+    told_lost = (
+        "Width 64 has {:.1f} points less at 64 px, on toothbrush alone, and {:.1f} and {:.1f}"
+    )
+    assert told_lost.format(*lost) in text
+    of_less, of_now = (
+        minutes[shape][2:4] for shape in (("pouta-three-levels", 64, 32), ("pouta", 96, 16))
+    )
+    assert [f"{minute:.0f}" for minute in of_less] == ["14", "14"]
+    told_minutes = "levels had 14 minutes each on macaroni1 and magnetic_tile, the first row"
+    assert f"{told_minutes} {of_now[0]:.0f} and {of_now[1]:.0f}." in text
     gain = means["pouta-three-levels", 64, 32] - means["pouta", 96, 16]
     assert f"{gain:.1f} points more in the mean of the four than what is set now" in text
     assert f"on magnetic_tile it has {now[-1] - less[-1]:.1f} less" in text
@@ -803,11 +862,20 @@ def test_width_32_on_test_images_is_what_its_runs_say(repository, committed):
 
 
 SHORT = {"steps": 1200}
+LAST = SHORT | {"average_share": 0.0}
 WIDE = {"size_px": 64, "steps": 900, "width": 64}
 TRIED = {  # what else the judge was asked: the row's changes and method
     "found / both / false alarms, %, 1200 steps": {
         "batch statistics, weights averaged, as it is set now": (SHORT, "pouta"),
-        "batch statistics, the last weights": (SHORT | {"average_share": 0.0}, "pouta"),
+        "batch statistics, the last weights": (LAST, "pouta"),
+        "slow batch statistics, weights averaged": (SHORT, "pouta-slow-statistics"),
+        "slow batch statistics, the last weights": (LAST, "pouta-slow-statistics"),
+        "batch statistics frozen late, weights averaged": (SHORT, "pouta-frozen"),
+        "batch statistics frozen late, the last weights": (LAST, "pouta-frozen"),
+        "batch statistics, weights averaged, 600 steps of eight images": (
+            {"batch_size": 8, "steps": 600},
+            "pouta",
+        ),
         "groups of eight channels, weights averaged": (SHORT | {"normalisation": "group"}, "pouta"),
         "each channel by itself, weights averaged": (
             SHORT | {"normalisation": "instance"},
@@ -819,7 +887,7 @@ TRIED = {  # what else the judge was asked: the row's changes and method
         ),
         "all images varied in place of half of them": (SHORT | {"varied_share": 1.0}, "pouta"),
         "Vanilla, as it is set now": (SHORT, "vanilla"),
-        "Vanilla, the last weights": (SHORT | {"average_share": 0.0}, "vanilla"),
+        "Vanilla, the last weights": (LAST, "vanilla"),
         "Vanilla, groups of eight channels": (SHORT | {"normalisation": "group"}, "vanilla"),
     },
     "pixel AP / both / false alarms, %, width 64": {
@@ -849,6 +917,22 @@ def test_what_else_the_judge_was_asked(repository, committed, title):
                 assert cell == in_columns(judged_row(path), columns)
 
 
+def test_the_statistics_make_no_difference_to_the_judge(repository, committed):
+    root = committed / "results" / "real"
+
+    def mean(changes, method="pouta"):
+        folder = root / folder_name(make_label("real-cpu", changes)) / "judged" / "mvtec"
+        paths = (folder / part / method / "seed0.json" for part in ("transistor", "toothbrush"))
+        return sum(judged_row(path)["both"] for path in paths) / 2
+
+    now = mean(SHORT)
+    same = [mean(SHORT, method) for method in ("pouta-slow-statistics", "pouta-frozen")]
+    assert all(abs(one - now) < 0.15 for one in [*same, mean(LAST, "pouta-frozen")])
+    text = " ".join(results_page(repository).split())
+    lost = now - mean({"batch_size": 8, "steps": 600})
+    assert f"Eight images a step, in half as many steps, have {lost:.1f} points less" in text
+
+
 def test_what_groups_cost_vanilla_is_what_the_judge_said(repository, committed):
     text = " ".join(results_page(repository).split())
     root = committed / "results" / "real"
@@ -869,6 +953,8 @@ def test_what_groups_cost_vanilla_is_what_the_judge_said(repository, committed):
     assert all(abs(a["both"] - b["both"]) < 0.6 for a, b in zip(now, last, strict=True))
     older = root / "questions" / "judged" / "mvtec" / "transistor" / "vanilla" / "seed0.json"
     assert f"on transistor tells: {in_columns(judged_row(older), CALM)} (" in text
+    moved = judged_row(older)["both"] - now[0]["both"]
+    assert f"that alone moved *both* by {moved:.1f} points" in text
 
 
 def test_calm_by_method_is_that_of_the_judgements(repository, committed):
