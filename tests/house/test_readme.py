@@ -413,7 +413,7 @@ def test_what_the_light_does_is_what_the_lamp_says(repository, committed):
     assert f"AUROC of {alone.pop('macaroni1'):.1f} there" in text
     assert f"on the other three {alone.min():.1f} to {alone.max():.1f}" in text
     of = table[(table["category"] == "macaroni1") & table["label"].notna()]
-    lights = ["as they are", "equally light", "light dealt at random"]
+    lights = ["as they are", "equally light", "light dealt at random", "good ones darker"]
     keys = ["method", "label"]
     of = of.pivot(index=keys, columns="test images", values="percent")[lights]
     changed = {"today's": {"steps": 3600}, "earlier": EARLIER}
@@ -434,6 +434,16 @@ def test_what_the_light_does_is_what_the_lamp_says(repository, committed):
     assert f"{told} another light, this lead is {ahead['light dealt at random']:.1f}" in text
     lost = [of["as they are"] - of["light dealt at random"] for of in (before, now)]
     assert "lose {:.1f} points by it, today's {:.1f}.".format(*lost) in text
+    (first, drifted), (steady, calm) = (of[["as they are", lights[-1]]] for of in (before, now))
+    assert f"POUTA falls from {first:.1f} to {drifted:.1f}, below a coin" in text and drifted < 50
+    assert f"and stays at {calm:.1f} for {steady:.1f} where light was" in text
+    pouta = table[(table["method"] == "pouta") & (table["category"] != "macaroni1")]
+    pouta = pouta.pivot(index=["category", "light_share"], columns="test images", values="percent")
+    gain = pouta["good ones darker"] - pouta["as they are"]
+    assert f"costs POUTA {-gain['transistor', 0.0]:.1f} points with the earlier settings" in text
+    both = pouta.loc["transistor", 0.5][["good ones darker", "as they are"]]
+    assert "and nothing with today's ({:.1f} for {:.1f})".format(*both) in text
+    assert (gain["magnetic_tile"] > 0).all()
 
 
 def warm_records(committed, profile, steps):

@@ -24,6 +24,7 @@ class Pouta(nn.Module):
     """
 
     of_map = "logits"  # those that M_p is the softmax of
+    repairer = ReconstructiveNetwork
 
     def __init__(
         self,
@@ -35,7 +36,7 @@ class Pouta(nn.Module):
         channels: dict[int, int] | None = None,
     ) -> None:
         super().__init__()
-        self.reconstructive = ReconstructiveNetwork(width, normalisation, channels)
+        self.reconstructive = self.repairer(width, normalisation, channels)
         self.discriminative = DiscriminativeNetwork(
             width, hsg, mss, normalisation if norm else None, channels
         )

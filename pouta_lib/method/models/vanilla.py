@@ -61,9 +61,11 @@ class Vanilla(nn.Module):
     *Source*: paper, figure 4(a) and IV-D.
     """
 
+    repairer = ReconstructiveNetwork
+
     def __init__(self, width: int = 64, normalisation: str = "batch") -> None:
         super().__init__()
-        self.reconstructive = ReconstructiveNetwork(width, normalisation)
+        self.reconstructive = self.repairer(width, normalisation)
         self.discriminative = UNet(width, normalisation)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -77,9 +79,13 @@ class Vanilla(nn.Module):
     def trace(self, image: Tensor) -> dict[str, Tensor]:
         """The reconstructive network's named tensors, ``logits`` and ``M_p``."""
         named = self.reconstructive(image)
-        named["logits"] = self.discriminative(torch.cat([image, named["I_r"]], dim=1))
+        named["logits"] = self.discriminative(torch.cat(self.compared(image, named["I_r"]), dim=1))
         named["M_p"] = anomaly_probability(named["logits"])
         return named
+
+    def compared(self, image: Tensor, repaired: Tensor) -> tuple[Tensor, Tensor]:
+        """What the U-Net sees of the two: here all of both."""
+        return image, repaired
 
 
 def build(method: Method, profile: Profile) -> Vanilla:
