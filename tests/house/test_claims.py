@@ -4,6 +4,7 @@ import re
 
 import pandas as pd
 import pytest
+from scipy.stats import ttest_1samp
 from test_readme import METRICS, earlier, gap, late, measured, results_page, rows_below
 
 from pouta_lib.ground.methods import METHODS
@@ -436,6 +437,21 @@ def test_what_the_parts_are_worth_on_drawn_parts(repository, committed, page):
     }
     assert {name for name, metric in shown if metric == "image_auroc"} == {"POUTA less DRAEM"}
     text = " ".join(results_page(repository).split())
+    luck = {
+        (name, metric): ttest_1samp(
+            gains(frame.assign(method=frame["title"]), *pair, metric), 0
+        ).pvalue
+        for name, pair in titles.items()
+        for metric in METRICS
+    }
+    least = min(luck, key=luck.__getitem__)
+    assert least == ("POUTA less Vanilla with textures alone", "pixel_ap")
+    assert len(luck) * luck[least] > 0.05  # Holm's first step: where it fails, all others do
+    assert f"The table has {len(luck)}." in text
+    told = f"the smallest p, {luck[least]:.3f}, is that of {least[0]} by pixel AP, and becomes"
+    assert f"{told} {len(luck) * luck[least]:.2f}." in text
+    alone = luck["all of it: POUTA less Vanilla", "pixel_ap"]
+    assert f"POUTA less Vanilla has p = {alone:.2f} by pixel AP" in text
     raised = gap(frame, "pixel_auroc", "POUTA", "POUTA-base")
     assert f"raise pixel AUROC, by {raised}. That this one of {3 * len(rows)} diff" in text
     for metric in METRICS[::2]:
