@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 import numpy as np
-from run_tables import write_table
+from run_tables import told_of, write_table
 
 from pouta_lib.score.metrics import image_metrics, pixel_metrics
 from pouta_lib.study.records import Record, load_arrays
@@ -27,8 +27,7 @@ def rows_of(record: Record) -> list[dict[str, Any]]:
     kinds, scores = np.array(category.defects), arrays["scores"]
     good = ~category.labels
     run: dict[str, Any] = {"dataset": category.dataset, "category": category.name}
-    run |= {"label": record.profile.label, "method": record.run.variant, "seed": record.run.seed}
-    run |= {"steps": record.steps, "median_good": float(np.median(scores[good]))}
+    run |= told_of(record) | {"median_good": float(np.median(scores[good]))}
     rows = []
     for kind in np.unique(kinds[category.labels]):
         of = kinds == kind

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from run_tables import write_table
+from run_tables import told_of, write_table
 
 from pouta_lib.score.evaluation import score_test
 from pouta_lib.score.metrics import image_metrics
@@ -72,9 +72,8 @@ def rows_of(record: Record) -> list[dict[str, Any]]:
     run: dict[str, Any] = {"dataset": category.dataset, "category": category.name}
     alone = image_metrics(category.labels, border_gray(category.test))["image_auroc"]
     rows = [run | {"method": "border gray", "test images": AS_THEY_ARE, "image_auroc": alone}]
-    run |= {"label": record.profile.label, "method": record.run.variant, "seed": record.run.seed}
     varied = record.profile.light_share if record.steps else 0.0  # what is not trained sees none
-    run |= {"steps": record.steps, "light_share": varied}
+    run |= told_of(record) | {"light_share": varied}
     for name, sets in lights.items():
         of = [
             score_test(

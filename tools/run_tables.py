@@ -14,6 +14,13 @@ from pouta_lib.study.records import Record, read_record
 INTEGERS = ("seed", "steps")  # which a row may lack
 
 
+def told_of(record: Record) -> dict[str, Any]:
+    """The columns that say which run a row is of, but for its category."""
+    run = record.run
+    own = {"method": run.variant, "seed": run.seed, "steps": record.steps}
+    return own | {"label": record.profile.label}
+
+
 def write_table(
     name: str,
     description: str,

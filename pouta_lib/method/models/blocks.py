@@ -1,5 +1,7 @@
 """The three bricks that every network here is laid from."""
 
+from collections.abc import Iterator
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,14 +25,18 @@ def normaliser(kind: str, channels: int) -> nn.Module:
     return nn.GroupNorm(groups, channels)
 
 
+def batch_norms(network: nn.Module) -> Iterator[nn.BatchNorm2d]:
+    """Every batch normalisation of a network."""
+    return (module for module in network.modules() if isinstance(module, nn.BatchNorm2d))
+
+
 def freeze_statistics(network: nn.Module) -> None:
     """Batch normalisation goes by the statistics that it has by now, and takes no new ones (D43).
 
     Until the network's next ``train()``; its scales and shifts are trained on.
     """
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eval()
+    for norm in batch_norms(network):
+        norm.eval()
 
 
 def conv_block(

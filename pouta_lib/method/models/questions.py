@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from pouta_lib.ground.methods import Method
 from pouta_lib.ground.profiles import Profile
 from pouta_lib.method.losses import total_loss
+from pouta_lib.method.models.blocks import batch_norms
 from pouta_lib.method.models.pouta import Pouta
 from pouta_lib.method.models.reconstructive import ReconstructiveNetwork, level_channels
 from pouta_lib.method.models.vanilla import Vanilla
@@ -135,9 +136,8 @@ def build_wide_below(method: Method, profile: Profile) -> Pouta:
 def build_slow_statistics(method: Method, profile: Profile) -> Pouta:
     """POUTA with statistics of about the last hundred batches, where torch keeps those of ten."""
     model = _whole(Pouta, profile)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = SLOW_MOMENTUM
+    for norm in batch_norms(model):
+        norm.momentum = SLOW_MOMENTUM
     return model
 
 
