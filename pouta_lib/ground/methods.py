@@ -166,16 +166,6 @@ _ALL = (  # in the order of the rows of Tables I to III
         recipe="pouta_lib.method.models.questions:SEAMLESS",
     ),
     Method(
-        id="pouta-standardised",
-        title="POUTA, images standardised",
-        build="pouta_lib.method.models.questions:build_standardised",
-    ),
-    Method(
-        id="vanilla-standardised",
-        title="Vanilla, images standardised",
-        build="pouta_lib.method.models.questions:build_standardised_vanilla",
-    ),
-    Method(
         id="pouta-slow-statistics",
         title="POUTA, slow statistics",
         build="pouta_lib.method.models.questions:build_slow_statistics",

@@ -79,6 +79,8 @@ class Profile(SynthesisSettings):
     width: Annotated[int, _multiple_of(4, 4096)]  # channels of the first level; 64: the paper's
     norm: bool  # normalisation in FCM and HSG too (D31); the paper names none
     normalisation: Literal["batch", "group", "instance"] = "batch"  # of every CBR block (D37)
+    # a network that is trained sees each image by its own channels' mean and deviation (D48)
+    standardise: bool = False
     batch_size: Annotated[int, within(1, 65536)]
     # either a fixed number of optimiser steps, or passes over the category's training images
     steps: Annotated[int, within(1, MOST_STEPS)] | None

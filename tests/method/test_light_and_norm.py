@@ -1,11 +1,11 @@
-"""The light of the good images (D38) and the normalisation of the blocks (D37)."""
+"""The images' light, varied (D38) or taken away (D48), and the blocks' normalisation (D37)."""
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from pouta_lib.ground.methods import ABLATED
+from pouta_lib.ground.methods import ABLATED, METHODS
 from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.models import build_model
 from pouta_lib.method.models.blocks import normaliser
@@ -107,3 +107,30 @@ def test_ramp_and_gain_are_multiplied_not_added():
     ramp = F.interpolate(torch.linspace(0.2, 0.8, 8).view(1, 1, 1, 8), (8, 8)).expand(200, 3, 8, 8)
     varied = vary_light(ramp, generator(6), 1.0, 0.1).mean(dim=2)  # (200, 3, 8): along the row
     assert bool((varied.diff(dim=2) > 0).all())
+
+
+def standardising(method, standardise=True):
+    torch.manual_seed(1)
+    return build_model(method, load_profile("smoke", standardise=standardise)).eval()
+
+
+@pytest.mark.parametrize("method", [m.id for m in METHODS.values() if m.trained and not m.members])
+def test_standardised_light_and_its_colour_change_no_map_and_the_repair_alike(method):
+    gain, shift = torch.tensor([0.5, 0.7, 0.9]), torch.tensor([0.1, 0.0, 0.05])
+    gain, shift = gain.view(3, 1, 1), shift.view(3, 1, 1)
+    image = torch.rand(2, 3, 64, 64, generator=generator(7))
+    images = image, image * gain + shift
+    model, plain = standardising(method), standardising(method, False)
+    assert count_parameters(model) == count_parameters(plain)
+    with torch.no_grad():
+        maps = [model(image) for image in images]
+        named, changed = (model.trace(image) for image in images)
+        moved = (plain(images[1]) - plain(images[0])).abs().max()
+        flat = model.trace(torch.full((1, 3, 64, 64), 0.25))
+        repaired = model.reconstructive(images[1])["I_r"]
+    assert torch.equal(named["M_p"], maps[0])
+    assert (maps[1] - maps[0]).abs().max() < moved / 20  # rounding: untrained maps hardly move
+    assert torch.allclose(changed["I_r"], named["I_r"] * gain + shift, atol=1e-4)
+    assert torch.equal(repaired, changed["I_r"])  # which is what is shown of a run
+    assert all(tensor.isfinite().all() for tensor in flat.values())
+    assert (flat["I_r"] - 0.25).abs().max() < 0.1

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from pouta_lib.ground.methods import Method
 from pouta_lib.ground.profiles import Profile
-from pouta_lib.method.models.blocks import conv_block, down
+from pouta_lib.method.models.blocks import Light, conv_block, down
 from pouta_lib.method.models.pouta import anomaly_probability
 
 Block = Callable[[int, int], nn.Module]  # of channels in and out
@@ -33,8 +33,11 @@ class ReconstructiveSubnetwork(nn.Module):
     *Shape*: ``(B, 3, H, W)``, H and W multiples of 16, gives ``I_r`` of the same shape.
     """
 
-    def __init__(self, base: int = 128, normalisation: str = "batch") -> None:
+    def __init__(
+        self, base: int = 128, normalisation: str = "batch", standardise: bool = False
+    ) -> None:
         super().__init__()
+        self.standardise = standardise
         block = functools.partial(conv_block, normalisation=normalisation)
         channels = [base * k for k in (1, 2, 4, 8, 8)]
         incoming = [3, *channels[:-1]]
@@ -50,12 +53,13 @@ class ReconstructiveSubnetwork(nn.Module):
         self.to_image = nn.Conv2d(base, 3, 3, padding=1)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        x = image
+        light = Light(image, self.standardise)
+        x = light.taken(image)
         for i, stage in enumerate(self.encoder):
             x = stage(x if i == 0 else down(x))
         for stage in self.decoder:
             x = stage(raise_corners(x))
-        return {"I_r": self.to_image(x)}
+        return {"I_r": light.given_back(self.to_image(x))}
 
 
 class _Rise(nn.Module):
@@ -110,9 +114,11 @@ class Draem(nn.Module):
     *Source*: DRAEM, 3.1 and 3.2; layers and initial weights as its authors' code has them (D39).
     """
 
-    def __init__(self, width: int = 64, normalisation: str = "batch") -> None:
+    def __init__(
+        self, width: int = 64, normalisation: str = "batch", standardise: bool = False
+    ) -> None:
         super().__init__()
-        self.reconstructive = ReconstructiveSubnetwork(2 * width, normalisation)
+        self.reconstructive = ReconstructiveSubnetwork(2 * width, normalisation, standardise)
         self.discriminative = DiscriminativeSubnetwork(width, normalisation)
         self.apply(_initialise)
 
@@ -123,7 +129,9 @@ class Draem(nn.Module):
     def trace(self, image: Tensor) -> dict[str, Tensor]:
         """``I_r``, ``logits`` and ``M_p``."""
         named = self.reconstructive(image)
-        named["logits"] = self.discriminative(torch.cat([image, named["I_r"]], dim=1))
+        light = Light(image, self.reconstructive.standardise)
+        compared = [light.taken(image), light.taken(named["I_r"])]
+        named["logits"] = self.discriminative(torch.cat(compared, dim=1))
         named["M_p"] = anomaly_probability(named["logits"])
         return named
 
@@ -138,4 +146,4 @@ def _initialise(module: nn.Module) -> None:
 
 def build(method: Method, profile: Profile) -> Draem:
     """DRAEM at the profile's width."""
-    return Draem(profile.width, profile.normalisation)
+    return Draem(profile.width, profile.normalisation, profile.standardise)

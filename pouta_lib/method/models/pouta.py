@@ -24,7 +24,6 @@ class Pouta(nn.Module):
     """
 
     of_map = "logits"  # those that M_p is the softmax of
-    repairer = ReconstructiveNetwork
 
     def __init__(
         self,
@@ -34,9 +33,10 @@ class Pouta(nn.Module):
         norm: bool = False,
         normalisation: str = "batch",
         channels: dict[int, int] | None = None,
+        standardise: bool = False,
     ) -> None:
         super().__init__()
-        self.reconstructive = self.repairer(width, normalisation, channels)
+        self.reconstructive = ReconstructiveNetwork(width, normalisation, channels, standardise)
         self.discriminative = DiscriminativeNetwork(
             width, hsg, mss, normalisation if norm else None, channels
         )
@@ -68,4 +68,7 @@ def build(method: Method, profile: Profile) -> Pouta:
     """POUTA, or what is left of it with the modules that `method` has (IV-D)."""
     modules = method.modules
     assert modules is not None, f"{method.id} says which modules it has"
-    return Pouta(profile.width, modules.hsg, modules.mss, profile.norm, profile.normalisation)
+    p = profile
+    return Pouta(
+        p.width, modules.hsg, modules.mss, p.norm, p.normalisation, standardise=p.standardise
+    )

@@ -1,8 +1,7 @@
-"""POUTA, and once Vanilla, with one thing done otherwise, for questions that were asked (D43)."""
+"""POUTA with one thing done otherwise, for questions that were asked (D43)."""
 
 from dataclasses import replace
 
-import torch
 from torch import Generator, Tensor
 
 from pouta_lib.ground.methods import Method
@@ -10,8 +9,7 @@ from pouta_lib.ground.profiles import Profile
 from pouta_lib.method.losses import total_loss
 from pouta_lib.method.models.blocks import batch_norms
 from pouta_lib.method.models.pouta import Pouta
-from pouta_lib.method.models.reconstructive import ReconstructiveNetwork, level_channels
-from pouta_lib.method.models.vanilla import Vanilla
+from pouta_lib.method.models.reconstructive import level_channels
 from pouta_lib.method.seamless import clone_seamlessly
 from pouta_lib.method.synthesis import SyntheticBatch, synthesize
 from pouta_lib.method.training import PAPER
@@ -45,60 +43,16 @@ class SupervisedPouta(Pouta):
     of_map = "logits1"
 
 
-class StandardisedReconstructive(ReconstructiveNetwork):
-    """Sees each image with a mean of 0 and a deviation of 1 in each channel.
-
-    ``I_r`` is given in [0, 1] again, by the input's own mean and deviation.
-
-    *Source*: our choice (D43): so neither the light nor its colour reaches the network.
-    """
-
-    def forward(self, image: Tensor, reconstruct: bool = True) -> dict[str, Tensor]:
-        """Every tensor by its name."""
-        seen, mean, deviation = standardised(image)
-        named = super().forward(seen, reconstruct)
-        if reconstruct:
-            named["I_r"] = named["I_r"] * deviation + mean
-        return named
-
-
-class StandardisedPouta(Pouta):
-    """POUTA that sees each image standardised.
-
-    *Source*: our choice (D43).
-    """
-
-    repairer = StandardisedReconstructive
-
-
-class StandardisedVanilla(Vanilla):
-    """Vanilla that sees each image, and the repair beside it, by the image's mean and deviation.
-
-    *Source*: our choice (D43).
-    """
-
-    repairer = StandardisedReconstructive
-
-    def compared(self, image: Tensor, repaired: Tensor) -> tuple[Tensor, Tensor]:
-        """Both, standardised as the image is."""
-        seen, mean, deviation = standardised(image)
-        return seen, (repaired - mean) / deviation
-
-
-def standardised(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Images by their own channels' mean and deviation, and these two ``(B, 3, 1, 1)``.
-
-    *Shape*: ``(B, 3, H, W)``. What differs by less than a gray level is not blown up.
-    """
-    deviation, mean = torch.std_mean(image, dim=(2, 3), keepdim=True)
-    deviation = deviation.clamp(min=1 / 255)
-    return (image - mean) / deviation, mean, deviation
-
-
 def _whole(kind: type[Pouta], profile: Profile, channels: dict[int, int] | None = None) -> Pouta:
     """All of POUTA's modules."""
     p = profile
-    return kind(p.width, norm=p.norm, normalisation=p.normalisation, channels=channels)
+    return kind(
+        p.width,
+        norm=p.norm,
+        normalisation=p.normalisation,
+        channels=channels,
+        standardise=p.standardise,
+    )
 
 
 def build_whole(method: Method, profile: Profile) -> Pouta:
@@ -114,16 +68,6 @@ def build_apart(method: Method, profile: Profile) -> Pouta:
 def build_supervised(method: Method, profile: Profile) -> Pouta:
     """The whole of POUTA, to be trained by MSS alone."""
     return _whole(SupervisedPouta, profile)
-
-
-def build_standardised(method: Method, profile: Profile) -> Pouta:
-    """The whole of POUTA, for standardised images."""
-    return _whole(StandardisedPouta, profile)
-
-
-def build_standardised_vanilla(method: Method, profile: Profile) -> Vanilla:
-    """Vanilla, for standardised images."""
-    return StandardisedVanilla(profile.width, profile.normalisation)
 
 
 def build_wide_below(method: Method, profile: Profile) -> Pouta:

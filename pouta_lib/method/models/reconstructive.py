@@ -4,7 +4,7 @@ import functools
 
 from torch import Tensor, nn
 
-from pouta_lib.method.models.blocks import conv_block, down
+from pouta_lib.method.models.blocks import Light, conv_block, down
 from pouta_lib.method.models.upsampled import of_upsampled
 
 LEVELS = (1, 2, 3, 4)
@@ -24,7 +24,8 @@ class ReconstructiveNetwork(nn.Module):
     ``(B, w 2^(i-1), H / 2^(i-1), W / 2^(i-1))``; ``F_M``: ``(B, 8w, H/16, W/16)``;
     ``I_r``: ``(B, 3, H, W)``.
 
-    Other `channels` of the levels, or fewer levels, are asked about in D43.
+    Other `channels` of the levels, or fewer levels, are asked about in D43. With `standardise` it
+    sees each image in no light of its own (D48); ``I_r`` has that light again.
 
     *Source*: paper, III-A and figure 4; layer by layer our reading (D01).
     """
@@ -34,8 +35,10 @@ class ReconstructiveNetwork(nn.Module):
         width: int = 64,
         normalisation: str = "batch",
         channels: dict[int, int] | None = None,
+        standardise: bool = False,
     ) -> None:
         super().__init__()
+        self.standardise = standardise
         block = functools.partial(conv_block, normalisation=normalisation)
         c = channels or level_channels(width)
         self.level_numbers = tuple(c)
@@ -55,7 +58,8 @@ class ReconstructiveNetwork(nn.Module):
     def forward(self, image: Tensor, reconstruct: bool = True) -> dict[str, Tensor]:
         """``F_E1..F_E4``, ``F_M``, ``F_D4..F_D1`` by name, and ``I_r`` when it is asked for."""
         named: dict[str, Tensor] = {}
-        x = image
+        light = Light(image, self.standardise)
+        x = light.taken(image)
         for i in self.level_numbers:
             x = named[f"F_E{i}"] = self.encoder[str(i)](x if i == 1 else down(x))
         x = named["F_M"] = self.mapping(down(x))
@@ -63,5 +67,5 @@ class ReconstructiveNetwork(nn.Module):
             x = of_upsampled(self.decoder_out[str(i)], self.decoder_in[str(i)](x))
             named[f"F_D{i}"] = x
         if reconstruct:
-            named["I_r"] = self.to_image(x)
+            named["I_r"] = light.given_back(self.to_image(x))
         return named

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from pouta_lib.ground.methods import Method
 from pouta_lib.ground.profiles import Profile
-from pouta_lib.method.models.blocks import conv_block, down, up
+from pouta_lib.method.models.blocks import Light, conv_block, down, up
 from pouta_lib.method.models.pouta import anomaly_probability
 from pouta_lib.method.models.reconstructive import ReconstructiveNetwork
 
@@ -61,11 +61,11 @@ class Vanilla(nn.Module):
     *Source*: paper, figure 4(a) and IV-D.
     """
 
-    repairer = ReconstructiveNetwork
-
-    def __init__(self, width: int = 64, normalisation: str = "batch") -> None:
+    def __init__(
+        self, width: int = 64, normalisation: str = "batch", standardise: bool = False
+    ) -> None:
         super().__init__()
-        self.reconstructive = self.repairer(width, normalisation)
+        self.reconstructive = ReconstructiveNetwork(width, normalisation, standardise=standardise)
         self.discriminative = UNet(width, normalisation)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -79,15 +79,13 @@ class Vanilla(nn.Module):
     def trace(self, image: Tensor) -> dict[str, Tensor]:
         """The reconstructive network's named tensors, ``logits`` and ``M_p``."""
         named = self.reconstructive(image)
-        named["logits"] = self.discriminative(torch.cat(self.compared(image, named["I_r"]), dim=1))
+        light = Light(image, self.reconstructive.standardise)
+        compared = [light.taken(image), light.taken(named["I_r"])]
+        named["logits"] = self.discriminative(torch.cat(compared, dim=1))
         named["M_p"] = anomaly_probability(named["logits"])
         return named
-
-    def compared(self, image: Tensor, repaired: Tensor) -> tuple[Tensor, Tensor]:
-        """What the U-Net sees of the two: here all of both."""
-        return image, repaired
 
 
 def build(method: Method, profile: Profile) -> Vanilla:
     """Vanilla at the profile's width."""
-    return Vanilla(profile.width, profile.normalisation)
+    return Vanilla(profile.width, profile.normalisation, profile.standardise)
