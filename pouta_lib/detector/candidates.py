@@ -21,7 +21,7 @@ from pouta_lib.ground.progress import TrainingProgress
 from pouta_lib.ground.validation import STRICT, above
 from pouta_lib.method.checkpoint import UnusableCheckpoint
 from pouta_lib.method.device import compute_of
-from pouta_lib.method.models import build_model
+from pouta_lib.method.models import build_for_weights
 from pouta_lib.method.models.pair import join, nothing_differs
 from pouta_lib.method.models.patchcore import WORKING_PX
 from pouta_lib.method.training import fit as fit_model
@@ -312,7 +312,7 @@ def _kept_model(one: Candidate, judged: FoldScores, folder: Path) -> nn.Module:
     if one.members and judged.steps != one.profile.steps:
         wanted = f"a pair whose network had {one.profile.steps} steps"
         raise problem(wanted, str(judged.steps), folder, "remove it")
-    model = load_weights(build_model(one.method, one.profile), folder, judged.weights)
+    model = load_weights(build_for_weights(one.method, one.profile), folder, judged.weights)
     return model.to(compute_of(one.method, one.profile).device)
 
 

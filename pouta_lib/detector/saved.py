@@ -16,7 +16,7 @@ from pouta_lib.ground.outputs import own_files, replaceable
 from pouta_lib.ground.profiles import Profile, with_todays_profile
 from pouta_lib.ground.validation import STRICT, Rule, above, checked, read_json, within, write_json
 from pouta_lib.method.device import Compute, compute_of, within_memory
-from pouta_lib.method.models import build_model
+from pouta_lib.method.models import build_for_weights
 from pouta_lib.method.models.pair import Pair
 from pouta_lib.method.weights import load_weights, save_weights, weights_digest
 from pouta_lib.score.evaluation import detect
@@ -255,7 +255,7 @@ def load_detector(folder: str | Path) -> Detector:
         wanted = "the method, profile and bits that it was made with, by their digest"
         raise problem(wanted, "others", path, AGAIN)
     profile = note.profile
-    model = build_model(note.variant, profile)
+    model = build_for_weights(note.variant, profile)
     load_weights(model, folder, note.weights, AGAIN)
     compute = compute_of(note.variant, profile)
     detector = Detector(

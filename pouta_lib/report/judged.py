@@ -1,6 +1,8 @@
 """Judgements as tables: which settings were tried, and what became of them."""
 
 from collections.abc import Iterator, Sequence
+from itertools import product
+from string import ascii_uppercase
 from typing import Any
 
 import pandas as pd
@@ -58,6 +60,12 @@ def judged_frame(judgements: Sequence[Judgement]) -> pd.DataFrame:
         percent = {name: None if v is None else 100 * v for name, v in numbers.items()}
         rows.append(words | percent)
     return pd.DataFrame(rows)
+
+
+def setting_letters(frame: pd.DataFrame) -> dict[str, str]:
+    """A short name for each setting of a :func:`judged_frame`, in its order: A to Z, then AA on."""
+    letters = [*ascii_uppercase, *map("".join, product(ascii_uppercase, repeat=2))]
+    return dict(zip(frame["setting"].unique(), letters, strict=False))
 
 
 def strength_frame(judgements: Sequence[Judgement]) -> pd.DataFrame:

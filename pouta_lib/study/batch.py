@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pouta_lib.data.loading import count_good
-from pouta_lib.ground.errors import problem
+from pouta_lib.data.loading import count_good, load_category
+from pouta_lib.ground.errors import PoutaError, problem
 from pouta_lib.ground.labels import folder_name, setting_words
 from pouta_lib.ground.locks import Lock, only_one
 from pouta_lib.ground.methods import Method, find_method
@@ -54,6 +54,7 @@ def run_study(
     _refuse_braces(plan)
     missing = [key for key in plan.runs if not is_whole(key)]
     _refuse_shots(missing, settings)
+    _tell_of_other_images([key for key in plan.runs if key not in missing], settings)
     if cluster is None:
         where = ["--cores", str(cores), "--resources", f"gpu={_parallel_runs(cores)}"]
     else:
@@ -110,6 +111,27 @@ def _refuse_shots(missing: Sequence[RunKey], settings: Profile) -> None:
         if key.shots is not None and key.shots > there[name]:
             wanted, where = f"at most {there[name]} shots", "/".join(name)
             raise problem(wanted, str(key.shots), where, "ask for fewer shots")
+
+
+def _tell_of_other_images(made: Sequence[RunKey], settings: Profile) -> None:
+    """Says of which categories there are other images now than the finished runs were made with.
+
+    They are not made again: only the user knows whether the new images are meant. Of a category
+    whose images are not here nothing is said.
+    """
+    p = settings
+    for dataset, category in dict.fromkeys((key.dataset, key.category) for key in made):
+        runs = [key for key in made if (key.dataset, key.category) == (dataset, category)]
+        with suppress(PoutaError):
+            there = load_category(
+                dataset, category, p.size_px, max_train=p.max_train, max_test=p.max_test, quiet=True
+            )
+            of = [read_record(key.folder()).data.manifest_hash for key in runs]
+            if others := sum(one != there.manifest_hash for one in of):
+                where = results_root() / folder_name(p.label) / "runs" / dataset / category
+                told = f"{others} of {len(of)} finished runs of {dataset}/{category} are of other"
+                todo = f"remove {where} to have them made again"
+                print(f"note: {told} images than there are now; {todo}", flush=True)
 
 
 def _snakemake(

