@@ -14,7 +14,7 @@ from pouta_lib.detector.folds import FOLDS
 from pouta_lib.detector.material import Work
 from pouta_lib.detector.saved import Tried, choose_threshold
 from pouta_lib.detector.telling import counted_at
-from pouta_lib.ground.errors import PoutaError, problem, shown
+from pouta_lib.ground.errors import PoutaError, TooLittleMemory, problem, shown
 from pouta_lib.ground.methods import CANDIDATES, METHODS, find_method
 from pouta_lib.ground.profiles import Profile, load_profile
 from pouta_lib.ground.progress import TrainingProgress
@@ -94,6 +94,7 @@ class Candidate:
     result: FirstFold | None = None
     why_not: str = ""
     todo: str = ""  # about that
+    lacked_memory: bool = False  # another time it may be made
     members: "tuple[Candidate, ...]" = ()  # of a pair: what it is joined from
 
     @property
@@ -192,6 +193,7 @@ def try_each(
             if asked != AUTO:
                 raise
             said, _, one.todo = str(error).partition("\n  to do: ")
+            one.lacked_memory = isinstance(error, TooLittleMemory)
             one.why_not = f"not made: {said.splitlines()[0]}"
             work.tell(f"{one.name}: {one.why_not}")
             continue

@@ -29,7 +29,7 @@ from pouta_lib.detector.candidates import (
 from pouta_lib.detector.material import Tell, Work
 from pouta_lib.detector.saved import KIND, Detector, Fitted, choose_threshold, scale_between
 from pouta_lib.detector.telling import counted_at, promise, why
-from pouta_lib.ground.errors import PoutaError, problem, shown
+from pouta_lib.ground.errors import PoutaError, TooLittleMemory, problem, shown
 from pouta_lib.ground.locks import only_one
 from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.outputs import replaceable
@@ -64,8 +64,9 @@ def fit(
     unless `overrides` name a size; and pairs last, joined from what was made before. What was
     tried, and what each found, is in ``detector.fitted``. With `partial`, a folder, a fit that was
     stopped goes on from what it left there, if it is asked for the same; one that is refused leaves
-    nothing there. With `output` the detector is saved there, as :func:`save_detector` does, before
-    that is removed: where it cannot be, nothing of the work is lost. One fit at a time makes one.
+    nothing there, unless memory was lacking. With `output` the detector is saved there, as
+    :func:`save_detector` does, before that is removed: where it cannot be, nothing of the work is
+    lost. One fit at a time makes one.
 
     *Units*: minutes of wall-clock time, which the choice and the training keep to.
     *Raises* :class:`PoutaError` for fewer than eight photographs, where no method can be made, and,
@@ -93,6 +94,8 @@ def fit(
             tried = try_each(candidates, work, deadline, false_alarm_rate, method)
             best = _best([one for one in tried if method in (AUTO, one.method)], work)
             detector = _finish(best, tried, work, deadline, false_alarm_rate)
+        except TooLittleMemory:
+            raise
         except PoutaError:  # the same again would end the same
             work.clear()
             raise
@@ -136,7 +139,8 @@ def _best(tried: list[Candidate], work: Work) -> Candidate:
     if not judged:
         where = "; ".join(f"{one.title}: {one.why_not}" for one in tried)
         todo = "; ".join(dict.fromkeys(one.todo for one in tried if one.todo))
-        raise problem("a method that can be made", "none", where, todo)
+        none = problem("a method that can be made", "none", where, todo)
+        raise TooLittleMemory(str(none)) if any(one.lacked_memory for one in tried) else none
     best = max(judged, key=lambda one: one.told_apart)
     # drawn damages rank methods otherwise than defects do, and of a pair either may be the better
     near = [one for one in judged if one.members and one.told_apart > best.told_apart - PAIR_MARGIN]

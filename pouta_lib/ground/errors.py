@@ -17,6 +17,10 @@ class PoutaError(ValueError):
     """
 
 
+class TooLittleMemory(PoutaError):
+    """Less memory than was asked for; another time there may be enough."""
+
+
 def problem(expected: str, found: str, where: object, todo: str) -> PoutaError:
     """A :class:`PoutaError` whose text has the four parts in a fixed order.
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pouta_lib.ground.errors import PoutaError, in_a_line, problem
+from pouta_lib.ground.errors import PoutaError, in_a_line, lacks_memory, problem
 from pouta_lib.ground.paths import atomic_path, sources_digest
 from pouta_lib.ground.profiles import Profile
 from pouta_lib.method.device import Compute
@@ -84,6 +84,8 @@ class State:
             kept = torch.load(path, map_location=self.losses.device, weights_only=True)
             theirs = dict(kept["identity"])
         except Exception as error:
+            if lacks_memory(error):  # another time it is read
+                raise
             found = f"an unreadable file ({in_a_line(error)})"
             raise _unusable("a checkpoint", found, path) from error
         differing = [k for k in identity | theirs if identity.get(k) != theirs.get(k)]
@@ -94,6 +96,8 @@ class State:
         try:
             self._take(kept)
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            if lacks_memory(error):
+                raise
             found = f"{type(error).__name__}: {in_a_line(error)}"
             raise _unusable("a whole checkpoint", found, path) from error
 

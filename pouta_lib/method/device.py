@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from pouta_lib.ground.errors import in_a_line, lacks_memory, problem
+from pouta_lib.ground.errors import TooLittleMemory, in_a_line, lacks_memory, problem
 from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.profiles import Profile
 
@@ -132,7 +132,7 @@ def give_back_memory() -> None:
 
 @contextlib.contextmanager
 def within_memory(profile: Profile) -> Iterator[None]:
-    """*Raises* :class:`PoutaError` where the block asks for more memory than the device has."""
+    """*Raises* :class:`TooLittleMemory` where the block asks for more than the device has."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -141,4 +141,5 @@ def within_memory(profile: Profile) -> Iterator[None]:
         wanted = f"{profile.size_px} px, width {profile.width}, batch {profile.batch_size} to fit"
         todo = f"lower one of them, say --set batch_size={max(1, profile.batch_size // 2)}"
         where = "the device's memory"
-        raise problem(wanted, in_a_line(error) or "not enough memory", where, todo) from error
+        told = problem(wanted, in_a_line(error) or "not enough memory", where, todo)
+        raise TooLittleMemory(str(told)) from error

@@ -203,6 +203,30 @@ def test_work_whose_detector_cannot_be_saved_is_kept(photos, toys, tmp_path, mon
     assert not (tmp_path / "d.partial").exists()
 
 
+def test_work_that_memory_was_lacking_for_is_kept(photos, toys, tmp_path, monkeypatch):
+    """Another program may have had it: the same command goes on, and makes no fold again."""
+    toy, wish = sys.modules["toys"].fit, {"partial": tmp_path / "partial", "tell": str}
+
+    def lacks_it(images, *arguments, **more):
+        if len(images) == 20:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")
+        return toy(images, *arguments, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["toys"], "fit", lacks_it)
+        with pytest.raises(PoutaError, match="to fit, found DefaultCPUAllocator"):
+            fit(photos, method="keen", **wish)
+    assert toys == [("keen", 15)] * 4
+    assert fit(photos, method="keen", **wish).method == "keen"
+    assert toys[4:] == [("keen", 20)]
+    assert not (tmp_path / "partial").exists()
+    monkeypatch.setattr(candidates, "CANDIDATES", ("dull", "keen"))
+    monkeypatch.setattr(sys.modules["toys"], "fit", Mock(side_effect=MemoryError))
+    with pytest.raises(PoutaError, match="a method that can be made, found none"):
+        fit(photos, **wish)
+    assert (tmp_path / "partial").is_dir()
+
+
 def test_half_done_work_that_is_damaged_is_made_anew(photos, toys, tmp_path, monkeypatch):
     entry = dataclasses.replace(
         METHODS["pouta+patchcore"], id="both", title="Both", members=("keen", "dull")

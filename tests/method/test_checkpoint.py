@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -11,9 +12,9 @@ import torch
 from safetensors.torch import load_file
 from tiny import IMAGES, TEXTURES, Stop, equal, settings, weights
 
-from pouta_lib.ground.errors import PoutaError
+from pouta_lib.ground.errors import PoutaError, TooLittleMemory
 from pouta_lib.method import checkpoint as checkpoints
-from pouta_lib.method.training import train
+from pouta_lib.method.training import fit, train
 
 
 @pytest.mark.parametrize(
@@ -114,6 +115,17 @@ def test_checkpoint_of_another_device_is_refused(tmp_path):
     torch.save(kept, checkpoint)
     with pytest.raises(PoutaError, match=r"another's: device=cuda in place of cpu\n"):
         train(IMAGES, TEXTURES, settings(steps=2), "base", 0, device="cpu", checkpoint=checkpoint)
+
+
+@pytest.mark.parametrize("name", ["torch.load", "State._take"])
+def test_a_checkpoint_that_memory_is_lacking_for_is_not_called_damaged(tmp_path, monkeypatch, name):
+    """A fit would throw it away."""
+    checkpoint = tmp_path / "checkpoint.pt"
+    train(IMAGES, TEXTURES, settings(steps=2), "base", 0, checkpoint=checkpoint)
+    lacking = Mock(side_effect=RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB."))
+    monkeypatch.setattr(f"pouta_lib.method.checkpoint.{name}", lacking)
+    with pytest.raises(TooLittleMemory):
+        fit(IMAGES, TEXTURES, settings(steps=2), "base", 0, checkpoint=checkpoint)
 
 
 @pytest.fixture(scope="module")
