@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -10,8 +11,9 @@ import numpy as np
 
 from pouta_lib.data import Category, list_categories, load_category, load_textures
 from pouta_lib.data.names import one_of
-from pouta_lib.ground.errors import problem
+from pouta_lib.ground.errors import PoutaError, problem
 from pouta_lib.ground.labels import check_name
+from pouta_lib.ground.locks import only_one
 from pouta_lib.ground.methods import find_method
 from pouta_lib.ground.paths import data_root
 from pouta_lib.ground.profiles import Profile, load_profile, require_suitable
@@ -19,6 +21,7 @@ from pouta_lib.ground.validation import STRICT, Seed, above, checked
 from pouta_lib.study.records import (
     Record,
     RunKey,
+    lock_path,
     made_by,
     partial_folder,
     selection_of,
@@ -205,7 +208,10 @@ def save_run(
     trained: "Trained",
     evaluation: "Evaluation",
 ) -> Path:
-    """Writes the run's folder and removes its checkpoint; the folder's path.
+    """Writes the run's folder; its path.
+
+    The checkpoint is removed, except within :func:`execute_run`, which holds the run's lock and
+    removes it when the executed copy is there too: the run is whole only then.
 
     *Shape*: support ``(K,)``, the indices of the training images that the run had.
     """
@@ -239,5 +245,8 @@ def save_run(
     if evaluation.reconstructions is not None:
         arrays["reconstructions"] = evaluation.reconstructions
     folder = write_run(run.key, record, trained.model, arrays)
-    run.checkpoint.unlink(missing_ok=True)
+    with suppress(PoutaError), only_one(lock_path(run.key), f"run {run.key.name}"):
+        run.checkpoint.unlink(missing_ok=True)
+        with suppress(OSError):  # not there, or not empty
+            run.checkpoint.parent.rmdir()
     return folder

@@ -5,11 +5,12 @@ import pytest
 from trees import photo, save
 
 from pouta_lib.ground.errors import PoutaError
+from pouta_lib.ground.locks import only_one
 from pouta_lib.method.training import train
 from pouta_lib.score.evaluation import evaluate
 from pouta_lib.study import records
 from pouta_lib.study.judge import judge
-from pouta_lib.study.records import RunKey, load_arrays, read_record
+from pouta_lib.study.records import RunKey, load_arrays, lock_path, read_record
 from pouta_lib.study.run import (
     check_parameters,
     load_run_data,
@@ -73,6 +74,22 @@ def test_maps_are_kept_as_far_as_half_precision_goes(bolt):
     kept = load_arrays(save_run(run, data, support, trained, found))["maps"]
     assert kept[0, 0, 0] == 65504 and kept.dtype == np.float16
     assert np.array_equal(kept[0, 1:], found.maps[0, 1:].astype(np.float16))
+
+
+def test_a_checkpoint_outlives_a_run_whose_executed_copy_is_not_yet_there(bolt):
+    """Else the same command would train from the start; a notebook run by hand leaves nothing."""
+    run = prepare_run("smoke", "mvtec", "bolt", overrides={"size_px": 32, "steps": 1})
+    data, support, textures = load_run_data(run)
+    trained = train(
+        data.train[support], textures, run.profile, "pouta", 0,
+        device="cpu", checkpoint=run.checkpoint,
+    )  # fmt: skip
+    found = evaluate(trained.model, data, run.profile, trained.compute, "pouta")
+    with only_one(lock_path(run.key), "the batch"):
+        save_run(run, data, support, trained, found)
+        assert run.checkpoint.is_file()
+    folder = save_run(run, data, support, trained, found)
+    assert list(folder.parent.iterdir()) == [folder]
 
 
 def test_an_unknown_notebook_parameter_is_refused():
