@@ -284,26 +284,32 @@ def to_rgb(picture: Picture, path: Path, bits: int = 16) -> Image.Image:
     *Raises* :class:`PoutaError` for values that have no agreed range, such as floats, and for
     values above the range.
     """
-    image = picture.image
+    image, most = picture.image, (1 << bits) - 1
     if image.mode == "F":
         raise problem("an 8- or 16-bit image", "a float image", path, "convert it to 8 or 16 bits")
     if image.mode.startswith("I"):
         values = np.asarray(image)
     elif picture.low is not None and bits < 16:
         values = np.asarray(image)[..., :3] * np.uint16(256) + np.asarray(picture.low)[..., :3]
+    elif picture.peak > most:  # colour, whose lower bytes were not read for that
+        raise _too_deep(picture.peak, most, path)
     else:
         return looked_up(image).convert("RGB") if image.mode != "RGB" else image
-    low, high, most = int(values.min()), int(values.max()), (1 << bits) - 1
+    low, high = int(values.min()), int(values.max())
     if low < 0 or high > 65535:
         found = f"values from {low} to {high}"
         raise problem("an 8- or 16-bit image", found, path, "convert it to 8 or 16 bits")
     if high > most:
-        wanted = f"values up to {most}, as in the images that were read before"
-        raise problem(wanted, f"values up to {high}", path, "save all images with the same depth")
+        raise _too_deep(high, most, path)
     scaled = np.empty(values.shape, np.uint8)
     for top in range(0, len(values), 256):  # a few lines at a time, for floats need eight bytes
         scaled[top : top + 256] = np.round(values[top : top + 256] * 255.0 / most)
     return Image.fromarray(scaled).convert("RGB")
+
+
+def _too_deep(peak: int, most: int, path: Path) -> PoutaError:
+    wanted = f"values up to {most}, as in the images that were read before"
+    return problem(wanted, f"values up to {peak}", path, "save all images with the same depth")
 
 
 def looked_up(image: Image.Image) -> Image.Image:

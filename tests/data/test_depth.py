@@ -167,6 +167,16 @@ def test_the_depth_of_a_folder_and_an_image_beyond_it(tmp_path):
     assert (np.asarray(read_photo(files[1], bits=10)) == photo(1)).all(), "8 bits are 8 bits"
 
 
+@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize("value", [5000, 20_000, 60_000])
+def test_an_image_beyond_the_depth_is_refused_in_gray_as_in_colour(tmp_path, write, value):
+    (tmp_path / "a.png").touch()
+    write(tmp_path / "a.png", np.full((4, 4, 3), value, np.uint16))
+    (path,) = tmp_path.iterdir()
+    with pytest.raises(PoutaError, match=r"values up to 4095, as in .*, found values up to \d"):
+        read_photo(path, bits=12)
+
+
 def test_of_eight_bits_the_pixels_are_not_read(tmp_path, monkeypatch):
     Image.fromarray(photo(0)).save(tmp_path / "a.png")
     gray_png(tmp_path / "deep.png", np.full((4, 4), 1000, np.uint16))
