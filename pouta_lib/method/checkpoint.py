@@ -55,7 +55,10 @@ class State:
         return now
 
     def save(self, path: Path, identity: dict[str, Any]) -> None:
-        """Writes the checkpoint of the run that `identity` tells of."""
+        """Writes the checkpoint of the run that `identity` tells of.
+
+        *Raises* :class:`OSError` where the disk does not take it.
+        """
         kept = {
             "identity": identity,
             "step": self.done,
@@ -68,7 +71,7 @@ class State:
             "seconds": self.seconds,
         }
         with atomic_path(path) as temporary:
-            torch.save(kept, temporary)
+            _write(kept, temporary)
 
     def load(self, path: Path, identity: dict[str, Any]) -> None:
         """Goes on from a checkpoint.
@@ -115,6 +118,16 @@ class State:
         self.losses[:done] = losses
         self.done, self.watched = done, list(kept["watched"])
         self.seconds = float(kept["seconds"])
+
+
+def _write(kept: dict[str, Any], path: Path) -> None:
+    try:
+        with path.open("wb") as file:  # of a path torch would not say what the system refused
+            torch.save(kept, file)
+    except RuntimeError as error:  # of its own, about the file that it could not end
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def _unusable(expected: str, found: str, path: Path) -> UnusableCheckpoint:

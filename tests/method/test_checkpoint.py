@@ -1,5 +1,6 @@
 """A training that was broken off goes on to the bit; another run's checkpoint is refused."""
 
+import errno
 import io
 import os
 import subprocess
@@ -126,6 +127,31 @@ def test_a_checkpoint_that_memory_is_lacking_for_is_not_called_damaged(tmp_path,
     monkeypatch.setattr(f"pouta_lib.method.checkpoint.{name}", lacking)
     with pytest.raises(TooLittleMemory):
         fit(IMAGES, TEXTURES, settings(steps=2), "base", 0, checkpoint=checkpoint)
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 0.99, 1])
+def test_a_disk_that_takes_no_whole_checkpoint_leaves_the_earlier_one(tmp_path, monkeypatch, share):
+    """And the system's own words, which the commands tell."""
+    resource = pytest.importorskip("resource")
+    checkpoint, profile = tmp_path / "checkpoint.pt", settings(steps=4, checkpoint_steps=2)
+    save, kept = checkpoints.State.save, []
+    allowed = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def save_less(state, *arguments):
+        if kept:
+            most = int(share * (len(kept[0]) - 1))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, allowed[1]))
+        save(state, *arguments)
+        kept.append(checkpoint.read_bytes())
+
+    monkeypatch.setattr(checkpoints.State, "save", save_less)
+    try:
+        with pytest.raises(OSError) as refused:
+            train(IMAGES, TEXTURES, profile, "base", 0, checkpoint=checkpoint)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, allowed)
+    assert refused.value.errno == errno.EFBIG
+    assert [checkpoint.read_bytes()] == kept and list(tmp_path.iterdir()) == [checkpoint]
 
 
 @pytest.fixture(scope="module")
