@@ -25,7 +25,7 @@ class Lock:
     """A lock that this process holds."""
 
     file: int  # open: a child that inherits it holds the lock too
-    waited_since: float | None  # when the one began that was waited for; None: nobody was
+    waited_since: float | None  # when the first one began that was waited for; None: nobody
 
     def note(self, more: str = "") -> None:
         """Writes into the lock's file who holds it."""
@@ -56,8 +56,8 @@ def only_one(path: Path, what: str, *, wait: bool = False) -> Iterator[Lock]:
             raise problem(f"one process at a time for {what}", holder, path, todo)
         if since is None:
             print(f"{what}: waiting for {holder}", file=sys.stderr, flush=True)
-        with suppress(OSError):
-            since = path.stat().st_mtime
+            with suppress(OSError):  # of the first: what it made is there for all that waited
+                since = path.stat().st_mtime
         time.sleep(LOOK_EVERY)
     lock = Lock(file, since)
     try:

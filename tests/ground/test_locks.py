@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pouta_lib.ground import locks
 from pouta_lib.ground.errors import PoutaError
 from pouta_lib.ground.locks import only_one, stoppable
 
@@ -65,6 +66,24 @@ def test_the_second_waits_and_knows_since_when(tmp_path, hold, capfd):
         assert before <= lock.waited_since <= time.time()
     assert f"run x: waiting for process {holder.pid} on" in capfd.readouterr().err
     assert not path.exists()
+
+
+def test_a_third_knows_since_when_the_first_had_it(tmp_path, monkeypatch, capsys):
+    """The second takes what the first has made; the third is not to make it once more."""
+    path, locked, began = tmp_path / ".lock", locks._locked, [100, 200]
+    path.touch()
+
+    def held(path):
+        if not began:
+            return locked(path)
+        os.utime(path, (0, began.pop(0)))
+        return None
+
+    monkeypatch.setattr(locks, "_locked", held)
+    monkeypatch.setattr(locks, "LOOK_EVERY", 0)
+    with only_one(path, "run x", wait=True) as lock:
+        assert lock.waited_since == 100
+    assert capsys.readouterr().err.count("waiting for") == 1
 
 
 @posix
