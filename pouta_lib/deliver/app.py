@@ -233,14 +233,18 @@ class View:
         at = desk.threshold
         self.slider.options = sorted({*desk.stops(), at})
         if self.answer.visible:
-            try:
-                self.report.page = desk.report(at)
-            except PoutaError as error:
-                # labels that do not fit: the pictures are shown all the same
-                self.inspect_running.say(str(error))
-                desk.images.forget_labels()
-                self.report.page = desk.report(at)
+            self.report.page = self._page(at)
         self._move(at)
+
+    def _page(self, at: float) -> str:
+        """The report; without labels that do not fit, and empty where the pictures are gone."""
+        for _ in range(2):
+            try:
+                return self.desk.report(at)
+            except PoutaError as error:
+                self.inspect_running.say(str(error))
+                self.desk.shown.forget_labels()
+        return ""
 
 
 class _Running:

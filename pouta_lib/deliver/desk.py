@@ -73,6 +73,7 @@ class Tray:
             while path.name.casefold() in taken:
                 k += 1
                 path = inside / f"{Path(plain).stem} ({k}){Path(plain).suffix}"
+        path.unlink(missing_ok=True)  # a copy keeps the file that it has
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         self.names[name] = path
 
@@ -80,6 +81,14 @@ class Tray:
         """Forgets what was taken back."""
         for name in set(self.names) - set(names):
             self.names.pop(name).unlink()
+
+    def copy(self, folder: Path) -> "Tray":
+        """What was handed over so far, in a folder of its own; what comes later is not in it."""
+        copied = Tray(folder)
+        for name, path in self.names.items():
+            copied.names[name] = folder / path.relative_to(self.folder)
+            os.link(path, copied.names[name])
+        return copied
 
     def of_kind(self, suffix: str) -> list[Path]:
         return [path for path in self.names.values() if path.suffix.lower() == suffix]
@@ -199,8 +208,9 @@ class Desk:
         self.detector: Detector | None = None  # the one that was fitted last
         self.threshold = 0.0
         self._taken: Job | None = None  # whose result was taken in
-        self._asked: Path | None = None  # the folder that is to be inspected
-        self.inspected: Path | None = None  # the one that was
+        self.inspected: Path | None = None  # the folder that was
+        self.shown = Tray(self.folder / "images-1")  # what had been handed over for that
+        self._asked: tuple[Path | None, Tray] = None, self.shown  # what is to be inspected
         self.scores: list[float] = []  # of it; none where no image of it could be read
 
     def close(self) -> None:
@@ -212,20 +222,33 @@ class Desk:
 
     def fit(self, folder: str, method: str, minutes: float, false_alarms: float) -> None:
         """Begins to fit a detector; from a folder on this machine where one is named."""
+        self._require_no_job()
+        self.take_in()
         photos = Path(folder).expanduser() if folder.strip() else self.good.photographs()
         words = [f"--method={method}", f"--minutes={minutes}", f"--false-alarms={false_alarms}"]
         self._begin("fit", ["fit", str(photos), f"--output={self.fitted}", "--replace", *words])
 
     def inspect(self, folder: str) -> None:
-        """Begins to score images."""
-        images = Path(folder).expanduser() if folder.strip() else self.images.photographs()
+        """Begins to score images, those that are there now.
+
+        What was inspected before stays, for the page shows it until there is another answer.
+        """
+        self._require_no_job()
+        self.take_in()
+        names = ("images-1", "images-2")
+        spare = next(self.folder / name for name in names if name != self.shown.folder.name)
+        handed = self.images.copy(spare)
+        images = Path(folder).expanduser() if folder.strip() else handed.photographs()
         predict = ["predict", str(self.fitted), str(images), f"--output={self.answer}"]
         self._begin("inspect", predict)
-        self._asked = images
+        self._asked = images, handed
 
-    def _begin(self, title: str, words: list[str]) -> None:
+    def _require_no_job(self) -> None:
         if self.job is not None and self.job.running:
             raise problem("one job at a time", f"{self.job.title}, running", "the app", "stop it")
+
+    def _begin(self, title: str, words: list[str]) -> None:
+        self._require_no_job()
         self.job = Job(title, words, self.folder / f"{title}.log")
 
     def stop(self) -> None:
@@ -247,7 +270,7 @@ class Desk:
             shutil.rmtree(self.answer, ignore_errors=True)  # another detector's
             self.scores = []
         else:
-            self.inspected = self._asked
+            self.inspected, self.shown = self._asked
             self.scores = pd.read_csv(self.answer / SCORES)["score"].dropna().tolist()
 
     @property
@@ -309,10 +332,10 @@ class Desk:
         return table.to_csv(index=False, lineterminator="\n").encode()
 
     def report(self, threshold: float) -> str:
-        """The answer as a page."""
+        """The answer as a page, with the labels that were there when it was asked for."""
         path = self.folder / "report.html"
         write_page(
-            self.answer, path, images=self.inspected, labels=self.images.labels, threshold=threshold
+            self.answer, path, images=self.inspected, labels=self.shown.labels, threshold=threshold
         )
         return path.read_text("utf-8")
 

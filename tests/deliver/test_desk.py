@@ -21,12 +21,12 @@ def tray(tmp_path):
     return Tray(tmp_path / "tray")
 
 
-def zipped(*names):
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
+def zipped(*names, content=b"x"):
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
         for name in names:
-            archive.writestr(name, b"x")
-    return content.getvalue()
+            archive.writestr(name, content)
+    return whole.getvalue()
 
 
 NAMES = ["../../a.png", "/etc/a.png", "..\\..\\a.png", "a.png", "A.PNG", ".", "x" * 400 + ".jpeg"]
@@ -169,6 +169,53 @@ def test_what_is_shown_stays_until_others_were_inspected(desk, tmp_path, monkeyp
         desk.job.wait()
         desk.take_in()
     assert (desk.inspected, desk.scores) == (tmp_path, [0.7])
+    assert '"threshold": 0.5' in desk.report(0.5)
+
+
+@pytest.mark.parametrize("how", ["raise SystemExit(2)", "import time; time.sleep(600)"])
+@pytest.mark.parametrize("name", ["a.png", "photos.zip"])
+def test_what_is_dropped_later_is_not_shown_with_the_scores_of_others(desk, monkeypatch, how, name):
+    """A camera counts from 000 again; and of the others' labels none is lost."""
+
+    def drop(content, labels):
+        inside = content if name == "a.png" else zipped("a.png", content=content)
+        desk.images.keep_only([])
+        desk.images.put(name, inside)
+        desk.images.put("labels.csv", labels)
+
+    job(desk, "fit", "pass", monkeypatch).wait()
+    desk.take_in()
+    desk.answer.mkdir()
+    table = "file,score,threshold\na.png,0.7,0.5\nc.png,0.4,0.5\n"
+    (desk.answer / "scores.csv").write_text(table, "utf-8")
+    drop(b"first", "file,label\na.png,hole\nc.png,good\n")
+    monkeypatch.setattr(desks, "COMMAND", (sys.executable, "-c", "pass"))
+    desk.inspect("")
+    desk.images.put(name, b"dropped while it runs")
+    desk.job.wait()
+    desk.take_in()
+    drop(b"second", "file,label\nb.png,good\n")
+    monkeypatch.setattr(desks, "COMMAND", (sys.executable, "-c", how))
+    for _ in range(2):
+        desk.inspect("")
+        begun = desk.job
+        if "sleep" in how:
+            with pytest.raises(PoutaError, match="one job at a time"):
+                desk.inspect("")
+            desk.stop()
+        begun.wait()
+        desk.take_in()
+        assert (desk.inspected / "a.png").read_bytes() == b"first" and desk.scores == [0.7, 0.4]
+        assert "hole" in desk.report(0.5)
+    assert "b.png" in desk.images.labels.read_text()
+    monkeypatch.setattr(desks, "COMMAND", (sys.executable, "-c", "pass"))
+    desk.inspect("")
+    desk.job.wait()
+    desk.inspect("")  # before the page looked: it is taken in all the same
+    assert (desk.inspected / "a.png").read_bytes() == b"second"
+    with pytest.raises(PoutaError, match="label"):
+        desk.report(0.5)
+    desk.shown.forget_labels()
     assert '"threshold": 0.5' in desk.report(0.5)
 
 
