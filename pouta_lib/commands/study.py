@@ -100,6 +100,8 @@ def _judge(options: argparse.Namespace) -> None:
             print(f"judged already: {path} (--again makes it anew)")
             if not judged_todays_images(run, judgement):
                 print("note: that was of other images than those that are there today")
+            if options.watch and judgement.watched is None:
+                print("note: its training was not watched (--again --watch makes it anew)")
         else:
             from pouta_lib.ground.progress import TrainingProgress
             from pouta_lib.study.judge import judge

@@ -215,6 +215,17 @@ def test_any_method_is_judged(good_parts, method, capsys):
     assert f"mvtec/bolt/{method}/seed0.json" in capsys.readouterr().out
 
 
+def test_a_judgement_that_was_not_watched_says_so(good_parts, capsys):
+    words = ["judge", "--profile", "smoke", "--dataset", "mvtec", "--category", "bolt"]
+    words += ["--set", "steps=2", "--set", "max_train=null"]
+    said = "note: its training was not watched (--again --watch makes it anew)"
+    for more, told in ([], False), (["--watch"], True), (["--again", "--watch"], False):
+        assert main([*words, *more]) == 0
+        assert (said in capsys.readouterr().out) == told
+    assert main([*words, "--watch"]) == 0
+    assert said not in capsys.readouterr().out, "it is there now"
+
+
 def test_too_few_images_to_hold_any_out(good_parts):
     for k in range(3, 8):
         (good_parts / "mvtec" / "bolt" / "train" / "good" / f"{k}.png").unlink()
