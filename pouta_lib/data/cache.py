@@ -12,7 +12,7 @@ import numpy as np
 
 from pouta_lib.data.category import Listing
 from pouta_lib.data.manifest import read_listing
-from pouta_lib.ground.paths import atomic_path, data_root
+from pouta_lib.ground.paths import atomic_path, data_root, sweep
 
 WORTH_BYTES = 32_000_000  # of files; below this, decoding again costs about a second
 NAMES = ("train", "test", "masks", "peaks")
@@ -35,8 +35,9 @@ def read_through_cache(
     An entry is found by the paths, sizes and times of the files, so that a look-up opens none of
     them; the manifest hash that it gives was made from their contents. The arrays of an entry
     are mapped copy-on-write: writing to them never reaches the disk. Images are read straight into
-    the entry, so that they may be more than memory holds. Where the cache cannot be written or is
-    damaged, the files are read into memory.
+    the entry, so that they may be more than memory holds. What killed processes had begun to write
+    is removed before that. Where the cache cannot be written or is damaged, the files are read into
+    memory.
     """
     key = _key(listing, size_px)
     if key is None:
@@ -45,6 +46,7 @@ def read_through_cache(
     with suppress(OSError, ValueError, EOFError):
         return _mapped(entry, listing, size_px)
     with suppress(OSError):
+        sweep(entry.parent, deep=False)
         with atomic_path(entry) as temporary:
             temporary.mkdir(parents=True)
             room = partial(_room, temporary)

@@ -11,6 +11,7 @@ from trees import dagm_tree, mask, mvtec_tree, photo, save, visa_tree
 
 from pouta_lib.data import cache, list_categories, load_category, load_textures, manifest
 from pouta_lib.ground.errors import PoutaError
+from pouta_lib.ground.paths import temporary_beside
 
 
 @pytest.fixture
@@ -177,6 +178,21 @@ def test_a_damaged_entry_is_made_again(cached, tmp_path, damage, name):
 def test_what_is_written_to_an_array_stays_out_of_the_cache(cached, tmp_path):
     load(tmp_path, "bolt", "mvtec").train[:] = 0
     assert (load(tmp_path, "bolt", "mvtec").train == cached.train).all()
+
+
+def test_what_a_killed_process_began_to_cache_is_removed_and_no_more(cached, tmp_path):
+    """Space for a whole entry had been taken; of a process that lives, the work is left alone."""
+    (entry,) = entries(tmp_path)
+    lives = temporary_beside(entry)
+    killed = lives.with_name(lives.name.replace(f"-{os.getpid()}-", f"-{2**30}-"))
+    for folder in (lives, killed):
+        folder.mkdir()
+        (folder / "train.npy").touch()
+    load(tmp_path, "bolt", "mvtec")
+    assert entries(tmp_path) == sorted([entry, lives, killed]), "nothing is written"
+    load_category("mvtec", "bolt", 48, root=tmp_path)
+    (added,) = set(entries(tmp_path)) - {entry, lives}
+    assert added != killed and (lives / "train.npy").exists()
 
 
 def test_a_folder_that_cannot_be_written_needs_no_cache(cached, tmp_path):
