@@ -368,6 +368,7 @@ def test_what_todays_settings_cost_and_what_time_gives_back(repository, committe
 
 def test_which_defects_are_found_is_what_the_runs_say(repository, committed):
     table = pd.read_csv(committed / "results" / "real" / "by_defect.csv")
+    table = table[~table["label"].str.contains("standardise")]
     of = table.set_index(["category", "defect", "method"]).sort_index()
     rows = rows_below(results_page(repository), "image AUROC / pixel AP by kind")
     methods = ["pouta", "vanilla", "patchcore"]
@@ -909,7 +910,7 @@ TRIED = {  # what else the judge was asked: the row's changes and method
         "Vanilla, groups of eight channels": (SHORT | {"normalisation": "group"}, "vanilla"),
     },
     "pixel AP / both / false alarms, %, width 64": {
-        "as the paper is read here": (WIDE, "pouta"),
+        "the settings of `real-cpu` at this size": (WIDE, "pouta"),
         "a class weight in the focal loss": (WIDE, "pouta-weighted"),
         "a hard edge": (WIDE | {"edge_sigma": 0.0}, "pouta"),
         "no edge: seamless cloning": (WIDE, "pouta-seamless"),
@@ -1008,6 +1009,28 @@ def test_what_standardising_brings_by_the_judge_is_what_the_records_say(reposito
     gain = means["vanilla", True, 0] - means["vanilla", False, 0]
     assert f"Vanilla gains {gain:.1f}" in text
 
+    def by_damage(place, way, seed):
+        label = folder_name(make_label("real-cpu", SHORT | way))
+        judged = read_judgement(root / label / "judged" / place / "pouta" / f"seed{seed}.json")
+        return pd.Series({kind: 100 * of.image_auroc for kind, of in judged.both.items()})
+
+    gain = pd.DataFrame(
+        {
+            (seed, place): by_damage(place, STANDARDISED, seed) - by_damage(place, {}, seed)
+            for seed in (0, 1)
+            for place in PLACES
+        }
+    ).drop("all")
+    others, tile = gain.drop("cut_and_paste"), gain.xs(PLACES[-1], axis=1, level=1)
+    told_of = (
+        "*both* of cut and paste rises by {:.1f} and {:.1f} points, the other four damages move"
+    )
+    assert told_of.format(*tile.loc["cut_and_paste"]) in text
+    moved = others.xs(PLACES[-1], axis=1, level=1)
+    assert f"between {moved.min().min():+.1f} and {moved.max().max():+.1f}." in text
+    first, second = others.mean().groupby(level=0).mean()
+    assert f"changes by {first:+.1f} with one seed and by {second:+.1f} with the other." in text
+
 
 def test_what_standardising_brings_on_test_images_is_what_the_records_say(repository, committed):
     root, text = committed / "results" / "real", results_page(repository)
@@ -1031,6 +1054,36 @@ def test_what_standardising_brings_on_test_images_is_what_the_records_say(reposi
         )
         told_of = [gap(both, metric, "True", "False") for metric in METRICS]
         assert cells == [words.replace(" categories", "") for words in told_of], title
+        assert all(cell.endswith(": not shown") for cell in cells)
+    text = " ".join(text.split())
+    for metric in METRICS[::2]:
+        ahead = gap(frames[True], metric, "POUTA", "Vanilla")
+        assert f"by {METRIC_WORDS[metric]} {ahead}" in text and ahead.endswith("not shown")
+    by = {
+        way: frame[frame["seed"] == 0].pivot_table("percent", ["method", "category"], "metric")
+        for way, frame in frames.items()
+    }
+    gain = (by[True] - by[False]).dropna().map("{:+.1f}".format)
+    for method, words in (("pouta", "POUTA has"), ("vanilla", "Vanilla has")):
+        light, tile = gain.loc[method, "macaroni1"], gain.loc[method, "magnetic_tile"]
+        assert light[METRICS[0]].startswith("+") and tile[METRICS[0]].startswith("-")
+        numbers = [light[METRICS[0]], tile[METRICS[0]], light[METRICS[2]], tile[METRICS[2]]]
+        pattern = r"{} {}(?: points)? more and {} fewer, and {} and {}(?: points)? more"
+        pattern = pattern.format(words, *(re.escape(number[1:]) for number in numbers))
+        assert re.search(pattern, text), (method, numbers)
+    kinds = pd.read_csv(root / "by_defect.csv")
+    kinds = kinds[(kinds["label"] == label) & (kinds["defect"] == "crack")]
+    cracks = 100 * kinds.set_index("method")["image_auroc"]
+    assert f"({cracks['pouta']:.1f}, Vanilla {cracks['vanilla']:.1f}; [by_defect.csv]" in text
+    found = [
+        100 * read_judgement(path).unchanged["scratch"].image_auroc
+        for changes in (SHORT, SHORT | STANDARDISED)
+        for path in root.glob(
+            f"{folder_name(make_label('real-cpu', changes))}/judged/{PLACES[-1]}/pouta/seed*.json"
+        )
+    ]
+    assert len(found) == 4
+    assert f"are found with {min(found):.0f} to {max(found):.0f} %" in text
 
 
 def test_what_groups_cost_vanilla_is_what_the_judge_said(repository, committed):
