@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pouta_lib.data.loading import count_good, load_category
+from pouta_lib.data.loading import count_good
 from pouta_lib.ground.errors import PoutaError, problem
 from pouta_lib.ground.labels import folder_name, setting_words
 from pouta_lib.ground.locks import Lock, only_one
@@ -23,6 +23,7 @@ from pouta_lib.ground.threads import wait_passively
 from pouta_lib.study.cluster import cluster_options, own_queue
 from pouta_lib.study.plan import Study, planned_study, seconds_per_step
 from pouta_lib.study.records import RunKey, is_whole, load_arrays, read_record
+from pouta_lib.study.run import Run, todays_category
 from pouta_lib.study.warm import nursery
 
 PATIENCE = 20.0  # seconds from SIGTERM to SIGKILL
@@ -119,16 +120,13 @@ def _tell_of_other_images(made: Sequence[RunKey], settings: Profile) -> None:
     They are not made again: only the user knows whether the new images are meant. Of a category
     whose images are not here nothing is said.
     """
-    p = settings
     for dataset, category in dict.fromkeys((key.dataset, key.category) for key in made):
         runs = [key for key in made if (key.dataset, key.category) == (dataset, category)]
         with suppress(PoutaError):
-            there = load_category(
-                dataset, category, p.size_px, max_train=p.max_train, max_test=p.max_test, quiet=True
-            )
+            there = todays_category(Run(runs[0], settings), quiet=True)
             of = [read_record(key.folder()).data.manifest_hash for key in runs]
             if others := sum(one != there.manifest_hash for one in of):
-                where = results_root() / folder_name(p.label) / "runs" / dataset / category
+                where = results_root() / folder_name(settings.label) / "runs" / dataset / category
                 told = f"{others} of {len(of)} finished runs of {dataset}/{category} are of other"
                 todo = f"remove {where} to have them made again"
                 print(f"note: {told} images than there are now; {todo}", flush=True)

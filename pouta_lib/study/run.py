@@ -143,15 +143,26 @@ def support_indices(num_images: int, shots: int | None, seed: int) -> np.ndarray
     return np.sort(np.random.default_rng([seed, 3]).permutation(num_images)[:shots])
 
 
+def todays_category(run: Run, *, quiet: bool = False) -> Category:
+    """The images that a run reads, as they are there today."""
+    p, key = run.profile, run.key
+    return load_category(
+        key.dataset,
+        key.category,
+        p.size_px,
+        max_train=p.max_train,
+        max_test=p.max_test,
+        quiet=quiet,
+    )
+
+
 def load_run_data(run: Run) -> tuple[Category, np.ndarray, np.ndarray]:
     """The category, the indices of the training images used, and the anomaly textures.
 
     *Shape*: textures ``(K, 3, S, S)`` uint8.
     """
     p = run.profile
-    category = load_category(
-        run.key.dataset, run.key.category, p.size_px, max_train=p.max_train, max_test=p.max_test
-    )
+    category = todays_category(run)
     support = support_indices(len(category.train), run.key.shots, run.key.seed)
     textures = load_textures(p.textures, p.size_px, max_images=p.max_textures)
     return category, support, textures

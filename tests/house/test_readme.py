@@ -1021,12 +1021,12 @@ def test_what_standardising_brings_by_the_judge_is_what_the_records_say(reposito
             for place in PLACES
         }
     ).drop("all")
-    others, tile = gain.drop("cut_and_paste"), gain.xs(PLACES[-1], axis=1, level=1)
+    others = gain.drop("cut_and_paste")
+    tile, moved = (of.xs(PLACES[-1], axis=1, level=1) for of in (gain, others))
     told_of = (
         "*both* of cut and paste rises by {:.1f} and {:.1f} points, the other four damages move"
     )
     assert told_of.format(*tile.loc["cut_and_paste"]) in text
-    moved = others.xs(PLACES[-1], axis=1, level=1)
     assert f"between {moved.min().min():+.1f} and {moved.max().max():+.1f}." in text
     first, second = others.mean().groupby(level=0).mean()
     assert f"changes by {first:+.1f} with one seed and by {second:+.1f} with the other." in text

@@ -111,7 +111,10 @@ def test_ramp_and_gain_are_multiplied_not_added():
 
 def standardising(method, standardise=True):
     torch.manual_seed(1)
-    return build_model(method, load_profile("smoke", standardise=standardise)).eval()
+    model = build_model(method, load_profile("smoke", standardise=standardise)).eval()
+    for weights in filter(lambda p: p.ndim > 1, model.parameters()):
+        torch.nn.init.kaiming_normal_(weights)  # with DRAEM's own, no map would move
+    return model
 
 
 @pytest.mark.parametrize("method", [m.id for m in METHODS.values() if m.trained and not m.members])
@@ -129,7 +132,7 @@ def test_standardised_light_and_its_colour_change_no_map_and_the_repair_alike(me
         flat = model.trace(torch.full((1, 3, 64, 64), 0.25))
         repaired = model.reconstructive(images[1])["I_r"]
     assert torch.equal(named["M_p"], maps[0])
-    assert (maps[1] - maps[0]).abs().max() < moved / 20  # rounding: untrained maps hardly move
+    assert (maps[1] - maps[0]).abs().max() < moved / 100
     assert torch.allclose(changed["I_r"], named["I_r"] * gain + shift, atol=1e-4)
     assert torch.equal(repaired, changed["I_r"])  # which is what is shown of a run
     assert all(tensor.isfinite().all() for tensor in flat.values())

@@ -35,6 +35,15 @@ class Light:
         return image * self.deviation + self.mean if self.standardise else image
 
 
+def side_by_side(image: Tensor, repaired: Tensor, standardise: bool) -> Tensor:
+    """An image and its repair, for a network that compares them; where `standardise`, in no light.
+
+    *Shape*: ``(B, 3, H, W)`` twice gives ``(B, 6, H, W)``.
+    """
+    light = Light(image, standardise)
+    return torch.cat([light.taken(image), light.taken(repaired)], dim=1)
+
+
 def normaliser(kind: str, channels: int) -> nn.Module:
     """What follows a convolution: ``batch``, ``group`` or ``instance`` normalisation.
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from pouta_lib.ground.methods import Method
 from pouta_lib.ground.profiles import Profile
-from pouta_lib.method.models.blocks import Light, conv_block, down
+from pouta_lib.method.models.blocks import Light, conv_block, down, side_by_side
 from pouta_lib.method.models.pouta import anomaly_probability
 
 Block = Callable[[int, int], nn.Module]  # of channels in and out
@@ -129,9 +129,8 @@ class Draem(nn.Module):
     def trace(self, image: Tensor) -> dict[str, Tensor]:
         """``I_r``, ``logits`` and ``M_p``."""
         named = self.reconstructive(image)
-        light = Light(image, self.reconstructive.standardise)
-        compared = [light.taken(image), light.taken(named["I_r"])]
-        named["logits"] = self.discriminative(torch.cat(compared, dim=1))
+        pair = side_by_side(image, named["I_r"], self.reconstructive.standardise)
+        named["logits"] = self.discriminative(pair)
         named["M_p"] = anomaly_probability(named["logits"])
         return named
 

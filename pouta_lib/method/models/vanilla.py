@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from pouta_lib.ground.methods import Method
 from pouta_lib.ground.profiles import Profile
-from pouta_lib.method.models.blocks import Light, conv_block, down, up
+from pouta_lib.method.models.blocks import conv_block, down, side_by_side, up
 from pouta_lib.method.models.pouta import anomaly_probability
 from pouta_lib.method.models.reconstructive import ReconstructiveNetwork
 
@@ -79,9 +79,8 @@ class Vanilla(nn.Module):
     def trace(self, image: Tensor) -> dict[str, Tensor]:
         """The reconstructive network's named tensors, ``logits`` and ``M_p``."""
         named = self.reconstructive(image)
-        light = Light(image, self.reconstructive.standardise)
-        compared = [light.taken(image), light.taken(named["I_r"])]
-        named["logits"] = self.discriminative(torch.cat(compared, dim=1))
+        pair = side_by_side(image, named["I_r"], self.reconstructive.standardise)
+        named["logits"] = self.discriminative(pair)
         named["M_p"] = anomaly_probability(named["logits"])
         return named
 
