@@ -113,6 +113,11 @@ def _(root: Path) -> None:
     prepare_run("smoke", variant="vanilla", overrides={"warm_start": True})
 
 
+@wrong(SETTINGS, "32 px and one image a step, where a network halves them five times")
+def _(root: Path) -> None:
+    prepare_run("smoke", variant="draem", overrides={"size_px": 32, "batch_size": 1})
+
+
 @wrong(SETTINGS, "`warm_start=true` before its weights were made")
 def _(root: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:

@@ -66,6 +66,7 @@ class Method:
     bounded: bool = True  # its map is a probability; else a distance without an upper bound
     backbone: bool = False  # stands on the profile's pretrained backbone, and names it
     precision: str | None = None  # the only one it is computed in; None: the profile's
+    halvings: int = 4  # of an image's side, down to its coarsest level
     warm_start: bool = False  # can begin with weights that were trained before (D44)
     candidate: bool = False  # what `pouta fit` tries where no method is asked for
     asked: bool = False  # what notebook 18 holds POUTA against (D43)
@@ -98,6 +99,7 @@ _ALL = (  # in the order of the rows of Tables I to III
         build="pouta_lib.method.models.vanilla:build",
         modules=Modules(),
         compared=True,
+        halvings=5,
     ),
     Method(
         id="draem",
@@ -106,6 +108,7 @@ _ALL = (  # in the order of the rows of Tables I to III
         recipe="pouta_lib.method.draem_training:RECIPE",
         steps="pouta_lib.method.draem_training:num_steps",
         compared=True,
+        halvings=5,
         published="DRAEM's protocol not stated",
     ),
     Method(
@@ -185,6 +188,7 @@ _ALL = (  # in the order of the rows of Tables I to III
         id="pouta-three-levels",
         title="POUTA, three levels",
         build="pouta_lib.method.models.questions:build_three_levels",
+        halvings=3,
     ),
 )
 METHODS = {method.id: method for method in _ALL}

@@ -213,12 +213,24 @@ def load_profile(name: str | None = "", /, **overrides: Any) -> Profile:
 def require_suitable(settings: Profile, method: str) -> None:
     """*Raises* :class:`PoutaError` where the settings ask for what `method` does not have.
 
-    That is: weights to begin with (D44).
+    That is: weights to begin with (D44), and on its coarsest level more than one value of a
+    channel to normalise (D37).
     """
-    if settings.warm_start and not find_method(method).warm_start:
+    chosen = find_method(method)
+    if settings.warm_start and not chosen.warm_start:
         able = [other.id for other in METHODS.values() if other.warm_start]
         todo = "set warm_start=false: these weights are POUTA's"
         raise problem(f"a method out of {able}", repr(method), "the setting warm_start", todo)
+    single = {"batch": settings.batch_size == 1, "instance": True}  # a group has more channels
+    one_pixel = chosen.trained and settings.size_px == 2**chosen.halvings
+    if one_pixel and single.get(settings.normalisation, False):
+        found = f"one pixel there, of {settings.size_px} x {settings.size_px} and batches of"
+        raise problem(
+            f"more than one value of a channel on the coarsest level of {method}",
+            f"{found} {settings.batch_size}",
+            f"the setting normalisation={settings.normalisation}",
+            f"set size_px={2 * settings.size_px} or more, or normalisation=group",
+        )
 
 
 def parse_overrides(words: list[str]) -> dict[str, Any]:

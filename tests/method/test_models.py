@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from pouta_lib.ground.errors import PoutaError
-from pouta_lib.ground.methods import ABLATED
+from pouta_lib.ground.methods import ABLATED, METHODS
 from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.models import build_model
 from pouta_lib.method.models.discriminative import AnomalyHead, FeatureContrast, SemanticGuidance
@@ -38,6 +38,19 @@ def test_normalisation_is_an_option_that_leaves_the_cost_where_it_is():
 @pytest.fixture(scope="module")
 def image():
     return torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+
+
+ALONE = [name for name, method in METHODS.items() if method.trained and not method.members]
+
+
+@pytest.mark.parametrize("method", ALONE)
+def test_the_coarsest_level_is_where_its_entry_says(method, image):
+    sides, model = [], build_model(method, load_profile("paper", width=8)).eval()
+    for block in model.modules():
+        if isinstance(block, torch.nn.BatchNorm2d):
+            block.register_forward_hook(lambda _, given, __: sides.append(given[0].shape[-1]))
+    model(image)
+    assert min(sides) == 64 // 2 ** METHODS[method].halvings
 
 
 def small(method):
