@@ -289,7 +289,7 @@ def judgement(words: str, change: Callable[[bytes], bytes], seed: int = 0) -> No
             judgement_of(run)
 
 
-LABEL = "real-cpu~steps=1680~width=32"
+LABEL = "real-cpu~standardise=false~steps=1680~width=32"
 judgement("an empty judgement", lambda text: b"")
 judgement("a judgement that is cut off", lambda text: text[:99])
 judgement("a judgement with a text in place of a number", noted(threshold="0.5"))

@@ -5,11 +5,10 @@ import pandas as pd
 import pytest
 import swings
 import torch
-from test_readme import EARLIER, results_page, rows_below, told
+from test_readme import EARLIER, real_cpu, results_page, rows_below, told
 from test_readme import late as late_looks
 from torch import nn
 
-from pouta_lib.ground.labels import make_label
 from pouta_lib.ground.profiles import load_profile
 from pouta_lib.method.device import compute_of
 from pouta_lib.study.records import find_records
@@ -89,7 +88,7 @@ def test_what_swings_is_what_the_table_says(repository, committed):
         ({"average_share": 0.0, "steps": 3600}, "move by {} and end at"),
     )
     for changes, words in calmed:
-        label = make_label("real-cpu", changes)
+        label = real_cpu(changes)
         root = committed / "results" / "real"
         (record,) = find_records(label, root, variant="pouta", category="magnetic_tile")
         seen = [100 * look["image_auroc"] for look in late_looks(record)]

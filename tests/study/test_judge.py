@@ -9,6 +9,7 @@ from trees import photo, save
 
 from pouta_lib.cli import main
 from pouta_lib.ground.errors import PoutaError
+from pouta_lib.ground.labels import folder_name
 from pouta_lib.ground.paths import data_root
 from pouta_lib.ground.profiles import config_path
 from pouta_lib.study.changes import HARMLESS
@@ -264,7 +265,8 @@ def test_the_committed_judgements_are_read(committed):
     assert len(paths) >= 4
     for path in paths:
         judgement = read_judgement(path)
-        assert judgement.label == judgement.profile.label == path.parts[-6]
+        assert judgement.label == judgement.profile.label
+        assert folder_name(judgement.label) == path.parts[-6]
 
 
 def test_committed_judgements_are_shown_without_the_data(committed, tmp_path, monkeypatch):
