@@ -118,7 +118,8 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    profile = load_profile(options.profile, textures="builtin", steps=options.steps, epochs=None)
+    own = {"textures": "builtin", "steps": options.steps, "epochs": None, "standardise": False}
+    profile = load_profile(options.profile, **own)
     checkpoint = project_root() / "build" / "warm_start" / "checkpoint.pt"
     folder = warm_folder()
     folder.mkdir(parents=True, exist_ok=True)

@@ -396,6 +396,17 @@ def test_the_claim_with_varied_settings_is_what_their_runs_say(repository, commi
         assert ahead == {"macaroni1", "magnetic_tile"} & set(gain.index.unique("category"))
 
 
+def test_the_claim_with_todays_settings_is_what_their_runs_say(committed, page):
+    records = find_records("real-cpu", committed / "results" / "real", shots=None)
+    frame, told = run_frame(records, METRICS), " ".join(page.split())
+    assert frame.groupby(["method", "category"])["seed"].nunique()[["pouta", "vanilla"]].eq(3).all()
+    ahead = {metric: gap(frame, metric, "POUTA", "Vanilla") for metric in METRICS}
+    for metric, words in ahead.items():
+        assert f"by {METRIC_WORDS[metric]} {words}" in told
+    lost, _, verdict = ahead[METRICS[0]].partition(" (")
+    assert verdict.endswith(": shown") and f"today's settings* (by {lost[1:]} points" in told
+
+
 def test_what_the_parts_are_worth_with_varied_settings(repository, committed, page):
     records = find_records(real_cpu(), committed / "results" / "real", shots=None)
     frame = run_frame(records, METRICS)
