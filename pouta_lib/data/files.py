@@ -1,8 +1,9 @@
 """What lies in a folder: photographs, the masks beside them, and what is passed over, and why."""
 
+import filecmp
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -12,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 
 from pouta_lib.data.names import composed, means_good, named_mask, stem_of
-from pouta_lib.ground.errors import in_short, problem
+from pouta_lib.ground.errors import PoutaError, in_short, problem
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 HEIC = (".heic", ".heif")
@@ -34,7 +35,10 @@ BEGINNINGS = (  # of pictures
     *(b"II+\0", b"MM\0+", b"\0\0\0\x0cjP"),  # TIFFs of more than 4 GB, and JPEG 2000
 )
 CLOUD = ".icloud"  # behind a name: what a Mac keeps of a file that is elsewhere, hidden
-LAYOUT = "read are good, test/good, test/<defect>, ground_truth/<defect>: see docs/DATASETS.md"
+LAYOUT = (
+    "in MVTec AD's layout and your own, read are good, test/good, test/<defect>, "
+    "ground_truth/<defect>: see docs/DATASETS.md"
+)
 
 
 class Reason(Enum):
@@ -49,6 +53,7 @@ class Reason(Enum):
         "give them the suffix of their format",
         True,
     )
+    FOLDER = "that is a folder, named as a picture", "put the picture in its place", True
     LOCKED = "that may not be read (a folder)", "check the permissions", True
     UNLISTED = "that the dataset's list does not name", "add them to the list, or remove them", True
     LOOSE = "in no folder of a kind", "move to good, or to the name of the defect", True
@@ -147,6 +152,7 @@ def look_into(folder: Path, *, below: bool = True) -> Contents:
                 absent = path.suffix == CLOUD and Path(path.stem).suffix.lower() in PICTURES
                 passed.append((Reason.DANGLING if absent else Reason.HIDDEN, path))
             elif path.is_dir():
+                passed += [(Reason.FOLDER, path)] if path.suffix.lower() in PICTURES else []
                 passed += pictures_below(path, Reason.DEEPER) if below else ()
             elif path.is_file() and path.suffix.lower() in readable_suffixes():
                 files.append(path)
@@ -275,7 +281,7 @@ def several_masks(folder: Path, photos: Iterable[Path]) -> PassedOver:
     """What a folder of masks has beside the one of each photograph that is read."""
     if not folder.is_dir():
         return PassedOver()
-    look, named = look_into(folder, below=False), {stem_of(photo): photo.name for photo in photos}
+    look, named = look_into(folder, below=False), {stem_of(photo): photo for photo in photos}
     more = (look.passed_over.files.get(reason, []) for reason in (Reason.PART, Reason.SECOND))
     masks, passed = masks_in(folder), []
     read = {masks[stem] for stem in named if stem in masks}
@@ -285,11 +291,18 @@ def several_masks(folder: Path, photos: Iterable[Path]) -> PassedOver:
             passed.append((Reason.PART, path))
         elif (
             path not in read
-            and path.name != named.get(stem_of(path))  # a copy of the photograph
             and not named.keys().isdisjoint([stem_of(path), *stems])
+            and not is_copy(path, named.get(stem_of(path), folder))  # of the photograph
         ):
             passed.append((Reason.SECOND, path))
     return PassedOver.of(passed)
+
+
+def is_copy(path: Path, other: Path) -> bool:
+    """Are two files the same, byte for byte? What cannot be read is a copy of nothing."""
+    with suppress(OSError):
+        return other.is_file() and filecmp.cmp(path, other, shallow=False)
+    return False
 
 
 def masks_of_none(folder: Path, photos: Iterable[Path]) -> PassedOver:
@@ -322,19 +335,31 @@ def good_folders(parent: Path) -> list[Path]:
 
 def child(folder: Path, name: str) -> Path:
     """`name` in `folder`, in whatever case and spelling of its letters it is there."""
-    if (folder / name).exists() or not folder.is_dir():
-        return folder / name
     with _readable(folder):
+        if (folder / name).exists() or not folder.is_dir():
+            return folder / name
         wanted = composed(name).lower()
         alike = (path for path in folder.iterdir() if composed(path.name).lower() == wanted)
         return next(alike, folder / name)
 
 
+def folders_that(holds: Callable[[Path], object], folder: Path) -> list[Path]:
+    """The folders in `folder` of which `holds` is true, and that may be read.
+
+    The others are no categories, and told of with all that lies beside these.
+    """
+    found = []
+    for path in folders_in(folder):
+        with suppress(PoutaError, OSError):
+            found += [path] if holds(path) else []
+    return found
+
+
 def folders_in(folder: Path) -> list[Path]:
     """The folders directly in `folder`, sorted by name; hidden ones are left out."""
-    if not folder.is_dir():
-        return []
     with _readable(folder):
+        if not folder.is_dir():
+            return []
         return sorted(path for path in folder.iterdir() if path.is_dir() and not _is_hidden(path))
 
 

@@ -11,12 +11,15 @@ from pathlib import Path
 from pouta_lib.data.category import GOOD, Item, Listing
 from pouta_lib.data.files import (
     Contents,
+    PassedOver,
     Reason,
     beside,
     child,
     folders_in,
+    folders_that,
     good_folders,
     image_files,
+    is_copy,
     masks_in,
     several_masks,
 )
@@ -33,7 +36,8 @@ def categories(folder: Path) -> list[str]:
     if good := [path for path in good_folders(folder) if image_files(path)]:
         todo = "name the folder above as the data root: this one is a category of it"
         raise problem("folders of parts", f"a folder {good[0].name} of images", folder, todo)
-    return [path.name for path in folders_in(folder) if _good_folders(path) or image_files(path)]
+    found = folders_that(lambda path: _good_folders(path) or image_files(path), folder)
+    return [path.name for path in found]
 
 
 def listing(folder: Path, category: str) -> Listing:
@@ -61,7 +65,13 @@ def listing(folder: Path, category: str) -> Listing:
         masks = masks_in(child(truth, look.folder.name))
         bad = look.files if kind != GOOD else ()
         passed += several_masks(child(truth, look.folder.name), bad)
-        masks = {stem_of(image): mask for image, mask in look.masks.items()} | masks
+        lying = {stem_of(image): mask for image, mask in look.masks.items()}
+        passed += PassedOver.of(
+            (Reason.SECOND, mask)
+            for stem, mask in lying.items()
+            if kind != GOOD and stem in masks and not is_copy(mask, masks[stem])
+        )
+        masks = lying | masks
         if kind != GOOD:
             refuse_alike(look.files, masks)
             twins += named_as_another(look.files)

@@ -2,6 +2,7 @@
 
 import io
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ import pandas as pd
 from PIL import Image
 
 from pouta_lib.data.files import (
+    Contents,
+    PassedOver,
     look_into,
     masks_in,
     masks_of_none,
@@ -21,8 +24,8 @@ from pouta_lib.data.files import (
 )
 from pouta_lib.data.images import read_picture
 from pouta_lib.data.masks import marked_in, read_mask
-from pouta_lib.data.names import composed, means_good, refuse_alike, stem_of
-from pouta_lib.detector.answer import TURNED, map_name, name_in, overlay_name
+from pouta_lib.data.names import composed, means_good, named_mask, refuse_alike, stem_of
+from pouta_lib.detector.answer import OVERLAY_PX, TURNED, map_name, name_in, overlay_name
 from pouta_lib.ground.errors import PoutaError, problem, shown
 from pouta_lib.score.metrics import image_metrics, pixel_metrics
 from pouta_lib.score.uncertainty import ENDS, drawn_again
@@ -53,11 +56,13 @@ def truth_of(
     labels: str | Path | None,
     masks: str | Path | None,
     unread: Sequence[str] = (),
+    images: Path | None = None,
 ) -> Truth | None:
     """What a file of labels and a folder of masks say of an answer's images; None without both.
 
     With masks alone, an image without one counts as good; so does one whose mask is empty. Masks
-    may also be of images that were `unread`.
+    may also be of images that were `unread`. What is called as a photograph, beside its mask, is
+    taken for it; where `images`, the photographs' folder, is known, only if it is a copy.
 
     *Raises* :class:`PoutaError` for a file that cannot be read, and for names that fit nothing.
     """
@@ -68,13 +73,20 @@ def truth_of(
     if folder and not folder.is_dir():
         raise problem("a folder of masks", "no such folder", folder, "check the path")
     found = _masks_for(names, folder) if folder else {}
-    if folder and (several := several_masks(folder, map(Path, names))):
+    photos = ((images or folder) / name for name in names) if folder else ()
+    if folder and (several := several_masks(folder, photos)):
         raise problem("one mask for each image", several.lines()[0], folder, "leave one for each")
     refuse_alike(map(Path, names), found)
     masked = {name: found[stem] for name in names if (stem := stem_of(Path(name))) in found}
     if folder and not masked:
         found_none = "; ".join(["none", *look_into(folder).passed_over.lines()])
         raise problem("masks of these images", found_none, folder, NAME_MASKS)
+    if folder and (passed := _unread_masks(names, folder)):
+        if not labels:  # its image would count as good
+            wanted, todo = "masks that can be read", "or say by --labels which images are good"
+            raise problem(wanted, "; ".join(passed.lines()), folder, f"{NAME_MASKS}; {todo}")
+        for line in passed.lines():
+            print(f"note: masks: {line}", file=sys.stderr)
     if folder and not labels and (lost := masks_of_none(folder, map(Path, [*names, *unread]))):
         todo = f"{NAME_MASKS}; or say by --labels which images are good"
         raise problem("masks of these images alone", lost.lines()[0], folder, todo)
@@ -113,10 +125,31 @@ def truth_of(
 
 def _masks_for(names: list[str], folder: Path) -> dict[str, Path]:
     """The masks in a folder, by stems; where they lie beside the photographs, these are none."""
-    found, look, photos = masks_in(folder), look_into(folder, below=False), set(names)
-    if look.masks and photos.issubset(path.name for path in look.files):
-        return {stem: mask for stem, mask in found.items() if mask.name not in photos}
+    found, look = masks_in(folder), look_into(folder, below=False)
+    if look.masks and _has_photos(look, names):
+        return {stem: mask for stem, mask in found.items() if mask.name not in set(names)}
     return found
+
+
+def _has_photos(look: Contents, names: Sequence[str]) -> bool:
+    return set(names).issubset(path.name for path in look.files)
+
+
+def _unread_masks(names: Sequence[str], folder: Path) -> PassedOver:
+    """What was passed over in a folder of masks; beside the photographs, what is named as a mask.
+
+    Other photographs may lie there in any form.
+    """
+    look, stems = look_into(folder), {stem_of(Path(name)) for name in names}
+    if not _has_photos(look, names):
+        return look.passed_over
+    passed = look.passed_over.files.items()
+    return PassedOver(
+        {
+            reason: [path for path in paths if not stems.isdisjoint(named_mask(path)[0])]
+            for reason, paths in passed
+        }
+    )
 
 
 def _is_empty(mask: Path) -> bool:
@@ -207,6 +240,9 @@ def pixel_rows(
 def marked_on(answer: Path, name: str, mask: Path, images: Path | None, size_px: int) -> np.ndarray:
     """What a mask marks, as the photograph lies: ``(size_px, size_px)`` bool.
 
+    Where the photograph is not at hand, its size is its overlay's; of a large one that has the
+    shape alone, within two pixels, which its reduced sizes are rounded by.
+
     *Raises* :class:`PoutaError` for what ``read_mask`` refuses; and where the photograph is not at
     hand and EXIF turned it, or its overlay lies otherwise than the mask, so that it may have.
     """
@@ -220,12 +256,25 @@ def marked_on(answer: Path, name: str, mask: Path, images: Path | None, size_px:
         found = (
             "one of a photograph that EXIF turns" if overlay.info.get("comment") == TURNED else ""
         )
-    if (width - height) * (across - down) < 0:
+    fits = _may_be_of((width, height), (across, down))
+    if not fits and _may_be_of((height, width), (across, down)):
         found = f"{width} x {height} for one of {across} x {down}"
     if found:
         todo = "name the photographs as well, by which masks are turned (--images)"
         raise problem("a mask that lies as its photograph", found, mask, todo)
+    if not fits:
+        wanted = f"a mask of its photograph's size, whose overlay is {across} x {down}"
+        todo = "export the mask again at the photograph's own size"
+        raise problem(wanted, f"{width} x {height}", mask, todo)
     return read_mask(drawn, mask, drawn, size_px)
+
+
+def _may_be_of(size: tuple[int, int], overlay: tuple[int, int]) -> bool:
+    """May a photograph of this size have such an overlay?"""
+    if max(overlay) < OVERLAY_PX:
+        return size == overlay
+    scale = max(overlay) / max(size)
+    return scale <= 1 and all(abs(scale * a - b) <= 2 for a, b in zip(size, overlay, strict=True))
 
 
 def overlay_of(answer: Path, name: str) -> Path | None:

@@ -60,14 +60,14 @@ def write_page(
     answer = Path(answer).expanduser()
     target = Path(output).expanduser() if output else answer / PAGE
     table, unread = _read(answer)
-    truth = truth_of(table, labels, masks, unread)
+    folder = Path(images).expanduser() if images else None
+    truth = truth_of(table, labels, masks, unread, folder)
     if truth:
         table["label"] = [truth.labels[name] for name in table["file"]]
     others = _scores_of_good(Path(good).expanduser(), table) if good else _held_out(answer)
     if threshold is not None:
         table["threshold"] = threshold
     _check_target(target)
-    folder = Path(images).expanduser() if images else None
     if folder and not any(os.path.isfile(folder / name) for name in table["file"]):
         wanted, todo = "the photographs of this answer", "name the folder that `pouta predict` read"
         raise problem(wanted, f"none of them, such as {table['file'][0]}", folder, todo)

@@ -185,18 +185,27 @@ def test_masks_say_which_are_defective_and_are_outlined(answer, tmp_path):
     assert "Outlined" not in write_page(answer).read_text("utf-8")
 
 
-def test_masks_may_lie_beside_the_photographs(answer, tmp_path):
-    folder = tmp_path / "photos"
+def photographs(answer, folder):
+    """Of all images of the answer, in which the one without a suffix is now called e.png."""
     folder.mkdir()
-    for name in SCORES:
-        noise = np.random.default_rng(0).integers(60, 190, (60, 90, 3), np.uint8)
-        Image.fromarray(noise).save(folder / name, "PNG")
-    (folder / "NA").rename(folder / "e.png")
     scores = (answer / "scores.csv").read_text().replace("\nNA,", "\ne.png,")
     (answer / "scores.csv").write_text(scores)
-    drawn = np.zeros((60, 90), np.uint8)
-    drawn[20:40, 30:60] = 255
-    Image.fromarray(drawn).save(folder / "b b_mask.png")
+    for name in (set(SCORES) - {"NA"}) | {"e.png"}:
+        noise = np.random.default_rng(0).integers(60, 190, (60, 90, 3), np.uint8)
+        Image.fromarray(noise).save(folder / name, "PNG")
+    return folder
+
+
+def drawn_on(width, height):
+    """A mask of this size."""
+    drawn = np.zeros((height, width), np.uint8)
+    drawn[height // 3 : 2 * height // 3, width // 3 : 2 * width // 3] = 255
+    return drawn
+
+
+def test_masks_may_lie_beside_the_photographs(answer, tmp_path):
+    folder = photographs(answer, tmp_path / "photos")
+    Image.fromarray(drawn_on(90, 60)).save(folder / "b b_mask.png")
     page = page_of(write_page(answer, masks=folder, images=folder))
     assert page.data()["bad"] == [True] + [False] * 5
 
@@ -208,7 +217,8 @@ def test_masks_and_maps_give_pixel_metrics(answer, tmp_path):
     drawn = np.zeros((16, 16), bool)
     drawn[4:9, 5:10] = True
     for name in ("b b", "c"):
-        Image.fromarray(drawn.astype(np.uint8) * 255).save(masks / f"{name}.png")
+        mask = Image.fromarray(drawn.astype(np.uint8) * 255)
+        mask.resize((900, 600), Image.Resampling.NEAREST).save(masks / f"{name}.png")
     maps = {name: np.random.default_rng(k).random((16, 16)) for k, name in enumerate(SCORES)}
     for name in ("b b.png", "c.png"):
         maps[name] = maps[name] + 0.4 * drawn
@@ -391,6 +401,7 @@ def test_masks_of_no_image_do_not_make_it_good(answer, tmp_path):
     Image.fromarray(drawn).save(masks / "cut" / "a_mask.png")
     with pytest.raises(PoutaError, match="found none; 1 file in deeper folders, first cut/a_mask"):
         write_page(answer, masks=masks)
+    shutil.rmtree(masks / "cut")
     for name in ("a", "e"):
         Image.fromarray(drawn).save(masks / f"{name}_mask.png")
     said = r"images alone, found 1 file named as .* not there, first masks/e_mask.png.*\n.*\n.*--la"
@@ -399,6 +410,93 @@ def test_masks_of_no_image_do_not_make_it_good(answer, tmp_path):
     with (answer / "scores.csv").open("a") as table:
         table.write("e.png,,0.45,not read\n")
     write_page(answer, masks=masks)
+
+
+UNREAD = {
+    "b b_mask.gif": "2 files (.gif, .heic) of a picture format that is not read, first masks/b b",
+    "b b_mask": "1 file of a picture by content, not by name, first masks/b b_mask: give",
+    "cut/b b_mask.png": "1 file in deeper folders, first cut/b b_mask.png: move up",
+    "link/b b_mask.png": "1 file linking to nothing, first masks/b b_mask.png: mount",
+    "folder/b b_mask.png": "1 file that is a folder, named as a picture, first masks/b b_mask.png",
+}
+
+
+@pytest.mark.parametrize("name", UNREAD)
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_mask_that_cannot_be_read_does_not_make_its_image_good(
+    answer, tmp_path, capsys, name, beside
+):
+    """Beside the photographs lie others that are not read; they are no masks."""
+    masks, drawn = tmp_path / "masks", drawn_on(900, 600)
+    if beside:
+        photographs(answer, masks)
+    else:
+        masks.mkdir()
+    Image.fromarray(drawn).save(masks / "a_mask.png")
+    (masks / "Thumbs.db").write_bytes(b"x")
+    write_page(answer, masks=masks)
+    kind, _, last = name.rpartition("/")
+    if kind == "link":
+        (masks / last).symlink_to(masks / "unmounted.png")
+    elif kind == "folder":
+        (masks / last).mkdir()
+    else:
+        (masks / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(drawn).save(masks / name, "GIF" if name.endswith("gif") else "PNG")
+    if name.endswith("gif"):
+        (masks / "e.heic").write_bytes(b"x")
+    said = UNREAD[name]
+    if beside:
+        said = said.replace("2 files (.gif, .heic)", "1 file (.gif)")
+    with pytest.raises(PoutaError, match=f"masks that can be read, found {re.escape(said)}"):
+        write_page(answer, masks=masks)
+    table = read_answer(answer)[["file"]].assign(label=["bent"] * 5 + ["good"])
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    write_page(answer, masks=masks, labels=tmp_path / "labels.csv")
+    assert f"note: masks: {said}" in capsys.readouterr().err
+
+
+def test_photographs_that_are_not_read_are_no_masks_beside_them(answer, tmp_path):
+    masks = photographs(answer, tmp_path / "photos")
+    for name in ("e.heic", "b b.cr2", "old/c.png"):
+        (masks / name).parent.mkdir(exist_ok=True)
+        (masks / name).write_bytes(b"x")
+    Image.fromarray(drawn_on(90, 60)).save(masks / "a_mask.png")
+    write_page(answer, masks=masks, images=masks)
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_mask_of_another_size_than_the_photograph_is_refused(answer, tmp_path, large):
+    """Of a large photograph the overlay is smaller: there the shape tells."""
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    overlay, wrong = (900, 600), [(450, 300), (900, 599), (560, 600), (600, 560), (1800, 1200)]
+    right = [overlay]
+    if large:
+        overlay, right = (1024, 683), [(6000, 4000), (1024, 683), (1025, 684)]
+        wrong = [(900, 600), (6000, 3900), (4000, 4000), (4000, 3900)]
+    Image.new("RGB", overlay).save(answer / "a.png.png")
+    for size in [*right, *wrong]:
+        Image.fromarray(drawn_on(*size)).save(masks / "a_mask.png")
+        if size in right:
+            write_page(answer, masks=masks)
+            continue
+        said = "a mask of its photograph's size, whose overlay is {} x {}, found {} x {}\n"
+        with pytest.raises(PoutaError, match=said.format(*overlay, *size)):
+            write_page(answer, masks=masks)
+
+
+def test_a_second_mask_that_is_called_as_its_image_is_refused(answer, tmp_path):
+    """Where the photographs are known; a copy of the photograph is none."""
+    masks, photos = tmp_path / "masks", tmp_path / "photos"
+    for folder in (masks, photos):
+        folder.mkdir()
+        Image.new("RGB", (900, 600)).save(folder / "a.png")
+    Image.fromarray(drawn_on(900, 600)).save(masks / "a_mask.png")
+    write_page(answer, masks=masks, images=photos)
+    Image.fromarray(drawn_on(900, 600)).save(masks / "a.png")
+    with pytest.raises(PoutaError, match=r"found 1 file named as the mask .* another, .*/a.png"):
+        write_page(answer, masks=masks, images=photos)
 
 
 def test_a_mask_that_lies_otherwise_than_the_photograph_asks_for_that(answer, tmp_path):
