@@ -9,7 +9,7 @@ import pandas as pd
 
 from pouta_lib.data.blank import contrast_of, nearly_highest, told_of_blank, told_of_dim
 from pouta_lib.data.category import GOOD, Item, Listing
-from pouta_lib.data.files import PassedOver, Reason, folders_in, pictures_below
+from pouta_lib.data.files import PassedOver, Reason, child, folders_in, pictures_below
 from pouta_lib.data.images import num_bits, told_of_depth
 from pouta_lib.data.loading import check_listing, list_categories
 from pouta_lib.data.manifest import read_items
@@ -58,7 +58,8 @@ def check_dataset(dataset: str, root: str | Path | None = None) -> Report:
     info = DATASETS.get(dataset)
     published = info.published if info else {}
     problems = [f"no category {name}" for name in published if name not in names]
-    beside = [path for path in folders_in(folder) if path.name not in names]
+    known = {child(folder, name) for name in names}
+    beside = [path for path in folders_in(folder) if path not in known]
     pictures = (found for path in beside for found in pictures_below(path, Reason.BESIDE))
     problems += PassedOver.of(pictures).lines()
     rows, notes = [], []

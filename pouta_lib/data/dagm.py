@@ -16,6 +16,7 @@ from pouta_lib.data.files import (
     beside,
     child,
     folders_in,
+    folders_that,
     image_files,
     look_into,
     pictures_below,
@@ -24,18 +25,19 @@ from pouta_lib.data.files import (
 from pouta_lib.data.names import refuse_shared
 from pouta_lib.ground.errors import problem, shown
 
+SPLITS = ("Train", "Test")
 AGAIN = "unpack the dataset again"
 
 
 def categories(folder: Path) -> list[str]:
-    """``Class1`` ... in the order of their numbers."""
-    found = [
-        path.name
-        for path in folder.iterdir()
-        if re.fullmatch(r"Class\d+", path.name)
-        and (child(path, "Train").is_dir() or child(path, "Test").is_dir())
-    ]
-    return sorted(found, key=lambda name: int(name[5:]))
+    """``Class1`` ... in the order of their numbers, so called in whatever case they are there."""
+    found = {path.name.capitalize() for path in folders_that(_is_class, folder)}
+    return sorted(found, key=lambda name: (int(name[5:]), name))
+
+
+def _is_class(path: Path) -> bool:
+    known = re.fullmatch(r"(?i)class\d+", path.name)
+    return bool(known) and any(child(path, split).is_dir() for split in SPLITS)
 
 
 def listing(folder: Path, category: str) -> Listing:
@@ -44,15 +46,16 @@ def listing(folder: Path, category: str) -> Listing:
     *Raises* :class:`PoutaError` when Labels.txt and the files do not belong together.
     """
     splits, lists, passed = {}, [], PassedOver()
-    for split in ("Train", "Test"):
-        base = child(folder / category, split)
+    whole = child(folder, category)
+    for split in SPLITS:
+        base = child(whole, split)
         if not base.is_dir():
             raise problem(f"a folder {split}", "none", base, AGAIN)
         labels = child(child(base, "Label"), "Labels.txt")
         splits[split] = _items(base, labels)
         lists.append(labels)
         passed += _passed_over(base, labels.parent, splits[split])
-    passed += beside(folder / category, [path.parent.parent for path in lists])
+    passed += beside(whole, [path.parent.parent for path in lists])
     train = [item for item in splits["Train"] if item.defect == GOOD]
     return Listing(
         train,

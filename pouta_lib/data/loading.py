@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pouta_lib.data import dagm
 from pouta_lib.data.cache import read_through_cache
 from pouta_lib.data.category import GOOD, Category, Item, Listing
 from pouta_lib.data.files import (
@@ -46,7 +47,7 @@ def _another_layout(folder: Path, reader: Reader) -> str:
     if good_folders(child(folder, "train")):
         return f"{shown(folder.name)} is a category itself: name a folder above it"
     deeper = folders_in(folder)
-    for path in deeper:
+    for path in deeper if getattr(reader, "reader", reader) is not dagm else ():  # it has no good/
         train = child(path, "train")
         if train.is_dir() and (loose := image_files(train)):
             where = shown(f"{path.name}/{train.name}")

@@ -14,6 +14,7 @@ from pouta_lib.data.files import (
     beside,
     child,
     folders_in,
+    folders_that,
     good_folders,
     look_into,
     masks_in,
@@ -27,7 +28,8 @@ from pouta_lib.ground.errors import PoutaError, problem, shown
 
 def categories(folder: Path) -> list[str]:
     """The folders below `folder` that have a train/good folder."""
-    return [path.name for path in folders_in(folder) if good_folders(child(path, "train"))]
+    found = folders_that(lambda path: good_folders(child(path, "train")), folder)
+    return [path.name for path in found]
 
 
 def listing(folder: Path, category: str) -> Listing:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pouta_lib.data import mvtec
 from pouta_lib.data.category import GOOD, Item, Listing
-from pouta_lib.data.files import PassedOver, Reason, folders_in, pictures_below, read_list
-from pouta_lib.data.names import refuse_shared
+from pouta_lib.data.files import PassedOver, Reason, folders_that, pictures_below, read_list
+from pouta_lib.data.names import composed, refuse_shared
 from pouta_lib.ground.errors import problem
 
 SPLIT = Path("split_csv") / "1cls.csv"
@@ -23,8 +23,8 @@ RESTORE = "restore the official split_csv from the archive"
 
 def categories(folder: Path) -> list[str]:
     """The categories of either layout."""
-    raw = [path.name for path in folders_in(folder) if (path / "Data").is_dir()]
-    return sorted({*raw, *mvtec.categories(folder)})
+    raw = folders_that(lambda path: (path / "Data").is_dir(), folder)
+    return sorted({*(path.name for path in raw), *mvtec.categories(folder)})
 
 
 def listing(folder: Path, category: str) -> Listing:
@@ -34,11 +34,13 @@ def listing(folder: Path, category: str) -> Listing:
     """
     if not (folder / category / "Data").is_dir():
         return mvtec.listing(folder, category)
+    there = list(pictures_below(folder / category, Reason.UNLISTED))
+    spelt = {composed(str(path)): path for _, path in there}
     train: list[Item] = []
     test: list[Item] = []
     for row in _rows(folder):
-        if row["object"] == category:
-            (train if row["split"] == "train" else test).append(_item(folder, row))
+        if composed(row["object"]) == composed(category):
+            (train if row["split"] == "train" else test).append(_item(folder, row, spelt))
     if any(item.defect != GOOD for item in train):
         raise problem("normal training images only", "anomalies", folder / SPLIT, RESTORE)
     train.sort(key=lambda item: item.image)
@@ -48,15 +50,20 @@ def listing(folder: Path, category: str) -> Listing:
         found = f"{len(train) + len(test)} lines for {len(listed)} images of {category}"
         raise problem("one line for each image", found, folder / SPLIT, RESTORE)
     refuse_shared((item.mask for item in test if item.mask), folder / SPLIT, RESTORE)
-    there = pictures_below(folder / category / "Data" / "Images", Reason.UNLISTED)
-    passed = PassedOver.of(pair for pair in there if pair[1] not in listed)
+    listed |= {item.mask for item in test if item.mask}
+    passed = PassedOver.of((why, path) for why, path in there if path not in listed)
     return Listing(train, test, extra_files=[folder / SPLIT], passed_over=passed)
 
 
-def _item(folder: Path, row: dict[str, str]) -> Item:
-    image = folder / row["image"]
-    normal = row["label"] == "normal"
-    mask = None if normal or not row["mask"] else folder / row["mask"]
+def _item(folder: Path, row: dict[str, str], spelt: dict[str, Path]) -> Item:
+    """What a line names; where no file is called just so, the one that is `spelt` so, composed."""
+
+    def found(name: str) -> Path:
+        path = folder / name  # that may be of any length, which `isfile` takes
+        return path if os.path.isfile(path) else spelt.get(composed(str(path)), path)
+
+    image, normal = found(row["image"]), row["label"] == "normal"
+    mask = None if normal or not row["mask"] else found(row["mask"])
     if not normal and mask is None:
         raise problem("a mask for each anomaly", "none", f"{SPLIT}: {row['image']}", RESTORE)
     for path in (image, mask):

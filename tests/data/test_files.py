@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from trees import dagm_tree, mask, mvtec_tree, photo, save
+from trees import dagm_tree, mask, mvtec_tree, photo, save, visa_tree
 
 from pouta_lib.data import files, list_categories, load_category
 from pouta_lib.data.check import check_dataset
@@ -169,6 +169,30 @@ def test_what_dagms_list_does_not_lead_to_is_counted(tmp_path):
     assert "1 file in deeper folders, first more/0009.PNG" in said
     assert "1 file that the dataset's list does not name, first Label/0001_label.PNG" in said
     assert "1 file (.raw) of a picture format that is not read, first Test/0009.raw" in said
+
+
+def test_what_visas_list_does_not_name_is_counted(tmp_path):
+    """Wherever in the category it lies, images and masks."""
+    base = visa_tree(tmp_path) / "candle"
+    for name in ("9.JPG", "y/9.JPG", "Data/9.JPG", "Data/Images/Normal/9.JPG"):
+        save(base / name, photo(9))
+    save(base / "Data" / "Masks" / "Anomaly" / "9.png", mask())
+    problems = check_dataset("visa", tmp_path).problems
+    (told,) = [text for text in problems if "does not name" in text]
+    assert told.startswith("candle: 5 files that the dataset's list does not name, first")
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="the file system takes both for one")
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_visas_names_are_known_however_their_letters_are_written(tmp_path, forms):
+    on_disk, in_list = (unicodedata.normalize(form, "b\u00fcgel") for form in forms)
+    base = visa_tree(tmp_path, on_disk)
+    path = base / "split_csv" / "1cls.csv"
+    path.write_text(path.read_text("utf-8").replace(on_disk, in_list), "utf-8")
+    c = load_category("visa", in_list, 16, root=tmp_path)
+    assert (len(c.train), len(c.test), c.masks.sum() > 0) == (3, 4, True)
+    told = [text for text in check_dataset("visa", tmp_path).problems if on_disk in text]
+    assert told == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the file system takes no such names")
@@ -397,6 +421,9 @@ def test_a_second_mask_of_an_image_is_told_of(tmp_path, dataset):
         (base / "ground_truth" / "cut" / name).unlink()
     save(base / "ground_truth" / "cut" / "000.png", photo(20))
     assert counted(tmp_path, dataset)[1] == [], "a copy of the photograph is no mask"
+    save(base / "ground_truth" / "cut" / "000.png", mask().T)
+    said = "bolt: 1 file named as the mask of an image that has another, first cut/000.png"
+    assert counted(tmp_path, dataset)[1] == [f"{said}: keep the right one"]
 
 
 def test_a_second_mask_beside_an_image_is_told_of(tmp_path):
@@ -406,6 +433,17 @@ def test_a_second_mask_beside_an_image_is_told_of(tmp_path):
     counts, problems, _ = counted(tmp_path)
     said = "washer: 1 file named as the mask of an image that has another, first spot/000_gt.png"
     assert counts == (3, 2, 2) and problems == [f"{said}: keep the right one"]
+
+
+def test_a_second_mask_in_the_other_place_is_told_of(tmp_path):
+    """Beside the image, and in ground_truth, which is read; the same one twice is none."""
+    base = mvtec_tree(tmp_path, "folder")
+    path = base / "test" / "cut" / "000_mask.png"
+    save(path, mask())
+    assert counted(tmp_path)[1] == []
+    save(path, mask().T)
+    said = "bolt: 1 file named as the mask of an image that has another, first cut/000_mask.png"
+    assert counted(tmp_path)[1] == [f"{said}: keep the right one"]
 
 
 @pytest.mark.parametrize("dataset", ["folder", "parts"])
@@ -611,3 +649,28 @@ def test_a_deeper_folder_that_may_not_be_read_ends_nothing(tmp_path, monkeypatch
         told == "1 file that may not be read (a folder), first good/lost+found: "
         "check the permissions"
     )
+
+
+@pytest.mark.parametrize("dataset", ["folder", "parts"])
+@pytest.mark.parametrize("name", ["", "train", "ground_truth"])
+def test_a_category_that_may_not_be_read_keeps_no_other_from_being_checked(
+    tmp_path, monkeypatch, dataset, name
+):
+    """Where a folder may not be read, neither may be asked what is in it."""
+    mvtec_tree(tmp_path, dataset)
+    locked = mvtec_tree(tmp_path, dataset, "nut") / name
+
+    def refused(look, least):
+        def instead(path, *more, **named):
+            if locked in [path, *path.parents][least:]:
+                raise PermissionError(13, "Permission denied", str(path))
+            return look(path, *more, **named)
+
+        return instead
+
+    monkeypatch.setattr(Path, "iterdir", refused(Path.iterdir, 0))
+    monkeypatch.setattr(Path, "stat", refused(Path.stat, 1))
+    report = check_dataset(dataset, tmp_path)
+    assert list(report.counts["category"]) == ["bolt"]
+    told = [text for text in report.problems if "nut" in text and "permissions" in text]
+    assert len(told) == 1 and ("Permission denied" in told[0] or "may not be read" in told[0])

@@ -5,6 +5,8 @@ import pytest
 from trees import dagm_tree, mvtec_tree, photo, save, visa_tree
 
 from pouta_lib.data import list_categories, load_category
+from pouta_lib.data.check import check_dataset
+from pouta_lib.ground.errors import PoutaError
 
 REAL = "../shared/data/original_layout"
 
@@ -77,6 +79,24 @@ def test_dagm_file_names_in_any_case(tmp_path):
     for path in list(base.rglob("*.PNG")):
         path.rename(path.with_name(path.name.lower()))
     assert len(load_category("dagm", "Class1", 16, root=tmp_path).train) == 3
+
+
+def test_dagm_classes_in_any_case(tmp_path):
+    for name in ("class1", "CLASS10", "Class2"):
+        dagm_tree(tmp_path, name)
+    assert list_categories("dagm", tmp_path) == ["Class1", "Class2", "Class10"]
+    assert len(load_category("dagm", "Class10", 16, root=tmp_path).train) == 3
+    problems = check_dataset("dagm", tmp_path).problems
+    assert not any("no category Class1" in text or "not read" in text for text in problems[1:])
+
+
+@pytest.mark.parametrize("dataset", ["dagm", "dagm-together"])
+@pytest.mark.parametrize("name", ["Class 1", "Class1_def"])
+def test_dagm_classes_of_other_names_are_not_to_be_laid_out_as_mvtec(tmp_path, dataset, name):
+    dagm_tree(tmp_path, name)
+    with pytest.raises(PoutaError) as error:
+        list_categories(dataset, tmp_path)
+    assert "good" not in str(error.value) and "see docs/DATASETS.md" in str(error.value)
 
 
 def test_dagm_classes_are_in_the_order_of_their_numbers(tmp_path):
