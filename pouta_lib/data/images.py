@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 import sys
 from collections.abc import Iterable
 from contextlib import nullcontext, suppress
@@ -89,7 +90,8 @@ def decode(content: bytes, path: Path, near_px: int | None = None) -> Picture:
     except PoutaError:
         raise
     except Image.DecompressionBombError as error:
-        raise _too_large(path) from error
+        pixels = int(re.findall(r"\d+", str(error))[0])  # Pillow says no width and no height
+        raise _too_large(path, pixels) from error
     except MemoryError as error:
         todo = "make it smaller, or free memory"
         raise problem("an image that fits into memory", "too little of it", path, todo) from error
@@ -105,8 +107,8 @@ def decode(content: bytes, path: Path, near_px: int | None = None) -> Picture:
 
 def _decode(content: bytes, path: Path, near_px: int | None) -> Picture:
     image: Image.Image = _opened(io.BytesIO(content))
-    if image.width * image.height > MOST_PIXELS:
-        raise _too_large(path)
+    if (pixels := image.width * image.height) > MOST_PIXELS:
+        raise _too_large(path, pixels)
     _check(image, content, path)
     raw, lossy, tiff = _raw_mode(image), _is_lossy(image, content), image.format == "TIFF"
     size = image.size
@@ -156,7 +158,7 @@ def _sizes(image: Image.Image) -> list[int]:
 def _check(image: Image.Image, content: bytes, path: Path) -> None:
     """*Raises* :class:`PoutaError` for what Pillow would read without a word, and not as it is."""
     sizes = _sizes(image)
-    if (count := sizes.count(max(sizes))) > 1:
+    if (count := sum(2 * size > max(sizes) for size in sizes)) > 1:  # thumbnails are smaller
         todo = "save each picture as a file of its own"
         raise problem("one picture in a file", f"{count} pages or frames", path, todo)
     if _ends_in_zeros(image, content):
@@ -197,9 +199,10 @@ def _formats() -> tuple[str, ...]:
     return (*FORMATS, "HEIF")
 
 
-def _too_large(path: Path) -> PoutaError:
+def _too_large(path: Path, pixels: int) -> PoutaError:
     wanted = f"an image of at most {MOST_PIXELS // 10**6} megapixels"
-    return problem(wanted, "one that claims more", path, "make it smaller, or cut it into parts")
+    found = f"one that claims {np.ceil(pixels / 10**6):.0f}"
+    return problem(wanted, found, path, "make it smaller, or cut it into parts")
 
 
 def _orientation(image: Image.Image) -> int:

@@ -36,6 +36,9 @@ def read_mask(mask: Picture, path: Path, photo: Picture, size_px: int) -> np.nda
         found = f"{marked.mean():.0%} of the image marked"
         found += ", and all of its edge" if edge.all() else ""
         todo = "mark the defect white on black: it may be inverted, or the photograph itself"
+        if _opacity(mask.image) is not None:
+            found += ", which is what is not transparent"
+            todo = "mark the defect white on black, without transparency, or leave all else so"
         raise problem("a mask that marks the defect alone", found, path, todo)
     whole = Image.fromarray(marked.astype(np.uint8) * 255)
     small = np.asarray(whole.resize((size_px, size_px), Image.Resampling.NEAREST)) > 0
@@ -53,6 +56,8 @@ def marked_in(image: Image.Image, lossy: bool, path: Path) -> np.ndarray:
     *Raises* :class:`PoutaError` for a gray photograph in the mask's place.
     """
     image = _opacity(image) or image
+    if image.mode in ("CMYK", "LAB", "YCbCr"):  # where black is no 0, and comes back as almost 0
+        image, lossy = image.convert("RGB"), True
     gray = image.mode in ("P", "PA", "LA")
     values = np.asarray(looked_up(image).convert("L") if gray else image)
     if values.ndim == 3:

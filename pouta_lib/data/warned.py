@@ -8,6 +8,8 @@ from pathlib import Path
 from threading import Lock, local
 from typing import Any
 
+from PIL.Image import DecompressionBombWarning
+
 from pouta_lib.ground.errors import shown
 
 KINDS = (UserWarning, RuntimeWarning)  # the others are for programmers
@@ -33,6 +35,8 @@ class _Ear:
                 self.changed.enter_context(warnings.catch_warnings())
                 for kind in KINDS:
                     warnings.filterwarnings("always", category=kind, module=r"PIL\.")
+                # how large a picture may be is not for Pillow to say
+                warnings.simplefilter("ignore", DecompressionBombWarning)
                 if warnings.showwarning != self.hear:  # else a catch_warnings brought ours back
                     self.before = warnings.showwarning
                 warnings.showwarning = self.hear
@@ -70,4 +74,4 @@ def named(path: Path) -> Iterator[None]:
 
 @cache
 def _warn_once(text: str) -> None:
-    warnings.warn(text, stacklevel=3)
+    warnings.warn_explicit(text, UserWarning, "Pillow", 0)  # no line of code has to do with it

@@ -238,6 +238,20 @@ def test_a_warning_names_its_file_once(tmp_path):
     assert len({text.partition(": ")[2] for text in texts}) == 1
 
 
+def test_a_warning_shows_no_line_of_code_and_a_large_picture_gets_none(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(jpeg_with_exif(MALFORMED["a huge count"]))
+    Image.new("1", (10_000, 9_000)).save(tmp_path / "large.png")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")
+        for name in ("a.jpg", "large.png"):
+            read_photo(tmp_path / name, 16)
+    (one,) = told
+    (line,) = warnings.formatwarning(
+        one.message, one.category, one.filename, one.lineno
+    ).splitlines()
+    assert line.startswith(f"Pillow:0: UserWarning: {tmp_path / 'a.jpg'}: ")
+
+
 @pytest.mark.parametrize("value", [(3, 1, 0), (3, 1, 9), (2, 2, 0x36), (4, 1, 6), (3, 2, 0x60006)])
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_an_orientation_of_another_kind_is_read_or_left(value):
@@ -285,8 +299,9 @@ def test_a_claim_of_too_many_pixels_is_refused_before_memory_is_taken(fmt, claim
         if fmt == "PNG":
             content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
     tracemalloc.start()
-    with pytest.raises(PoutaError, match="expected an image of at most 178 megapixels"):
+    with pytest.raises(PoutaError, match="at most 178 megapixels, found one that claims") as error:
         decode(bytes(content), "a")
+    assert f"claims {claim[0] * claim[1] / 1e6:.0f}\n" in str(error.value)
     assert tracemalloc.get_traced_memory()[1] < 1_000_000
     tracemalloc.stop()
 
@@ -345,6 +360,15 @@ def test_a_file_of_several_pictures_is_refused(fmt):
     with pytest.raises(
         PoutaError, match=r"expected one picture in a file, found 2 pages(.|\n)*own"
     ):
+        rgb(content)
+
+
+@pytest.mark.parametrize("height", [20, 18, 15])
+def test_pages_of_nearly_the_same_size_are_refused(height):
+    """As scans have them; a thumbnail has less than half of the pixels."""
+    first, other = Image.fromarray(photo(1)), Image.fromarray(photo(2)[:height])
+    content = written(first, "TIFF", save_all=True, append_images=[other])
+    with pytest.raises(PoutaError, match="expected one picture in a file, found 2 pages"):
         rgb(content)
 
 

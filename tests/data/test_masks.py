@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 from trees import mask, mvtec_tree, photo, save
 
 from pouta_lib.data import load_category
@@ -70,6 +70,32 @@ def test_what_is_not_transparent_is_marked(words, mode):
     bands = [Image.fromarray(gray)] * (len(mode) - 1) + [Image.fromarray(alpha)]
     found = marked(written(Image.merge(mode, bands)))
     assert (found == marked(written(Image.fromarray(spot())))).all()
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "LAB", "YCbCr"])
+@pytest.mark.parametrize("black", [(0, 0, 0, 255), (191, 173, 171, 230)])
+def test_a_mask_in_other_colours_is_read_as_it_looks(mode, black):
+    """Of inks much is black, and little of them white; a printer's black is not quite that."""
+    inks = np.where(spot()[..., None] > 0, np.uint8(0), np.array(black, np.uint8))
+    image = Image.fromarray(inks, "CMYK")
+    if mode != "CMYK":
+        image = image.convert("RGB")
+    if mode == "LAB":
+        lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        image = ImageCms.profileToProfile(image, rgb, lab, outputMode="LAB")
+    elif mode == "YCbCr":
+        image = image.convert(mode)
+    found = marked(written(image, "TIFF"))
+    assert (found == marked(written(Image.fromarray(spot())))).all()
+
+
+def test_a_mask_with_few_transparent_pixels_is_refused_for_these():
+    alpha = np.full((72, 96), 255, np.uint8)
+    alpha[:2, :2] = 0
+    image = Image.merge("LA", [Image.fromarray(spot()), Image.fromarray(alpha)])
+    said = "100% of the image marked, which is what is not transparent\n(.|\n)*without transparency"
+    with pytest.raises(PoutaError, match=said):
+        marked(written(image))
 
 
 def test_a_mask_with_soft_edges_ends_in_their_middle():
