@@ -165,6 +165,13 @@ def twin_of(path: Path) -> Path:
     return path.parents[2] / "test" / "cut" / "000.jpg"
 
 
+def corner() -> np.ndarray:
+    """All but one corner seen."""
+    alpha = np.full_like(mask(), 255)
+    alpha[0, 0] = 0
+    return alpha
+
+
 def loco(path: Path) -> None:
     path.unlink()
     save(path.with_name("000") / "000.png", mask())
@@ -173,6 +180,10 @@ def loco(path: Path) -> None:
 masked("a defective image without a mask", lambda path: path.unlink())
 masked("a mask of another size than its image", lambda path: save(path, mask(24, 24)))
 masked("a mask that marks nothing", lambda path: save(path, mask() * 0))
+masked(
+    "a mask with a few transparent pixels",
+    lambda path: Image.merge("LA", list(map(Image.fromarray, (mask(), corner())))).save(path),
+)
 masked("a mask that marks everything, or is inverted", lambda path: save(path, 255 - mask(value=9)))
 masked("a photograph in place of a mask", lambda path: save(path, photo(1) // 4 + 150))
 masked("a gray photograph in place of a mask", lambda p: save(p, photo(1)[..., 0] // 3 + 60))
@@ -258,6 +269,12 @@ folder("defective images alone in test/", lambda b: shutil.rmtree(b / "test" / "
 folder("images directly in test/", lambda b: save(b / "test" / "a.png", photo(1)))
 folder("a damaged file whose name is not UTF-8", not_utf8)
 folder("a folder that is missing", lambda b: shutil.rmtree(b / "ground_truth"), "parts")
+folder(
+    "a folder of masks under another name",
+    lambda b: (b / "ground_truth").rename(b / "masks"),
+    "parts",
+)
+folder("a folder named as a picture", lambda b: (b / "train/good/a.png").mkdir())
 
 
 @wrong(FOLDERS, "nothing but pictures in a format that is not read")
@@ -371,6 +388,14 @@ listed(
     lambda base: (base / "Train/Label/Labels.txt").write_bytes(b"1\n\xff\n"),
     dagm_tree,
 )
+
+
+@wrong(LISTS, "DAGM's classes under other names")
+def _(root: Path) -> None:
+    dagm_tree(root, "Class 1")
+    list_categories("dagm", root)
+
+
 listed("DAGM without a split", lambda base: shutil.rmtree(base / "Train"), dagm_tree)
 listed(
     "DAGM's list with lines of another form",

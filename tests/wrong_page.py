@@ -102,6 +102,16 @@ page("`--masks` with a folder that is not there", left, masks="mask")
 page(
     "masks of other images", lambda root: (root / MASK).rename(root / "masks/c.png"), masks="masks"
 )
+page(
+    "a mask that cannot be read beside others that can",
+    lambda root: (root / "masks/b_mask.gif").write_bytes(b"GIF8"),
+    masks="masks",
+)
+page(
+    "a mask of another size than its photograph",
+    lambda root: save(root / MASK, np.eye(40, dtype=np.uint8)),
+    masks="masks",
+)
 page("an empty mask file", text(MASK, ""), masks="masks")
 page("a map that is missing", lambda root: (root / MAP).unlink(), masks="masks")
 page("an empty map", text(MAP, ""), masks="masks")

@@ -6,7 +6,7 @@ import json
 import sys
 
 from pouta_lib.commands.arguments import RESUMED, Commands, add_override, path_of
-from pouta_lib.ground.errors import problem
+from pouta_lib.ground.errors import problem, shown
 
 
 def add(commands: Commands) -> None:
@@ -109,7 +109,7 @@ def _fit(options: argparse.Namespace) -> None:
         tell=lambda text: print(text, file=sys.stderr, flush=True),
     )
     print(told(detector))
-    print(f"detector: {options.output}")
+    print(f"detector: {shown(options.output)}")
 
 
 def _predict(options: argparse.Namespace) -> int:
@@ -131,7 +131,7 @@ def _predict(options: argparse.Namespace) -> int:
     else:
         print(f"{scored} images, {defective} called defective; threshold {detector.threshold:.4g}")
         print(f"({detector.how})")
-        print(f"scores and overlays: {options.output}")
+        print(f"scores and overlays: {shown(options.output)}")
         print("a page to look through them: pouta report, with that folder")
     for reason in left_out:
         print(f"pouta: left out: {reason}", file=sys.stderr)

@@ -16,7 +16,8 @@ from pouta_lib.data.manifest import read_items
 from pouta_lib.data.registry import DATASETS, Counts, DatasetInfo, locate
 from pouta_lib.data.textures import dtd_files
 from pouta_lib.data.together import SUFFIX, Reader, Together
-from pouta_lib.ground.errors import PoutaError, in_short
+from pouta_lib.ground.errors import PoutaError, in_short, shown
+from pouta_lib.ground.labels import check_name
 from pouta_lib.ground.paths import data_root
 
 SMALL_PX = 32
@@ -64,6 +65,10 @@ def check_dataset(dataset: str, root: str | Path | None = None) -> Report:
     problems += PassedOver.of(pictures).lines()
     rows, notes = [], []
     for name in names:
+        try:
+            check_name(name, "a category")
+        except PoutaError as error:  # no run would take it
+            problems.append(f"{shown(name)}: {error}")
         try:
             listing = reader.listing(folder, name)
             check_listing(listing, folder / name)

@@ -53,7 +53,7 @@ class Reason(Enum):
         "give them the suffix of their format",
         True,
     )
-    FOLDER = "that is a folder, named as a picture", "put the picture in its place", True
+    FOLDER = "named as a picture (a folder)", "put the picture in its place", True
     LOCKED = "that may not be read (a folder)", "check the permissions", True
     UNLISTED = "that the dataset's list does not name", "add them to the list, or remove them", True
     LOOSE = "in no folder of a kind", "move to good, or to the name of the defect", True

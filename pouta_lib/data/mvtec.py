@@ -22,7 +22,7 @@ from pouta_lib.data.files import (
     not_read_in,
     several_masks,
 )
-from pouta_lib.data.names import means_good, refuse_alike, stem_of
+from pouta_lib.data.names import means_good, named_as_masks, refuse_alike, stem_of
 from pouta_lib.ground.errors import PoutaError, problem, shown
 
 
@@ -41,8 +41,12 @@ def listing(folder: Path, category: str) -> Listing:
     ]
     for path in (train_folder / GOOD, test_folder, truth):
         if not path.is_dir() and not (path.name == GOOD and good_folders(train_folder)):
-            name = path.relative_to(base).as_posix()
-            raise problem(f"a folder {name}", "none", base, f"{layout}; unpack the dataset again")
+            name, found = path.relative_to(base).as_posix(), "none"
+            todo = f"{layout}; unpack the dataset again"
+            near = [one.name for one in folders_in(base) if named_as_masks(one.name, ())]
+            if path == truth and near:
+                found, todo = f"none, but {shown(near[0])}", f"rename it to {name}"
+            raise problem(f"a folder {name}", found, base, todo)
     goods = good_folders(train_folder)
     train, passed = read_good(goods)
     passed += beside(base, parts) + beside(train_folder, goods)

@@ -18,9 +18,7 @@ NEUTRAL = frozenset(
     ("parts", "samples", "images", "photos", "pictures", "part", "sample", "image", "photo")
     + ("front", "back", "side", "test", "train", "val", "set", "teile", "bilder")
 )
-_MASK = (
-    "maske?s?|gt|labels?|segm?|segmentation|annot?s?|annotations?|groundtruth|ground[_-]truth|truth"
-)
+_MASK = "maske?s?|gt|labels?|segm?|segmentation|annot?s?|annotations?|ground[ _-]?truth|truth"
 MASK_NAME = re.compile(rf"(?i)(?:(.+?)(?:{_MASK})([\W_]*\d+)?\W*|(?:{_MASK})(.+))")
 AND_WORDS = re.compile(r"(.+?)(?:[\W_]+[^\W\d_]+)+\W*")  # a name, and words behind it
 

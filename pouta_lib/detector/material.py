@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median_low
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from pouta_lib.data.blank import contrast_of, nearly_highest, told_of_blank, told_of_dim
 from pouta_lib.data.images import digests, num_bits, peaks_of, told_of_depth
 from pouta_lib.detector.folds import deal, hardly_differ, parts_of
-from pouta_lib.detector.photos import good_photos, least_peak, read_files
+from pouta_lib.detector.photos import good_photos, least_peak, read_files, told_of_shape
 from pouta_lib.ground.errors import PoutaError, in_short, problem, shown
 from pouta_lib.ground.paths import sources_digest
 from pouta_lib.ground.profiles import Profile
@@ -160,6 +161,7 @@ def _read(
     contrasts = dict(zip(read, map(contrast_of, images[SIZE_PX]), strict=True))
     deep = {p: nearly_highest(i) for p, i in zip(read, images[SIZE_PX], strict=True) if p in peaks}
     told = told_of_depth(peaks, len(chosen)) + told_of_dim(deep) + told_of_blank(contrasts)
+    told += told_of_shape(shapes, (median_low(shapes),) * 2, "others") if shapes else []
     for line in told:
         tell(f"note: {line}")
     once: dict[bytes, int] = {}

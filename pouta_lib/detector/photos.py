@@ -37,8 +37,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def look_at_folder(folder: str | Path) -> Contents:
+def look_at_folder(folder: str | Path, outside: PassedOver | None = None) -> Contents:
     """The photographs of a folder, and what else lies there.
+
+    Where there are none, what lies `outside` of it is told of.
 
     *Raises* :class:`PoutaError` for a folder that is not there or has no image file in it, and for
     an answer, whose overlays are no photographs.
@@ -54,7 +56,8 @@ def look_at_folder(folder: str | Path) -> Contents:
     look = look_into(folder)
     if not look.files:
         wanted = f"image files ({', '.join(readable_suffixes())})"
-        found = "; ".join(["none", *look.passed_over.lines()])
+        passed = look.passed_over + (outside or PassedOver())
+        found = "; ".join(["none", *passed.lines()])
         raise problem(wanted, found, folder, "put images directly into this folder")
     return look
 
@@ -79,13 +82,16 @@ def good_photos(folder: str | Path) -> GoodPhotos:
     """
     folder = Path(folder).expanduser()
     goods = folders_of_good(folder)
-    looks = [look_at_folder(good) for good in goods]
-    left_out = [line for look in looks for line in passed_over(look)]
+    outside = PassedOver()
     if folder not in goods:  # photographs beside good/ are not taken for good ones
         parents = list(dict.fromkeys([folder, *(good.parent for good in goods)]))
         known = [*goods, *parents, *(child(folder, name) for name in ("test", "ground_truth"))]
-        left_out += sum((beside(path, known) for path in parents), PassedOver()).lines()
-    return GoodPhotos(goods, [path for look in looks for path in look.files], left_out)
+        outside = sum((beside(path, known) for path in parents), outside)
+    looks = [look_at_folder(good, outside) for good in goods]
+    left_out = [line for look in looks for line in passed_over(look)]
+    return GoodPhotos(
+        goods, [path for look in looks for path in look.files], [*left_out, *outside.lines()]
+    )
 
 
 def passed_over(look: Contents) -> list[str]:
@@ -136,7 +142,11 @@ def least_peak(bits: int, darkest: int | None) -> int:
     return max(1 << (bits - FEWER_BITS), (darkest or 0) // 2)
 
 
-def told_of_shape(shapes: Sequence[float], usual: tuple[float, float] | None) -> list[str]:
+def told_of_shape(
+    shapes: Sequence[float],
+    usual: tuple[float, float] | None,
+    whose: str = "those that the detector was made from",
+) -> list[str]:
     """What to say of photographs of other shapes than those that a detector is made from.
 
     *Units*: width : height; `usual` is the narrowest and the widest, None where nobody knows.
@@ -146,8 +156,8 @@ def told_of_shape(shapes: Sequence[float], usual: tuple[float, float] | None) ->
     if not others:
         return []
     said = f"{len(others)} of {len(shapes)} photographs have a width : height of {_span(others)}"
-    made = f"those that the detector was made from have {_span((low, high))}"
-    return [f"{said}, {made}: each is squeezed into a square, so parts look otherwise: cut alike"]
+    said += f", {whose} have {_span((low, high))}"
+    return [f"{said}: each is squeezed into a square, so parts look otherwise: cut alike"]
 
 
 def _span(shapes: Sequence[float]) -> str:

@@ -32,7 +32,10 @@ def expectations(detector: Detector) -> list[str]:
         f"Of good ones in another light, position or focus, it refuses {changed} of {of}.",
     ]
     if k * of <= changed * n:
-        told.append("Do not rely on it: it tells damaged ones no better than by chance.")
+        told.append(
+            "Do not rely on it: at this threshold it refuses such good ones no less often than "
+            "damaged ones."
+        )
     return told
 
 

@@ -118,7 +118,8 @@ def check_name(name: str, what: str) -> str:
     unprintable = any(unicodedata.category(sign) in ("Cc", "Cs") for sign in name)
     apart = "/\\:" if WINDOWS else "/\\"  # C:x is elsewhere, and x:y a part of x that is not seen
     if unprintable or set(name) & set(apart) or name in ("", ".", "..") or name[0] == "-":
-        wanted = f"{what} named as a folder is: no / or \\, no line break, no - at its beginning"
+        wanted = f"{what} named as a folder is: no / or \\, no line break or other control "
+        wanted += "character, no - at its beginning"
         raise problem(wanted, ascii(name), what, "rename its folder, and name it so")
     if OF_WINDOWS.fullmatch(name):
         wanted = f"{what} named as a folder can be on every system"

@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -87,6 +88,17 @@ def test_a_category_that_cannot_be_listed_is_a_problem_not_an_error(tmp_path):
     )
     with pytest.raises(PoutaError, match="expected the dataset MVTec AD"):
         check_dataset("mvtec", tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the file system takes no such names")
+@pytest.mark.parametrize("name", ["CON", "bolt ", "-bolt", "bolt\tx"])
+def test_a_category_that_no_run_would_take_is_a_problem(tmp_path, name):
+    mvtec_tree(tmp_path, "parts", name)
+    report = check_dataset("parts", tmp_path)
+    (told,) = report.problems
+    assert "expected a category named as a folder" in told and "rename its folder" in told
+    assert ("or other control character" in told) == (name[0] == "-" or "\t" in name)
+    assert report.counts["images"].sum() == 8
 
 
 def test_dtd_is_counted_by_class(tmp_path):

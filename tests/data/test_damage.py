@@ -60,6 +60,13 @@ def test_missing_ground_truth_folder(bolt, tmp_path):
     assert "expected a folder ground_truth, found none" in message(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["gt", "masks", "groundtruth", "Ground Truth", "ground-truth"])
+def test_ground_truth_by_another_name_is_named(bolt, tmp_path, name):
+    (bolt / "ground_truth").rename(bolt / name)
+    with pytest.raises(PoutaError, match=rf"(?s)none, but {name}\n.*to do: rename it to ground_tr"):
+        load_category("mvtec", "bolt", 16, root=tmp_path)
+
+
 def test_masks_by_other_names_are_named(bolt, tmp_path):
     mask = bolt / "ground_truth" / "cut" / "001_mask.png"
     mask.rename(mask.with_name("001_mask_2.png"))

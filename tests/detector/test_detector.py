@@ -114,6 +114,12 @@ def test_scores_and_overlays_of_any_size_and_mode(folder, photos, tmp_path, caps
         assert np.array_equal(np.asarray(Image.open(output / f"{name}.map.tiff")), expected)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="the file system takes no such names")
+def test_an_answers_folder_is_told_of_on_one_line(folder, photos, tmp_path, capsys):
+    assert main(["predict", str(folder), str(photos), "--output", str(tmp_path / "an\nswer")]) == 0
+    assert f"scores and overlays: {tmp_path}/an\\nswer\n" in capsys.readouterr().out
+
+
 def test_a_method_of_distances_has_a_scale_of_its_own(photos, tmp_path):
     """PatchCore: a memory of its own size, float32, and overlays between the good maps' bounds."""
     profile = load_profile("smoke", precision="auto")

@@ -611,7 +611,8 @@ def test_a_detector_that_is_of_no_use_is_called_so(photos, toys, found, alarms, 
     detector = fit(photos, method="keen", tell=str)
     counts = {"found": {"scratch": (found, 30)}, "changed_alarms": (alarms, 30)}
     poor = dataclasses.replace(detector, fitted=dataclasses.replace(detector.fitted, **counts))
-    assert ("Do not rely on it" in told(poor)) == warned
+    said = "Do not rely on it: at this threshold it refuses such good ones no less often than dam"
+    assert (said in told(poor)) == warned
 
 
 def test_what_a_threshold_promises():
@@ -649,6 +650,32 @@ def test_what_is_not_taken_for_a_good_photograph_is_told_of(photos, toys, tmp_pa
     )
     assert any("left out: 1 file in no folder of a kind, first photos/loose.png" in x for x in said)
     assert any("left out: 1 file (.heic) of a picture format" in x for x in said)
+
+
+def test_photographs_beside_an_empty_folder_of_good_ones_are_named(tmp_path):
+    (tmp_path / "good").mkdir()
+    for k in range(10):
+        save(tmp_path / f"{k}.png", photo(k))
+    with pytest.raises(
+        PoutaError, match=r"found none; 10 files in no folder of a kind, first .*0.p"
+    ):
+        good_photos(tmp_path)
+
+
+def test_photographs_of_several_shapes_are_told_of(toys, tmp_path):
+    for k in range(15):
+        save(tmp_path / f"{k:02}.png", photo(k, 40 if k < 5 else 30, 30))
+    said = []
+    fit(tmp_path, method="keen", tell=said.append)
+    (told,) = [line for line in said if "width : height" in line]
+    assert told.startswith(
+        "note: 5 of 15 photographs have a width : height of 1.33, others have 1.00: each"
+    )
+    for k in range(5):
+        save(tmp_path / f"{k:02}.png", photo(k, 31, 30))
+    said.clear()
+    fit(tmp_path, method="keen", tell=said.append)
+    assert not any("width : height" in line for line in said)
 
 
 @pytest.mark.parametrize("good", ["good", "train/good"])
