@@ -274,7 +274,7 @@ folder(
     lambda b: (b / "ground_truth").rename(b / "masks"),
     "parts",
 )
-folder("a folder named as a picture", lambda b: (b / "train/good/a.png").mkdir())
+folder("an empty folder named as a picture", lambda b: (b / "train/good/a.png").mkdir())
 
 
 @wrong(FOLDERS, "nothing but pictures in a format that is not read")

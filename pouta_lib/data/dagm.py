@@ -14,9 +14,9 @@ from pouta_lib.data.files import (
     PassedOver,
     Reason,
     beside,
+    categories_in,
     child,
     folders_in,
-    folders_that,
     image_files,
     look_into,
     pictures_below,
@@ -31,8 +31,8 @@ AGAIN = "unpack the dataset again"
 
 def categories(folder: Path) -> list[str]:
     """``Class1`` ... in the order of their numbers, so called in whatever case they are there."""
-    found = {path.name.capitalize() for path in folders_that(_is_class, folder)}
-    return sorted(found, key=lambda name: (int(name[5:]), name))
+    found = map(str.capitalize, categories_in(folder, _is_class))
+    return sorted(set(found), key=lambda name: (int(name[5:]), name))
 
 
 def _is_class(path: Path) -> bool:

@@ -53,7 +53,7 @@ class Reason(Enum):
         "give them the suffix of their format",
         True,
     )
-    FOLDER = "named as a picture (a folder)", "put the picture in its place", True
+    FOLDER = "named as a picture (an empty folder)", "put the picture in its place", True
     LOCKED = "that may not be read (a folder)", "check the permissions", True
     UNLISTED = "that the dataset's list does not name", "add them to the list, or remove them", True
     LOOSE = "in no folder of a kind", "move to good, or to the name of the defect", True
@@ -152,8 +152,9 @@ def look_into(folder: Path, *, below: bool = True) -> Contents:
                 absent = path.suffix == CLOUD and Path(path.stem).suffix.lower() in PICTURES
                 passed.append((Reason.DANGLING if absent else Reason.HIDDEN, path))
             elif path.is_dir():
-                passed += [(Reason.FOLDER, path)] if path.suffix.lower() in PICTURES else []
-                passed += pictures_below(path, Reason.DEEPER) if below else ()
+                inside = list(pictures_below(path, Reason.DEEPER)) if below else []
+                named = below and path.suffix.lower() in PICTURES
+                passed += inside or ([(Reason.FOLDER, path)] if named else [])
             elif path.is_file() and path.suffix.lower() in readable_suffixes():
                 files.append(path)
             else:
@@ -343,16 +344,16 @@ def child(folder: Path, name: str) -> Path:
         return next(alike, folder / name)
 
 
-def folders_that(holds: Callable[[Path], object], folder: Path) -> list[Path]:
-    """The folders in `folder` of which `holds` is true, and that may be read.
+def categories_in(folder: Path, is_one: Callable[[Path], object]) -> list[str]:
+    """The names of the folders in `folder` that are categories, as far as they may be read.
 
-    The others are no categories, and told of with all that lies beside these.
+    What may not be is for :func:`beside` and the like to tell.
     """
-    found = []
+    names = []
     for path in folders_in(folder):
         with suppress(PoutaError, OSError):
-            found += [path] if holds(path) else []
-    return found
+            names += [path.name] if is_one(path) else []
+    return names
 
 
 def folders_in(folder: Path) -> list[Path]:

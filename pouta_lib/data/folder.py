@@ -14,9 +14,9 @@ from pouta_lib.data.files import (
     PassedOver,
     Reason,
     beside,
+    categories_in,
     child,
     folders_in,
-    folders_that,
     good_folders,
     image_files,
     is_copy,
@@ -36,8 +36,7 @@ def categories(folder: Path) -> list[str]:
     if good := [path for path in good_folders(folder) if image_files(path)]:
         todo = "name the folder above as the data root: this one is a category of it"
         raise problem("folders of parts", f"a folder {good[0].name} of images", folder, todo)
-    found = folders_that(lambda path: _good_folders(path) or image_files(path), folder)
-    return [path.name for path in found]
+    return categories_in(folder, lambda path: _good_folders(path) or image_files(path))
 
 
 def listing(folder: Path, category: str) -> Listing:

@@ -12,9 +12,9 @@ from pouta_lib.data.files import (
     PassedOver,
     Reason,
     beside,
+    categories_in,
     child,
     folders_in,
-    folders_that,
     good_folders,
     look_into,
     masks_in,
@@ -28,8 +28,7 @@ from pouta_lib.ground.errors import PoutaError, problem, shown
 
 def categories(folder: Path) -> list[str]:
     """The folders below `folder` that have a train/good folder."""
-    found = folders_that(lambda path: good_folders(child(path, "train")), folder)
-    return [path.name for path in found]
+    return categories_in(folder, lambda path: good_folders(child(path, "train")))
 
 
 def listing(folder: Path, category: str) -> Listing:

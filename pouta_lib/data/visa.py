@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pouta_lib.data import mvtec
 from pouta_lib.data.category import GOOD, Item, Listing
-from pouta_lib.data.files import PassedOver, Reason, folders_that, pictures_below, read_list
+from pouta_lib.data.files import PassedOver, Reason, categories_in, pictures_below, read_list
 from pouta_lib.data.names import composed, refuse_shared
 from pouta_lib.ground.errors import problem
 
@@ -23,8 +23,8 @@ RESTORE = "restore the official split_csv from the archive"
 
 def categories(folder: Path) -> list[str]:
     """The categories of either layout."""
-    raw = folders_that(lambda path: (path / "Data").is_dir(), folder)
-    return sorted({*(path.name for path in raw), *mvtec.categories(folder)})
+    raw = categories_in(folder, lambda path: (path / "Data").is_dir())
+    return sorted({*raw, *mvtec.categories(folder)})
 
 
 def listing(folder: Path, category: str) -> Listing:
@@ -34,8 +34,13 @@ def listing(folder: Path, category: str) -> Listing:
     """
     if not (folder / category / "Data").is_dir():
         return mvtec.listing(folder, category)
-    there = list(pictures_below(folder / category, Reason.UNLISTED))
-    spelt = {composed(str(path)): path for _, path in there}
+    base = folder / category
+    there = {  # links to folders deeper down are not followed
+        path: why
+        for part in (base, base / "Data" / "Images")
+        for why, path in pictures_below(part, Reason.UNLISTED)
+    }
+    spelt = {composed(str(path)): path for path in there}
     train: list[Item] = []
     test: list[Item] = []
     for row in _rows(folder):
@@ -51,7 +56,7 @@ def listing(folder: Path, category: str) -> Listing:
         raise problem("one line for each image", found, folder / SPLIT, RESTORE)
     refuse_shared((item.mask for item in test if item.mask), folder / SPLIT, RESTORE)
     listed |= {item.mask for item in test if item.mask}
-    passed = PassedOver.of((why, path) for why, path in there if path not in listed)
+    passed = PassedOver.of((why, path) for path, why in there.items() if path not in listed)
     return Listing(train, test, extra_files=[folder / SPLIT], passed_over=passed)
 
 

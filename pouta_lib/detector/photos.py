@@ -37,10 +37,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def look_at_folder(folder: str | Path, outside: PassedOver | None = None) -> Contents:
+def look_at_folder(folder: str | Path, outside: Sequence[str] = ()) -> Contents:
     """The photographs of a folder, and what else lies there.
 
-    Where there are none, what lies `outside` of it is told of.
+    Where there are none, what is told of what lies `outside` of it is told as well.
 
     *Raises* :class:`PoutaError` for a folder that is not there or has no image file in it, and for
     an answer, whose overlays are no photographs.
@@ -56,8 +56,7 @@ def look_at_folder(folder: str | Path, outside: PassedOver | None = None) -> Con
     look = look_into(folder)
     if not look.files:
         wanted = f"image files ({', '.join(readable_suffixes())})"
-        passed = look.passed_over + (outside or PassedOver())
-        found = "; ".join(["none", *passed.lines()])
+        found = "; ".join(["none", *look.passed_over.lines(), *outside])
         raise problem(wanted, found, folder, "put images directly into this folder")
     return look
 
@@ -82,16 +81,14 @@ def good_photos(folder: str | Path) -> GoodPhotos:
     """
     folder = Path(folder).expanduser()
     goods = folders_of_good(folder)
-    outside = PassedOver()
+    outside: list[str] = []
     if folder not in goods:  # photographs beside good/ are not taken for good ones
         parents = list(dict.fromkeys([folder, *(good.parent for good in goods)]))
         known = [*goods, *parents, *(child(folder, name) for name in ("test", "ground_truth"))]
-        outside = sum((beside(path, known) for path in parents), outside)
+        outside = sum((beside(path, known) for path in parents), PassedOver()).lines()
     looks = [look_at_folder(good, outside) for good in goods]
-    left_out = [line for look in looks for line in passed_over(look)]
-    return GoodPhotos(
-        goods, [path for look in looks for path in look.files], [*left_out, *outside.lines()]
-    )
+    left_out = [line for look in looks for line in passed_over(look)] + outside
+    return GoodPhotos(goods, [path for look in looks for path in look.files], left_out)
 
 
 def passed_over(look: Contents) -> list[str]:

@@ -417,7 +417,7 @@ UNREAD = {
     "b b_mask": "1 file of a picture by content, not by name, first masks/b b_mask: give",
     "cut/b b_mask.png": "1 file in deeper folders, first cut/b b_mask.png: move up",
     "link/b b_mask.png": "1 file linking to nothing, first masks/b b_mask.png: mount",
-    "folder/b b_mask.png": "1 file named as a picture (a folder), first masks/b b_mask.png",
+    "folder/b b_mask.png": "1 file named as a picture (an empty folder), first masks/b b_mask.png",
 }
 
 
