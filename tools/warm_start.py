@@ -4,8 +4,8 @@
 
 Trains POUTA once, on good images of many kinds together: the training images of the mini datasets
 and procedural patterns, as they are and in other colours. All are drawn by this project. It sees
-crops of 64 of their 96 px: things are as large as they will be, at half the time. Ten minutes of
-one core; a stopped training goes on when the same command is given again.
+crops of 64 of their 96 px: things are as large as they will be, at half the time. A quarter of
+an hour of one core; a stopped training goes on when the same command is given again.
 """
 
 import argparse

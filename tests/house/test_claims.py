@@ -91,16 +91,14 @@ def test_the_numbers_in_the_text_are_those_of_the_tables(committed, page):
     average = five[(five["category"] == "average") & (five["metric"] == METRICS[0])]
     assert f"up to {average['std'].max():.1f} points of image AUROC over two drawn parts" in text
     apart = []
-    for study in (earlier(), "real/" + real_cpu()):
-        label = study.removeprefix("real/")
+    for label in (earlier().removeprefix("real/"), real_cpu(), "real-cpu"):
         records = find_records(label, committed / "results" / "real", shots=None)
         means = run_frame(records, METRICS[:1]).groupby(["method", "seed"])["percent"].mean()
         apart.append((means.groupby("method").max() - means.groupby("method").min()).round(1))
-    told = f"lie {apart[0]['pouta']} points apart with the earlier settings and"
-    told += (
-        f" {apart[1]['pouta']} with the varied ones, those of Vanilla {apart[1]['vanilla']} with"
-    )
-    assert told in text
+    told = "lie {} points apart with the earlier settings, {} with the varied ones and {} with"
+    told += " today's, those of Vanilla {} with the varied ones and {} with today's."
+    ours, theirs = ([of[method] for of in apart] for method in ("pouta", "vanilla"))
+    assert told.format(*ours, *theirs[1:]) in text
     four = measured(committed, "table_4_mini-mvtec.csv")
     average = four[four["category"] == "average"].sort_values("shots")  # all images last
     told = [f"{value:.1f}" for value in average["measured"]]
@@ -190,15 +188,7 @@ def test_what_an_evening_shows_is_what_its_runs_say(committed, page):
 
 def test_the_last_third_says_what_the_last_weights_say(committed, page):
     records = find_records("evening", committed / "results", dataset="mini-mvtec", shots=None)
-    rows = [
-        {"category": r.run.category, "seed": r.run.seed, "metric": metric}
-        | {"title": METHODS[r.run.variant].title, "percent": 100 * look[metric]}
-        for r in records
-        for look in late(r)
-        for metric in METRICS
-    ]
-    by = ["category", "seed", "metric", "title"]
-    frame = pd.DataFrame(rows).groupby(by, as_index=False)["percent"].mean()
+    frame = last_third(records)
     last = run_frame(records, METRICS)
     titles = {"POUTA less Vanilla": "POUTA", "FCM alone: base less Vanilla": "POUTA-base"}
     told = rows_below(page, "3000 steps, six parts, two seeds")
@@ -233,8 +223,22 @@ def test_corrected_for_their_number_no_interval_is_shown(page):
     assert told in text and f"there are {len(luck)} on this page" in text
 
 
+def last_third(records):
+    """As `run_frame`, but with the mean over the last third of each training."""
+    rows = [
+        {"category": r.run.category, "seed": r.run.seed, "metric": metric}
+        | {"method": r.run.variant, "title": METHODS[r.run.variant].title}
+        | {"percent": 100 * look[metric]}
+        for r in records
+        for look in late(r)
+        for metric in METRICS
+    ]
+    by = [name for name in rows[0] if name != "percent"]
+    return pd.DataFrame(rows).groupby(by, as_index=False)["percent"].mean()
+
+
 def needed(frame, metric, method="POUTA"):
-    """The categories without which the method's lead over Vanilla would not be shown."""
+    """The categories without which the method and Vanilla would not be shown to differ."""
     without = {one: frame[frame["category"] != one] for one in frame["category"].unique()}
     gaps = {one: gap(rest, metric, method, "Vanilla") for one, rest in without.items()}
     return {one for one, told in gaps.items() if told.endswith(": not shown")}
@@ -258,6 +262,11 @@ def test_what_beats_other_methods_is_what_their_runs_say(committed, page):
                 shown.add((text is drawn, metric))
     assert shown == {(True, "pixel_ap")}
     assert f"image AUROC {gap(frame, METRICS[0], 'POUTA', 'DRAEM')}" in photographs
+    today = run_frame(find_records("real-cpu", committed / "results" / "real", shots=None), METRICS)
+    for metric in METRICS[::2]:
+        numbers = gap(today, metric, "POUTA", "PatchCore")
+        assert f"by {METRIC_WORDS[metric]} {numbers}" in photographs.partition("today's")[2]
+        assert numbers.endswith(": not shown")
     six = all_six(committed)
     for metric in METRICS:
         assert f"by {METRIC_WORDS[metric]} {gap(six, metric, 'POUTA', 'DRAEM')}" in drawn
@@ -309,6 +318,9 @@ def test_how_far_the_last_third_swings_is_what_the_records_say(repository, commi
 
     text = " ".join(results_page(repository).split())
     photographs = moved(find_records(real_cpu(), committed / "results" / "real", shots=None))
+    today = moved(find_records("real-cpu", committed / "results" / "real", shots=None))
+    most = "with today's, by at most {pouta:.1f}; Vanilla moves by up to {vanilla:.1f} there"
+    assert most.format(**today.groupby(level=0).max()) in text
     most = "POUTA moves by at most {pouta:.1f} points, Vanilla by at most {vanilla:.1f}"
     most += ", and DRAEM, with one seed, by up to {draem:.1f}."
     assert most.format(**photographs.groupby(level=0).max()) in text
@@ -405,6 +417,18 @@ def test_the_claim_with_todays_settings_is_what_their_runs_say(committed, page):
         assert f"by {METRIC_WORDS[metric]} {words}" in told
     lost, _, verdict = ahead[METRICS[0]].partition(" (")
     assert verdict.endswith(": shown") and f"today's settings* (by {lost[1:]} points" in told
+    cls = frame[frame["metric"] == METRICS[0]]
+    seeds = [gap(of, METRICS[0], "POUTA", "Vanilla") for _, of in cls.groupby("seed")]
+    assert "the first of these is {}, {} and {}.".format(*(of.split()[0] for of in seeds)) in told
+    for seed in cls["seed"].unique():
+        assert gap(cls[cls["seed"] != seed], METRICS[0], "POUTA", "Vanilla").endswith("not shown")
+    assert needed(cls, METRICS[0]) == {"transistor", "macaroni1", "magnetic_tile"}
+    third = gap(last_third(records), METRICS[0], "POUTA", "Vanilla")
+    assert f"last third of each training, by image AUROC {third}, nor at equal work" in told
+    assert third.endswith(": not shown")
+    of_18 = (committed / "results/demo/notebooks/18_open_questions.ipynb").read_text("utf-8")
+    at_work = "standardised, at the end and at equal work: *POUTA* less *Vanilla*, image AUROC: "
+    assert re.search(re.escape(at_work) + r"[^.]+\.\d \([^)]+\)[^:]+: not shown", of_18)
 
 
 def test_what_the_parts_are_worth_with_varied_settings(repository, committed, page):

@@ -1057,6 +1057,9 @@ def test_what_standardising_brings_by_the_judge_is_what_the_records_say(reposito
     assert f"between {moved.min().min():+.1f} and {moved.max().max():+.1f}." in text
     alone = [others.mean()[pair].mean() for pair in pairs]
     assert "changes by {:+.1f}, {:+.1f} and {:+.1f}.".format(*alone) in text
+    specks = gained.loc["speck"][pairs[-1]] / (len(gained) * len(PLACES))
+    told_of = f"the specks bring {specks.sum():.1f} of the {gains[-1]:.1f} points, most of it on"
+    assert f"{told_of} toothbrush." in text and specks["mvtec/toothbrush"] > specks.sum() / 2
 
 
 def test_what_standardising_does_to_false_alarms_is_what_the_judge_counted(repository, committed):
@@ -1124,6 +1127,17 @@ def test_todays_settings_on_test_images_are_what_the_records_say(repository, com
     cls = frames[True][frames[True]["metric"] == METRICS[0]]
     cls = cls.pivot_table("percent", "category", "method")
     assert (cls["pouta"] < cls["vanilla"]).all() and len(cls) == 4
+    whole = frames[True][frames[True]["metric"] == METRICS[0]]
+    least = whole.groupby(["category", "method"])["percent"].min().unstack()
+    trained = least[["pouta", "vanilla"]]
+    behind = set(least.index[trained.gt(least["patchcore"], axis=0).all(axis=1)])
+    assert behind == {"toothbrush", "macaroni1"}  # "ahead of it with each seed"
+    most = whole.groupby(["category", "method"])["percent"].max().unstack()
+    assert all(
+        (most.loc[c, m] < most["patchcore"][c])
+        for c in ("transistor", "magnetic_tile")
+        for m in trained
+    )
     of_seed = ["metric", "category", "method", "seed"]
     both = {way: of.set_index(of_seed)["percent"].sort_index() for way, of in frames.items()}
     gain = (both[True] - both[False]).dropna()
