@@ -267,6 +267,8 @@ def test_what_beats_other_methods_is_what_their_runs_say(committed, page):
         numbers = gap(today, metric, "POUTA", "PatchCore")
         assert f"by {METRIC_WORDS[metric]} {numbers}" in photographs.partition("today's")[2]
         assert numbers.endswith(": not shown")
+    numbers = gap(today, METRICS[0], "POUTA", "DRAEM")
+    assert f"with today's {numbers}." in photographs and numbers.endswith(": not shown")
     six = all_six(committed)
     for metric in METRICS:
         assert f"by {METRIC_WORDS[metric]} {gap(six, metric, 'POUTA', 'DRAEM')}" in drawn
@@ -319,8 +321,9 @@ def test_how_far_the_last_third_swings_is_what_the_records_say(repository, commi
     text = " ".join(results_page(repository).split())
     photographs = moved(find_records(real_cpu(), committed / "results" / "real", shots=None))
     today = moved(find_records("real-cpu", committed / "results" / "real", shots=None))
-    most = "with today's, by at most {pouta:.1f}; Vanilla moves by up to {vanilla:.1f} there"
+    most = "the three move by at most {pouta:.1f}, {vanilla:.1f} and {draem:.1f} points."
     assert most.format(**today.groupby(level=0).max()) in text
+    assert f"and with today's, by at most {today['pouta'].max():.1f})" in text
     most = "POUTA moves by at most {pouta:.1f} points, Vanilla by at most {vanilla:.1f}"
     most += ", and DRAEM, with one seed, by up to {draem:.1f}."
     assert most.format(**photographs.groupby(level=0).max()) in text

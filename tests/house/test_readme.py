@@ -1138,6 +1138,15 @@ def test_todays_settings_on_test_images_are_what_the_records_say(repository, com
         for c in ("transistor", "magnetic_tile")
         for m in trained
     )
+    last = set(least.index[least.idxmin(axis=1) == "draem"])
+    assert last == {"transistor", "toothbrush", "magnetic_tile"}
+    other = most.loc["macaroni1", ["pouta", "patchcore"]]
+    assert (other < least["draem"]["macaroni1"]).all()
+    ahead = [gap(frames[True], metric, "POUTA", "DRAEM") for metric in METRICS[::2]]
+    assert f"less DRAEM is by image AUROC {ahead[0]}; by pixel AP {ahead[1]}." in text
+    assert all(told.endswith(": not shown") for told in ahead)
+    minutes = [r.seconds.train / 60 for r in records if r.run.variant == "draem"]
+    assert f"A training of DRAEM took {min(minutes):.0f} to {max(minutes):.0f} minutes." in text
     of_seed = ["metric", "category", "method", "seed"]
     both = {way: of.set_index(of_seed)["percent"].sort_index() for way, of in frames.items()}
     gain = (both[True] - both[False]).dropna()
