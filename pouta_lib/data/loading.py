@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pouta_lib.data import dagm
 from pouta_lib.data.cache import read_through_cache
 from pouta_lib.data.category import GOOD, Category, Item, Listing
 from pouta_lib.data.files import (
@@ -47,8 +46,10 @@ def _another_layout(folder: Path, reader: Reader) -> str:
     if good_folders(child(folder, "train")):
         return f"{shown(folder.name)} is a category itself: name a folder above it"
     deeper = folders_in(folder)
-    for path in deeper if getattr(reader, "reader", reader) is not dagm else ():  # it has no good/
+    for path in deeper:
         train = child(path, "train")
+        if child(train, "Label").is_dir():  # DAGM's layout, which has no good/
+            continue
         if train.is_dir() and (loose := image_files(train)):
             where = shown(f"{path.name}/{train.name}")
             return f"move the {len(loose)} images in {where} to {where}/good"
